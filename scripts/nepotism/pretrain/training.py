@@ -1,0 +1,66 @@
+"""What the three pretraining loops share: batches, a cosine schedule and an average of the weights."""
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from nepotism import streams
+from nepotism.pretrain.data import PretrainData
+from nepotism.progress import Progress
+
+DIGIT_SHARE = 0.15
+
+
+def batches(data: PretrainData, steps: int, size: int, *key: str | int) -> Iterator[NDArray[np.int64]]:
+    """Indices of ``steps`` batches; `DIGIT_SHARE` of the rows are digits, whatever their share of the data."""
+    rng = streams.generator("pretrain", *key)
+    digit = np.flatnonzero(data.factors[:, -1] >= 0)
+    portrait = np.flatnonzero(data.factors[:, -1] < 0)
+    for _ in range(steps):
+        is_digit = rng.random(size) < DIGIT_SHARE
+        yield np.where(is_digit, rng.choice(digit, size), rng.choice(portrait, size))
+
+
+def to_tensor(pixels: NDArray[np.uint8]) -> torch.Tensor:
+    """uint8 (N, H, W, 3) as float32 (N, 3, H, W) in [-1, 1], channels last in memory."""
+    return (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+
+
+def train(
+    model: nn.Module,
+    loss_of: Callable[[NDArray[np.int64]], torch.Tensor],
+    indices: Iterator[NDArray[np.int64]],
+    steps: int,
+    learning_rate: float,
+    label: str,
+    average: float = 0.999,
+) -> nn.Module:
+    """AdamW with a linear warm-up and a cosine decay to zero; returns the exponential moving average of the weights.
+
+    Matrix products run in bfloat16 where autocast allows: three times faster on processors with AMX.
+    """
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-3)
+    warmup = max(1, min(200, steps // 10))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * step / steps))
+    )
+    averaged = torch.optim.swa_utils.AveragedModel(
+        model,
+        multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(average),
+    )
+    with Progress(steps, label, interval=30) as progress:
+        for batch in indices:
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = loss_of(batch)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+            averaged.update_parameters(model)
+            progress.advance(loss=float(loss.detach()))
+    return averaged.module

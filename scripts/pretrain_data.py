@@ -1,0 +1,21 @@
+"""Draw the pretrain and develop splits of the embedded base model: portraits and handwritten digits."""
+
+import argparse
+from pathlib import Path
+
+from nepotism.pretrain import data
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--portraits", type=int, required=True, help="portraits in the pretrain split")
+    parser.add_argument("--develop-portraits", type=int, required=True, help="portraits in the develop split")
+    parser.add_argument("--pretrain", type=Path, required=True, help="output: .npz of the pretrain split")
+    parser.add_argument("--develop", type=Path, required=True, help="output: .npz of the develop split")
+    arguments = parser.parse_args()
+    data.save(arguments.pretrain, data.build("pretrain", arguments.portraits))
+    data.save(arguments.develop, data.build("develop", arguments.develop_portraits))
+
+
+if __name__ == "__main__":
+    main()

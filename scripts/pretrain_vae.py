@@ -1,0 +1,30 @@
+"""Train the autoencoder of the embedded base model."""
+
+from pathlib import Path
+
+import torch
+
+from nepotism import cli
+from nepotism.pretrain import data, vae
+
+
+def main() -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="the pretrain split (.npz)")
+    parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--batch-size", type=int, required=True)
+    parser.add_argument("--learning-rate", type=float, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--output", type=Path, required=True, help="folder of the trained AutoencoderKL")
+    cli.run(run, parser.parse_args())
+
+
+def run(arguments) -> None:
+    torch.set_num_threads(arguments.threads)
+    model = vae.fit(data.load(arguments.data), arguments.steps, arguments.batch_size, arguments.learning_rate, arguments.seed)
+    model.save_pretrained(arguments.output, safe_serialization=True)
+
+
+if __name__ == "__main__":
+    main()
