@@ -1,5 +1,6 @@
 """Train the autoencoder of the embedded base model."""
 
+import argparse
 from pathlib import Path
 
 import torch
@@ -11,18 +12,20 @@ from nepotism.pretrain import data, vae
 def main() -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="the pretrain split (.npz)")
-    parser.add_argument("--steps", type=int, required=True)
-    parser.add_argument("--batch-size", type=int, required=True)
-    parser.add_argument("--learning-rate", type=float, required=True)
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--output", type=Path, required=True, help="folder of the trained AutoencoderKL")
+    parser.add_argument("--steps", type=int, required=True, help="optimizer steps")
+    parser.add_argument("--batch-size", type=int, required=True, help="images per step")
+    parser.add_argument("--learning-rate", type=float, required=True, help="highest learning rate")
+    parser.add_argument("--seed", type=int, required=True, help="seed of weights and batches")
+    parser.add_argument("--threads", type=int, default=2, help="torch threads")
+    parser.add_argument("--output", type=Path, required=True, help="output: folder of the AutoencoderKL")
     cli.run(run, parser.parse_args())
 
 
-def run(arguments) -> None:
+def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
-    model = vae.fit(data.load(arguments.data), arguments.steps, arguments.batch_size, arguments.learning_rate, arguments.seed)
+    model = vae.fit(
+        data.load(arguments.data), arguments.steps, arguments.batch_size, arguments.learning_rate, arguments.seed
+    )
     model.save_pretrained(arguments.output, safe_serialization=True)
 
 

@@ -6,22 +6,58 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from nepotism.grid import STAGE_VERSIONS
+
 
 class UserError(Exception):
     """A mistake in the user's input: its message names the key or file, what was wrong and what to do."""
 
 
-def parser(description: str | None) -> argparse.ArgumentParser:
-    """An argument parser with the project's common options."""
-    made = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    made.add_argument("--log", type=Path, help="write progress and messages to this file as well")
+def parser(description: str | None, stage: str | None = None) -> argparse.ArgumentParser:
+    """An argument parser with the project's common options; with ``stage``, also ``--stage-version``."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--log", type=Path, help="write progress and messages to this file")
+    if stage is not None:
+        current = STAGE_VERSIONS[stage]
+        made.add_argument("--stage-version", type=int, choices=[current], default=current, help="version of the algorithm")
     return made
+
+
+def add_base_model(parser: argparse.ArgumentParser) -> None:
+    """``--base-model``."""
+    parser.add_argument("--base-model", type=Path, required=True, help="folder of a StableDiffusionPipeline")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """``--device`` and ``--threads``."""
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="where tensors live")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads")
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """Options of a diffusers pipeline."""
+    parser.add_argument("--guidance-scale", type=float, required=True, help="classifier-free guidance; 1 is none")
+    parser.add_argument("--num-inference-steps", type=int, required=True, help="denoising steps")
+    parser.add_argument("--scheduler", required=True, help="class name of a diffusers scheduler")
+    parser.add_argument("--sample-batch-size", type=int, default=60, help="images sampled together")
+
+
+def add_evaluator(parser: argparse.ArgumentParser) -> None:
+    """Feature spaces and where their weights are."""
+    parser.add_argument("--features", nargs="+", choices=["clip", "conv", "inception"], required=True, help="feature spaces")
+    parser.add_argument("--clip", type=Path, required=True, help="folder of a CLIPModel with its processor")
+    parser.add_argument("--inception", type=Path, help="clean-fid's TorchScript Inception")
+    parser.add_argument("--inception-sha256", help="its sha256")
+    parser.add_argument("--embed-batch-size", type=int, default=100, help="images embedded together")
 
 
 def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> None:
     """Set up logging, run ``main``, and turn a `UserError` into its message and exit code 2."""
-    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    screen = logging.StreamHandler()
+    handlers: list[logging.Handler] = [screen]
     if arguments.log:
+        # Beside other jobs on one screen, only what needs attention; the log has everything.
+        screen.setLevel(logging.WARNING)
         arguments.log.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(arguments.log, mode="w", encoding="utf-8"))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers)

@@ -151,6 +151,20 @@ def read_manifest(path: Path | str) -> list[tuple[Record, str]]:
     return [(_record(row), row["file"]) for row in pq.read_table(path).to_pylist()]
 
 
+def contact_sheet(path: Path | str, images: ImageSet, thumbnail: int = 96) -> None:
+    """Write a PNG of all images: one column per group, in slot order; images larger than ``thumbnail`` shrink to it."""
+    columns: dict[str, list[Pixels]] = {}
+    for image, record in zip(images.pixels, images.records, strict=True):
+        columns.setdefault(record.group, []).append(image)
+    side = min(thumbnail, images.pixels.shape[1])
+    sheet = Image.new("RGB", (side * len(columns), side * max(map(len, columns.values()))), "white")
+    for x, column in enumerate(columns.values()):
+        for y, image in enumerate(column):
+            sheet.paste(Image.fromarray(image).resize((side, side), Image.Resampling.LANCZOS), (x * side, y * side))
+    with whole(path) as temporary:
+        sheet.save(temporary)
+
+
 def _record(row: dict) -> Record:
     values = {entry.name: row[entry.name] for entry in fields(Record)}
     return Record(**{**values, "parents": tuple(values["parents"])})

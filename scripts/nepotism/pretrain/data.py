@@ -47,26 +47,14 @@ def load_digits(split: str, variants: int) -> PretrainData:
     """The digits of ``split``: as they are, and ``variants`` moved and turned copies of each."""
     images, labels = digits.load()
     pixels, factors = [], []
-    for index in digit_split(split):
+    for index in (index for indices in digits.split_indices()[split].values() for index in indices):
         row = [-1] * len(portraits.FACTORS) + [int(labels[index])]
         pixels.append(digits.render(images[index]))
         factors.append(row)
         for variant in range(variants):
-            pixels.append(digits.render(images[index], rng=streams.generator("digits", split, int(index), variant)))
+            pixels.append(digits.render(images[index], rng=streams.generator("digits", split, index, variant)))
             factors.append(row)
     return PretrainData(np.stack(pixels), np.array(factors))
-
-
-def digit_split(split: str) -> list[int]:
-    """Indices into `digits.load` of the images of ``split``, class by class."""
-    images, labels = digits.load()
-    digests = [digest(digits.render(image)) for image in images]
-    chosen: list[int] = []
-    for label in range(10):
-        members = np.flatnonzero(labels == label)
-        dealt = splits.deal([digests[index] for index in members], digits.SPLIT_SIZES)
-        chosen += [int(members[index]) for index in dealt[split]]
-    return chosen
 
 
 def build(split: str, count: int) -> PretrainData:

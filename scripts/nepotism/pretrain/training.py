@@ -37,11 +37,13 @@ def train(
     steps: int,
     learning_rate: float,
     label: str,
+    bf16: bool,
     average: float = 0.999,
 ) -> nn.Module:
     """AdamW with a linear warm-up and a cosine decay to zero; returns the exponential moving average of the weights.
 
-    Matrix products run in bfloat16 where autocast allows: three times faster on processors with AMX.
+    With ``bf16``, matrix products run in bfloat16: three times faster for large pictures on processors with AMX, slower
+    for small latents.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-3)
     warmup = max(1, min(200, steps // 10))
@@ -54,7 +56,7 @@ def train(
     )
     with Progress(steps, label, interval=30) as progress:
         for batch in indices:
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 loss = loss_of(batch)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -48,7 +48,7 @@ def fit(data: PretrainData, steps: int, batch_size: int, learning_rate: float, s
         return (restored - images).abs().mean() + GRADIENT_WEIGHT * edges + KL_WEIGHT * divergence
 
     indices = batches(data, steps, batch_size, "vae", seed)
-    averaged = train(vae, loss_of, indices, steps, learning_rate, "pretrain_vae")
+    averaged = train(vae, loss_of, indices, steps, learning_rate, "pretrain_vae", bf16=True)
     assert isinstance(averaged, AutoencoderKL)
     averaged.eval()
     deviation = float(encode(averaged, data.pixels[:: max(1, len(data.pixels) // 1000)])[0].std())

@@ -4,6 +4,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nepotism.cli import UserError
+from nepotism.images import digest
+from nepotism.sources import splits
+from nepotism.sources.base import RealImage, RealImages, Split
+
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 DEFAULT_CAPTION = "a handwritten digit {digit}"
 # Per class, in the order of content digests. The smallest class has 174 images: 60 + 24 + 30 + 60.
@@ -31,3 +36,41 @@ def render(image: NDArray[np.float64], size: int = 64, rng: np.random.Generator 
         edge = size * (1 - 1 / scale) / 2
         canvas = canvas.transform((size, size), Image.Transform.EXTENT, (edge, edge, size - edge, size - edge), Image.Resampling.BILINEAR)
     return np.repeat(np.asarray(canvas)[..., None], 3, 2)
+
+
+def split_indices() -> dict[str, dict[str, list[int]]]:
+    """Indices into `load` of every split's images, by split and by word: disjoint, and the same in every experiment."""
+    images, labels = load()
+    digests = [digest(render(image)) for image in images]
+    by_split: dict[str, dict[str, list[int]]] = {split: {} for split in SPLIT_SIZES}
+    for label, word in enumerate(WORDS):
+        members = [int(index) for index in np.flatnonzero(labels == label)]
+        dealt = splits.deal([digests[index] for index in members], SPLIT_SIZES)
+        for split, chosen in dealt.items():
+            by_split[split][word] = [members[index] for index in chosen]
+    return by_split
+
+
+def real_images(images_per_group: int, scoring_split: str, resolution: int, caption: str) -> RealImages:
+    """The reference split (``images_per_group`` of each digit) and the scoring split (up to twice as many).
+
+    Raises:
+        UserError: if more images per digit are asked for than the reference split has.
+    """
+    if images_per_group > SPLIT_SIZES["reference"]:
+        raise UserError(
+            f"`reference.images_per_group`: {images_per_group} is too many; the digits have {SPLIT_SIZES['reference']} per group"
+        )
+    images, _ = load()
+    chosen = split_indices()
+
+    def take(split: str, count: int) -> Split:
+        return {
+            word: [
+                RealImage(render(images[index], resolution), caption.format(digit=word), f"digits/{index}")
+                for index in indices[:count]
+            ]
+            for word, indices in chosen[split].items()
+        }
+
+    return RealImages(take("reference", images_per_group), take(scoring_split, 2 * images_per_group))

@@ -14,6 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from nepotism import streams
+from nepotism.images import digest
+from nepotism.sources.base import RealImage, RealImages, Split
+
 RGB = tuple[float, float, float]
 Points = NDArray[np.float64]
 
@@ -95,6 +99,31 @@ def groups() -> Iterator[dict[str, str]]:
     """The group factors of all 30 groups, in the order of `FACTORS`."""
     for values in product(*(FACTORS[factor] for factor in GROUP_FACTORS)):
         yield dict(zip(GROUP_FACTORS, values, strict=True))
+
+
+def real_images(images_per_group: int, scoring_split: str, resolution: int, caption: str) -> RealImages:
+    """The reference split (``images_per_group`` of each group) and the scoring split (twice as many), all distinct."""
+    seen: set[str] = set()
+    return RealImages(
+        reference=_draw_split("reference", images_per_group, resolution, caption, seen),
+        scoring=_draw_split(scoring_split, 2 * images_per_group, resolution, caption, seen),
+    )
+
+
+def _draw_split(split: str, per_group: int, resolution: int, caption: str, seen: set[str]) -> Split:
+    drawn: Split = {}
+    for factors in groups():
+        group = "-".join(factors.values())
+        drawn[group] = []
+        index = 0
+        while len(drawn[group]) < per_group:
+            rng = streams.generator("portraits", split, group, index)
+            pixels = draw(choose(rng, **factors), rng, resolution)
+            if (content := digest(pixels)) not in seen:
+                seen.add(content)
+                drawn[group].append(RealImage(pixels, caption.format(**factors), f"portraits/{split}/{group}/{index}"))
+            index += 1
+    return drawn
 
 
 def choose(rng: np.random.Generator, **fixed: str) -> Portrait:

@@ -1,0 +1,111 @@
+"""Checking a configuration: every error at once, each with its key, what is wrong and what is right."""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from nepotism.grid import canonical_ratio
+
+SCHEMA = Path(__file__).parents[2] / "resources" / "schemas" / "config.schema.yaml"
+
+
+class ConfigError(Exception):
+    """The configuration has mistakes; the message lists all of them."""
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Check a resolved configuration against the schema and against itself.
+
+    Raises:
+        ConfigError: naming every wrong key.
+    """
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path])
+    problems = [problem for error in errors for problem in _explain(error)]
+    if not problems:
+        # Only a configuration of the right shape can be checked against itself.
+        problems = list(_contradictions(config))
+    if problems:
+        count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+        raise ConfigError(f"{count} in the configuration:\n" + "\n".join(f"  - {problem}" for problem in problems))
+
+
+def _explain(error: ValidationError) -> Iterator[str]:
+    key = _path(error)
+    value = error.instance
+    match error.validator:
+        case "additionalProperties":
+            known = list(error.schema["properties"])
+            for unknown in value:
+                if unknown not in known:
+                    near = difflib.get_close_matches(str(unknown), known, n=1, cutoff=0.5)
+                    hint = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(known)}"
+                    yield f"`{_join(key, unknown)}`: unknown key; {hint}"
+        case "required":
+            for missing in error.validator_value:
+                if missing not in value:
+                    yield f"`{_join(key, missing)}`: missing"
+        case "type" if isinstance(value, str) and re.fullmatch(r"[+-]?\d+e[+-]?\d+", value, re.IGNORECASE):
+            digits, exponent = value.lower().split("e")
+            yield f"`{key}`: YAML reads {value} as text; write {digits}.0e{exponent}"
+        case "type":
+            wanted = error.validator_value
+            yield f"`{key}`: {value!r} is of the wrong type; expected {wanted if isinstance(wanted, str) else ' or '.join(wanted)}"
+        case "enum":
+            near = difflib.get_close_matches(str(value), [str(choice) for choice in error.validator_value], n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            yield f"`{key}`: {value!r} is none of {', '.join(map(str, error.validator_value))}{hint}"
+        case "not":
+            yield f"`{key}`: {value!r} is the name of a folder of the results; choose another"
+        case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
+            schema = error.schema
+            low = schema.get("minimum", schema.get("exclusiveMinimum"))
+            high = schema.get("maximum", schema.get("exclusiveMaximum"))
+            above = " (exclusive)" if "exclusiveMinimum" in schema else ""
+            yield f"`{key}`: {value!r} is out of range; allowed: {low}{above} to {high}"
+        case _:
+            yield f"`{key}`: {error.message}"
+
+
+def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
+    names = [arm["name"] for arm in config["arms"]]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"`arms`: two arms are called '{name}'; their results would share a folder"
+    for index, arm in enumerate(config["arms"]):
+        ratios = [canonical_ratio(ratio) for ratio in arm["ratios"]]
+        for ratio in sorted({ratio for ratio in ratios if ratios.count(ratio) > 1}):
+            yield f"`arms[{index}].ratios`: {ratio} appears twice"
+    reference = config["reference"]
+    if reference["source"] == "folder":
+        if reference["folder"]["path"] is None:
+            yield "`reference.folder.path`: missing, but `reference.source` is folder; give the folder of your images"
+        if reference["scoring_split"] == "develop":
+            yield "`reference.scoring_split`: the source `folder` has no develop split; use holdout"
+    source = reference["source"]
+    allowed = {"portraits": ("expression", "hair", "face"), "digits": ("digit",), "folder": ("group",)}[source]
+    caption = reference[source]["caption"]
+    for field in re.findall(r"\{([^{}]*)\}", caption):
+        if field not in allowed:
+            yield f"`reference.{source}.caption`: unknown field {{{field}}}; allowed: {', '.join('{%s}' % name for name in allowed)}"
+    if re.sub(r"\{[^{}]*\}", "", caption).strip("{}") != re.sub(r"\{[^{}]*\}", "", caption):
+        yield f"`reference.{source}.caption`: a brace is not closed"
+    score = config["score"]
+    if "inception" in score["features"] and not (score["inception"] and score["inception_sha256"]):
+        yield "`score.inception`: the feature space `inception` needs the file's path and `score.inception_sha256`"
+
+
+def _path(error: ValidationError) -> str:
+    key = ""
+    for part in error.absolute_path:
+        key += f"[{part}]" if isinstance(part, int) else (f".{part}" if key else str(part))
+    return key
+
+
+def _join(key: str, name: object) -> str:
+    return f"{key}.{name}" if key else str(name)

@@ -1,0 +1,154 @@
+"""Embedding image sets and scoring them against the holdout."""
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nepotism import features, scores
+from nepotism.files import whole
+from nepotism.images import ImageSet
+from nepotism.scores import Estimate
+from nepotism.tables import Row
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """The feature spaces of an experiment; the CLIP is always there, because it also scores captions."""
+
+    spaces: Sequence[str]
+    clip: features.Clip
+    batch_size: int
+    inception: Path | None = None
+    inception_sha256: str | None = None
+
+
+def from_arguments(arguments: argparse.Namespace, device: torch.device) -> Evaluator:
+    """The evaluator that `cli.add_evaluator`'s options ask for."""
+    clip = features.load_clip(arguments.clip, device)
+    return Evaluator(
+        arguments.features, clip, arguments.embed_batch_size, arguments.inception, arguments.inception_sha256
+    )
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Features of one image set.
+
+    Attributes:
+        spaces: float32 (N, D) per feature space.
+        clip_scores: float64 (N,), each image with its caption.
+        groups: N group names.
+        ids: N image ids.
+    """
+
+    spaces: dict[str, NDArray[np.float32]]
+    clip_scores: NDArray[np.float64]
+    groups: list[str]
+    ids: list[str]
+
+
+def embed(evaluator: Evaluator, images: ImageSet) -> Embedded:
+    """Compute every feature of an image set once."""
+    device, size = evaluator.clip.device, evaluator.batch_size
+    clip_images = features.clip_image_features(evaluator.clip, images.pixels, size)
+    prompts = [record.prompt for record in images.records]
+    distinct = list(dict.fromkeys(prompts))
+    texts = features.clip_text_features(evaluator.clip, distinct)[[distinct.index(prompt) for prompt in prompts]]
+    spaces = {}
+    for space in evaluator.spaces:
+        match space:
+            case "clip":
+                spaces[space] = clip_images
+            case "conv":
+                spaces[space] = features.convolution_features(images.pixels, size, device)
+            case "inception":
+                assert evaluator.inception is not None and evaluator.inception_sha256 is not None
+                weights, checksum = evaluator.inception, evaluator.inception_sha256
+                spaces[space] = features.inception_features(images.pixels, size, device, weights, checksum)
+    return Embedded(
+        spaces,
+        scores.cosine_scores(clip_images, texts),
+        [record.group for record in images.records],
+        [record.id for record in images.records],
+    )
+
+
+def write_embedded(path: Path, sets: Mapping[str, Embedded]) -> None:
+    """Write named sets as ``.npz``: arrays ``<set>/<space>``, ``<set>/clip_score``, ``<set>/group`` and ``<set>/id``."""
+    arrays: dict[str, NDArray] = {}
+    for name, embedded in sets.items():
+        arrays |= {f"{name}/{space}": values for space, values in embedded.spaces.items()}
+        arrays[f"{name}/clip_score"] = embedded.clip_scores
+        arrays[f"{name}/group"] = np.array(embedded.groups)
+        arrays[f"{name}/id"] = np.array(embedded.ids)
+    with whole(path) as temporary:
+        np.savez(temporary, **arrays)  # type: ignore[arg-type]
+
+
+def read_embedded(path: Path, name: str) -> Embedded:
+    """Read one set of a file that `write_embedded` wrote."""
+    with np.load(path, allow_pickle=False) as arrays:
+        parts = {key.removeprefix(name + "/"): arrays[key] for key in arrays.files if key.startswith(name + "/")}
+    groups, ids, values = parts.pop("group"), parts.pop("id"), parts.pop("clip_score")
+    return Embedded(parts, values, [str(group) for group in groups], [str(identity) for identity in ids])
+
+
+@dataclass(frozen=True)
+class Place:
+    """Whose scores these are: the leading columns of `Row`."""
+
+    experiment: str
+    control: str
+    ratio: str
+    seed: int
+    iteration: int
+
+
+def compare(place: Place, name: str, generated: Embedded, holdout: Embedded) -> Iterable[Row]:
+    """Distances of one generated set to the holdout, in every feature space, and its CLIP scores.
+
+    The set called ``real`` is the holdout itself: its other half is measured against the first, as the floor.
+    """
+    groups = holdout.groups if name == "real" else generated.groups
+    pairing = scores.pair(groups, holdout.groups)
+    mine = pairing.other_real if name == "real" else pairing.generated
+    for space in holdout.spaces:
+        ours, theirs = generated.spaces[space][mine], holdout.spaces[space][pairing.real]
+        for metric, distance in (("fid", scores.frechet), ("kid", scores.kernel_distance)):
+            estimate = scores.jackknife(lambda kept: distance(ours[kept], theirs[kept]), pairing.blocks)  # noqa: B023
+            yield _row(place, name, space, metric, estimate)
+    yield from captions(place, name, generated)
+
+
+def captions(place: Place, name: str, generated: Embedded) -> Iterable[Row]:
+    """CLIP scores of one set: their mean, and their spread inside groups."""
+    yield _row(place, name, "clip", "clip_score", scores.mean(generated.clip_scores))
+    positions = _positions(generated.groups)
+    groups = np.array(generated.groups)
+    spread = scores.jackknife(
+        lambda kept: scores.within_group_sd(generated.clip_scores[kept], list(groups[kept])), positions
+    )
+    yield _row(place, name, "clip", "clip_score_within_group_sd", spread)
+
+
+def _positions(groups: Sequence[str]) -> NDArray[np.int64]:
+    """Position of each image in its group: the blocks of the jackknife."""
+    seen: dict[str, int] = {}
+    positions = []
+    for group in groups:
+        positions.append(seen.get(group, 0))
+        seen[group] = positions[-1] + 1
+    return np.array(positions)
+
+
+def _row(place: Place, name: str, space: str, metric: str, estimate: Estimate) -> Row:
+    low, high = estimate.interval or (None, None)
+    return Row(
+        place.experiment, place.control, place.ratio, place.seed, place.iteration,
+        name, space, metric, estimate.value, estimate.sd, estimate.se, low, high, estimate.n,
+    )  # fmt: skip

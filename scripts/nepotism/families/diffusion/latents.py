@@ -1,0 +1,76 @@
+"""Frozen encoders run once: posterior mean and deviation of every image and of its mirror, one embedding per prompt.
+
+Storing the posterior, not a sample, changes nothing: training draws from it at every step, as encoding anew would.
+The mirror is encoded separately, because encoding does not commute with flipping.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from nepotism.families.diffusion.pipeline import to_unit_range
+from nepotism.files import whole
+from nepotism.progress import Progress
+
+
+@dataclass(frozen=True)
+class Posteriors:
+    """Gaussians over unscaled latents: ``mean`` and ``deviation`` are float32 (N, 2, C, h, w); index 1 is the mirror."""
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What the frozen encoders say of an image set.
+
+    Attributes:
+        posteriors: of its images, in the order of ``slots``.
+        slots: one per image.
+        text: float32 (P, L, D) embeddings of ``prompts``.
+        prompts: distinct prompts; the last is empty.
+    """
+
+    posteriors: Posteriors
+    slots: list[str]
+    text: torch.Tensor
+    prompts: list[str]
+
+
+@torch.no_grad()
+def encode_images(vae: AutoencoderKL, pixels: NDArray[np.uint8], batch_size: int = 20) -> Posteriors:
+    """Encode uint8 (N, H, W, 3) images and their mirrors, in small batches that fit into the processor's cache."""
+    device = vae.device
+    means, deviations = [], []
+    with Progress(len(pixels), "encoding", "image") as progress:
+        for start in range(0, len(pixels), batch_size):
+            batch = to_unit_range(pixels[start : start + batch_size]).to(device)
+            posterior = vae.encode(torch.cat([batch, batch.flip(-1)])).latent_dist
+            means.append(torch.stack(posterior.mean.chunk(2), 1).cpu())
+            deviations.append(torch.stack(posterior.std.chunk(2), 1).cpu())
+            progress.advance(len(batch))
+    return Posteriors(torch.cat(means), torch.cat(deviations))
+
+
+def write_encoded(path: Path, encoded: Encoded) -> None:
+    """Write as safetensors, whole or not at all."""
+    tensors = {"mean": encoded.posteriors.mean, "deviation": encoded.posteriors.deviation, "text": encoded.text.cpu()}
+    with whole(path) as temporary:
+        metadata = {"slots": json.dumps(encoded.slots), "prompts": json.dumps(encoded.prompts)}
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
+
+
+def read_encoded(path: Path) -> Encoded:
+    """Read a file that `write_encoded` wrote."""
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+        posteriors = Posteriors(file.get_tensor("mean"), file.get_tensor("deviation"))
+        return Encoded(posteriors, json.loads(metadata["slots"]), file.get_tensor("text"), json.loads(metadata["prompts"]))

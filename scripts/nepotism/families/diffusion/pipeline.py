@@ -1,0 +1,109 @@
+"""Loading Stable-Diffusion-shaped pipelines from a folder: safetensors only, no remote code, no network."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDPMScheduler,
+    StableDiffusionImg2ImgPipeline,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from numpy.typing import NDArray
+
+from nepotism.cli import UserError
+from nepotism.files import sha256
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+def check_base_model(folder: Path) -> None:
+    """Check that ``folder`` looks like a pipeline with safetensors weights, and that its SHA256SUMS (if any) hold.
+
+    Raises:
+        UserError: naming the file that is missing or differs.
+    """
+    if not (folder / "model_index.json").is_file():
+        raise UserError(f"`model.path`: {folder} is no diffusers pipeline: it has no model_index.json")
+    for part in ("unet", "vae", "text_encoder"):
+        if not list((folder / part).glob("*.safetensors")):
+            raise UserError(
+                f"`model.path`: {folder / part} has no safetensors weights; pickled weights are not loaded. Convert them with "
+                "StableDiffusionPipeline.from_pretrained(...).save_pretrained(..., safe_serialization=True) on a machine you trust"
+            )
+    sums = folder / "SHA256SUMS"
+    if sums.is_file():
+        for line in sums.read_text(encoding="utf-8").splitlines():
+            expected, name = line.split(maxsplit=1)
+            if not (folder / name).is_file() or sha256(folder / name) != expected:
+                raise UserError(f"`model.path`: {folder / name} is missing or does not match SHA256SUMS; fetch it again")
+
+
+def unet_digest(base_model: Path, model: Path | None) -> str:
+    """SHA-256 of the U-Net's weights: those in ``model``, or the base model's."""
+    return sha256((model or base_model / "unet") / WEIGHTS)
+
+
+def load_unet(base_model: Path, model: Path | None) -> UNet2DConditionModel:
+    """The retrained U-Net in ``model``, or the base model's."""
+    return UNet2DConditionModel.from_pretrained(
+        model or base_model / "unet", use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
+    )
+
+
+def load_vae(base_model: Path) -> AutoencoderKL:
+    """The frozen autoencoder."""
+    return AutoencoderKL.from_pretrained(
+        base_model, subfolder="vae", use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
+    ).requires_grad_(False)
+
+
+def load_noise_scheduler(base_model: Path) -> DDPMScheduler:
+    """The training schedule: betas, number of timesteps and prediction type of the pipeline's scheduler."""
+    return DDPMScheduler.from_pretrained(base_model, subfolder="scheduler", local_files_only=True)
+
+
+def load_pipeline(base_model: Path, model: Path | None, scheduler: str, device: torch.device, image_to_image: bool = False) -> Any:
+    """A ready pipeline with the U-Net of ``model`` (or the base model's) and the named scheduler.
+
+    The safety checker is left off: it returns black images, which would poison the training set.
+
+    Raises:
+        UserError: if diffusers has no scheduler of that name.
+    """
+    import diffusers
+
+    scheduler_class = getattr(diffusers, scheduler, None)
+    if not (isinstance(scheduler_class, type) and issubclass(scheduler_class, diffusers.SchedulerMixin)):
+        raise UserError(f"`scheduler`: diffusers has no scheduler called {scheduler}; DDIMScheduler is a safe choice")
+    pipeline_class = StableDiffusionImg2ImgPipeline if image_to_image else StableDiffusionPipeline
+    pipeline = pipeline_class.from_pretrained(
+        base_model,
+        unet=load_unet(base_model, model),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+        use_safetensors=True,
+        local_files_only=True,
+    )
+    logger.info("safety checker off: it would return black images")
+    pipeline.scheduler = scheduler_class.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+@torch.no_grad()
+def encode_prompts(pipeline: Any, prompts: list[str]) -> torch.Tensor:
+    """Text embeddings float32 (P, L, D) on the pipeline's device; equal prompts give equal rows."""
+    return pipeline.encode_prompt(prompts, pipeline.device, 1, False)[0]
+
+
+def to_unit_range(pixels: NDArray[np.uint8]) -> torch.Tensor:
+    """uint8 (N, H, W, 3) as float32 (N, 3, H, W) in [-1, 1]."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1

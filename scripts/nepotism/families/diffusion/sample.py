@@ -1,0 +1,72 @@
+"""Drawing images from a pipeline, each from its own random stream."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nepotism import streams
+from nepotism.families.diffusion.pipeline import encode_prompts, to_unit_range
+from nepotism.progress import Progress
+
+
+@torch.no_grad()
+def sample(
+    pipeline: Any,
+    prompts: Sequence[str],
+    keys: Sequence[streams.Key],
+    guidance_scale: float,
+    num_inference_steps: int,
+    resolution: int,
+    batch_size: int,
+    label: str,
+    sources: NDArray[np.uint8] | None = None,
+    strength: float | None = None,
+) -> NDArray[np.uint8]:
+    """One image per prompt, by txt2img, or by img2img where ``sources`` are given.
+
+    All noise of image i (initial latents, and the steps of stochastic schedulers) comes from the stream ``keys[i]``, so
+    the batch size changes results by rounding only.
+
+    Args:
+        pipeline: from `pipeline.load_pipeline`.
+        prompts: N captions; equal ones are encoded once.
+        keys: N stream names.
+        guidance_scale: classifier-free guidance; 1 is none.
+        num_inference_steps: steps of the scheduler; img2img runs a share ``strength`` of them.
+        resolution: height and width in pixels.
+        batch_size: images at a time.
+        label: what the progress bar says.
+        sources: uint8 (N, H, W, 3) images to start from.
+        strength: share of the diffusion run on top of the sources.
+
+    Returns:
+        uint8 (N, resolution, resolution, 3).
+    """
+    distinct = list(dict.fromkeys(prompts))
+    text = encode_prompts(pipeline, distinct)
+    empty = encode_prompts(pipeline, [""])
+    made = []
+    with Progress(len(prompts), label, "image") as progress:
+        for start in range(0, len(prompts), batch_size):
+            chosen = slice(start, min(start + batch_size, len(prompts)))
+            rows = [distinct.index(prompt) for prompt in prompts[chosen]]
+            options: dict[str, Any] = {
+                "prompt_embeds": text[rows],
+                "negative_prompt_embeds": empty.expand(len(rows), -1, -1),
+                "guidance_scale": guidance_scale,
+                "num_inference_steps": num_inference_steps,
+                # Noise is made on the CPU, so that it is the same on every device.
+                "generator": [torch.Generator("cpu").manual_seed(streams.integer_seed(*key)) for key in keys[chosen]],
+                "output_type": "np",
+            }
+            if sources is None:
+                options |= {"height": resolution, "width": resolution}
+            else:
+                options |= {"image": to_unit_range(sources[chosen]), "strength": strength}
+            images = pipeline(**options).images
+            made.append(np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8))
+            progress.advance(len(rows))
+    return np.concatenate(made)

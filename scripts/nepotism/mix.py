@@ -1,0 +1,71 @@
+"""The training set of a cell: which slots hold generated images, and the manifest that says so."""
+
+from collections.abc import Mapping, Sequence
+
+from nepotism import streams
+from nepotism.grid import generated_count
+from nepotism.images import Record
+
+
+def order(groups: Mapping[str, int], seed: int) -> list[str]:
+    """All slots in the order in which generated images take them over.
+
+    Every prefix is balanced over the groups, so that ratios are nested: the generated slots at 3.3 % are among those at
+    10 %. For equal groups a prefix is what the largest remainder gives each group; for unequal ones it is Webster's
+    divisor method, which unlike the largest remainder never takes a slot back when the ratio rises. Within a group, and
+    between groups of equal claim, the order is random, keyed by the seed alone.
+
+    Args:
+        groups: number of slots per group.
+        seed: replicate seed.
+    """
+    ties = {group: streams.generator(seed, "mix", group).random() for group in groups}
+    claims = []
+    for group, size in groups.items():
+        taken = streams.generator(seed, "mix", group, "slots").permutation(size)
+        claims += [((rank + 0.5) / size, ties[group], f"{group}/{index:03d}") for rank, index in enumerate(taken)]
+    return [slot for _, _, slot in sorted(claims)]
+
+
+def generated_slots(ratio: str, groups: Mapping[str, int], seed: int) -> set[str]:
+    """The slots that hold generated images: a pure function of ratio, groups and seed.
+
+    Raises:
+        ValueError: if a ratio above 0 gives no image at all.
+    """
+    slots = sum(groups.values())
+    count = generated_count(ratio, slots)
+    if count == 0 and float(ratio) > 0:
+        raise ValueError(f"{ratio} % of {slots} slots is no image at all")
+    return set(order(groups, seed)[:count])
+
+
+def mix(
+    real: Sequence[Record], real_file: str, generated: Sequence[Record], generated_file: str, ratio: str, seed: int
+) -> tuple[list[Record], list[str]]:
+    """Choose a real or a generated image for every slot.
+
+    Args:
+        real: one record per slot.
+        real_file: the image set they are in.
+        generated: records of the generated images, at least for the generated slots; empty at ratio 0.
+        generated_file: the image set they are in.
+        ratio: percent of generated images.
+        seed: replicate seed.
+
+    Returns:
+        The records in the order of ``real``, and the file of each.
+
+    Raises:
+        ValueError: if a generated slot has no generated image.
+    """
+    groups: dict[str, int] = {}
+    for record in real:
+        groups[record.group] = groups.get(record.group, 0) + 1
+    chosen = generated_slots(ratio, groups, seed)
+    by_slot = {record.slot: record for record in generated}
+    if absent := sorted(chosen - by_slot.keys()):
+        raise ValueError(f"{generated_file} has no image for slot {absent[0]} ({len(absent)} are missing)")
+    records = [by_slot[record.slot] if record.slot in chosen else record for record in real]
+    files = [generated_file if record.slot in chosen else real_file for record in real]
+    return records, files

@@ -1,0 +1,105 @@
+"""The tiny U-Net and its text encoder, trained together on the latents of the pretrain split."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.functional import mse_loss
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from nepotism import streams
+from nepotism.pretrain.captions import MAX_LENGTH, generator_caption, tokenizer
+from nepotism.pretrain.data import PretrainData
+from nepotism.pretrain.training import batches, train
+from nepotism.pretrain.vae import encode
+
+WIDTH = 128
+
+
+class Denoiser(nn.Module):
+    """U-Net and text encoder as one module, so that one optimizer trains both."""
+
+    def __init__(self, words: CLIPTokenizer) -> None:
+        super().__init__()
+        self.unet = UNet2DConditionModel(
+            sample_size=8,
+            in_channels=4,
+            out_channels=4,
+            down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+            block_out_channels=(64, 128),
+            layers_per_block=1,
+            cross_attention_dim=WIDTH,
+            attention_head_dim=4,
+            norm_num_groups=16,
+        )
+        self.text_encoder = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=len(words),
+                hidden_size=WIDTH,
+                intermediate_size=2 * WIDTH,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                max_position_embeddings=MAX_LENGTH,
+                bos_token_id=words.bos_token_id,
+                eos_token_id=words.eos_token_id,
+                pad_token_id=words.pad_token_id,
+            )
+        )
+
+
+def scheduler() -> DDIMScheduler:
+    """Stable Diffusion's schedule with v-prediction; trailing timesteps start sampling from pure noise."""
+    return DDIMScheduler(
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+    )
+
+
+def fit(data: PretrainData, vae: AutoencoderKL, steps: int, batch_size: int, learning_rate: float, seed: int) -> StableDiffusionPipeline:
+    """Train U-Net and text encoder; returns the whole pipeline, ready to save."""
+    torch.manual_seed(seed)
+    words = tokenizer()
+    model = Denoiser(words)
+    noise_scheduler = DDPMScheduler.from_config(scheduler().config)
+    mean, deviation = encode(vae, data.pixels)
+    scale = vae.config.scaling_factor
+    rng = streams.generator("pretrain", "unet", seed, "draws")
+
+    def loss_of(batch: NDArray[np.int64]) -> torch.Tensor:
+        captions = [generator_caption(data.factors[index], rng) for index in batch]
+        tokens = words(captions, padding="max_length", max_length=MAX_LENGTH, truncation=True, return_tensors="pt").input_ids
+        posterior, noise = torch.from_numpy(rng.standard_normal((2, len(batch), *mean.shape[1:]), dtype=np.float32))
+        latents = (mean[batch] + deviation[batch] * posterior) * scale
+        time = torch.from_numpy(rng.integers(0, noise_scheduler.config.num_train_timesteps, len(batch)))
+        text = model.text_encoder(tokens).last_hidden_state
+        predicted = model.unet(noise_scheduler.add_noise(latents, noise, time), time, text, return_dict=False)[0]
+        return mse_loss(predicted, noise_scheduler.get_velocity(latents, noise, time))
+
+    indices = batches(data, steps, batch_size, "unet", seed)
+    averaged = train(model, loss_of, indices, steps, learning_rate, "pretrain_unet", bf16=False)
+    assert isinstance(averaged, Denoiser)
+    return StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=averaged.text_encoder.eval(),
+        tokenizer=words,
+        unet=averaged.unet.eval(),
+        scheduler=scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def load_vae(folder: Path) -> AutoencoderKL:
+    """The autoencoder that `pretrain.vae.fit` trained."""
+    return AutoencoderKL.from_pretrained(folder, use_safetensors=True, local_files_only=True).requires_grad_(False).eval()

@@ -1,0 +1,27 @@
+"""The interface of a source of real images."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nepotism.images import Pixels
+
+# Groups in the order in which they are shown; each holds its images in slot order.
+Split = dict[str, list["RealImage"]]
+Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class RealImage:
+    """One real image: uint8 (H, W, 3) pixels, its caption, and a name that finds it again in its source."""
+
+    pixels: Pixels
+    prompt: str
+    name: str
+
+
+@dataclass(frozen=True)
+class RealImages:
+    """The two splits of an experiment: ``reference`` to mix in, ``scoring`` to measure against."""
+
+    reference: Split
+    scoring: Split

@@ -1,0 +1,120 @@
+"""Tidy tables of scores: one row per value, in JSON beside each cell and in one CSV per experiment."""
+
+import csv
+import io
+import json
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from nepotism.files import write_text
+from nepotism.grid import STAGE_VERSIONS
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a metric is: its definition, range, and which direction is better."""
+
+    definition: str
+    range: str
+    better: str
+
+
+METRICS = {
+    "fid": Metric("Frechet distance between the feature Gaussians of generated and real images", "[0, inf)", "lower"),
+    "kid": Metric("unbiased squared MMD, cubic polynomial kernel, on all images", "(-inf, inf), 0 when equal", "lower"),
+    "clip_score": Metric("mean of 100 x cosine of CLIP embeddings of image and caption", "[-100, 100]", "higher"),
+    "clip_score_within_group_sd": Metric("root mean variance of the CLIP score inside groups", "[0, 200]", "neither"),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One value of metrics.csv. Iteration 0 has control ``base`` and an empty ratio.
+
+    Attributes:
+        set: samples | unseen | seed_images | real (holdout against holdout).
+        features: feature space, such as clip, conv, inception.
+        metric: a key of `METRICS`.
+        sd: between images; se, ci_low, ci_high: of the value, at this n.
+        n: number of images.
+    """
+
+    experiment: str
+    control: str
+    ratio: str
+    seed: int
+    iteration: int
+    set: str
+    features: str
+    metric: str
+    value: float
+    sd: float | None
+    se: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n: int
+
+
+def provenance() -> dict[str, Any]:
+    """Source revision, stage versions, library versions and machine, for metrics.json."""
+    libraries = {}
+    for name in ("numpy", "torch", "diffusers", "transformers", "accelerate", "clean-fid", "torchmetrics", "pillow"):
+        try:
+            libraries[name] = version(name)
+        except PackageNotFoundError:
+            libraries[name] = None
+    return {
+        "revision": _revision(),
+        "stage_versions": STAGE_VERSIONS,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "libraries": libraries,
+    }
+
+
+def _revision() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        # No git, or a copy of the source without history: the revision is then unknown, not wrong.
+        return None
+
+
+def write_metrics(path: Path, rows: Sequence[Row]) -> None:
+    """Write one cell's scores with their provenance as JSON."""
+    content = {"rows": [asdict(row) for row in rows], "provenance": provenance()}
+    write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def read_metrics(path: Path) -> list[Row]:
+    """The rows of a file that `write_metrics` wrote."""
+    return [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))["rows"]]
+
+
+def write_csv(path: Path, rows: Sequence[Any], columns: Sequence[str] | None = None) -> None:
+    """Write dataclass rows (or, with ``columns``, plain sequences) as CSV; None becomes an empty field."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns or [field.name for field in fields(rows[0])])
+    for row in rows:
+        values = row if columns else [getattr(row, field.name) for field in fields(row)]
+        writer.writerow("" if value is None else value for value in values)
+    write_text(path, buffer.getvalue())
+
+
+def read_csv(path: Path) -> list[Row]:
+    """The rows of tables/metrics.csv."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return [_typed(row) for row in csv.DictReader(file)]
+
+
+def _typed(row: dict[str, str]) -> Row:
+    optional = {name: float(row[name]) if row[name] else None for name in ("sd", "se", "ci_low", "ci_high")}
+    whole = {name: int(row[name]) for name in ("seed", "iteration", "n")}
+    return Row(**{**row, **optional, **whole, "value": float(row["value"])})  # type: ignore[arg-type]
