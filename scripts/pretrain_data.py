@@ -3,16 +3,20 @@
 import argparse
 from pathlib import Path
 
+from nepotism import cli
 from nepotism.pretrain import data
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = cli.parser(__doc__)
     parser.add_argument("--portraits", type=int, required=True, help="portraits in the pretrain split")
     parser.add_argument("--develop-portraits", type=int, required=True, help="portraits in the develop split")
     parser.add_argument("--pretrain", type=Path, required=True, help="output: .npz of the pretrain split")
     parser.add_argument("--develop", type=Path, required=True, help="output: .npz of the develop split")
-    arguments = parser.parse_args()
+    cli.run(run, parser.parse_args())
+
+
+def run(arguments: argparse.Namespace) -> None:
     data.save(arguments.pretrain, data.build("pretrain", arguments.portraits))
     data.save(arguments.develop, data.build("develop", arguments.develop_portraits))
 

@@ -4,6 +4,7 @@ Imported by the Snakefile, so it needs the standard library only and does no wor
 parses the Snakefile again.
 """
 
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,8 +21,9 @@ STAGE_VERSIONS = {
     "finetune": 1,
     "sample": 1,
     "score": 1,
-    "tabulate": 1,
-    "figures": 1,
+    "metrics_table": 1,
+    "figure_2": 1,
+    "figure_3": 1,
 }
 
 # What each family calls the files of a retrained model, inside the cell's folder `model/`.
@@ -53,6 +55,15 @@ class Cell:
     def path(self) -> str:
         """Folder of the cell inside the experiment's results."""
         return f"{self.control}/ratio-{self.ratio}/seed-{self.seed}/iteration-{self.iteration}"
+
+
+_CELL_PATH = re.compile(r"([^/]+)/ratio-([^/]+)/seed-(\d+)/iteration-(\d+)(?:/|$)")
+
+
+def cell_in(path: str) -> Cell | None:
+    """The cell that a path lies in; None outside the cells, such as in ``base/``."""
+    found = _CELL_PATH.search(path)
+    return Cell(found[1], found[2], int(found[3]), int(found[4])) if found else None
 
 
 @dataclass(frozen=True)
@@ -143,6 +154,11 @@ class Grid:
         """Options that change how a result is computed but not the result; Snakemake does not track them."""
         return options({name: self.config["how"][name] for name in names})
 
+    def ratios_option(self) -> str:
+        """All ratios of the grid, for the check of their size; a new ratio must not rerun the reference."""
+        ratios = {ratio for arm in self.arms for ratio in arm.ratios}
+        return options({"ratios": sorted(ratios, key=float)})
+
     def _slice(self, stage: str) -> dict[str, Any]:
         config = self.config
         model = {"base_model": config["model"]["path"]}
@@ -165,11 +181,13 @@ class Grid:
             case "finetune":
                 return {**model, **{key: value for key, value in config["finetune"].items() if key != "start_from"}}
             case "sample":
-                return {**model, **config["sample"], **prompts}
+                return {**model, **config["sample"], **prompts, "resolution": config["model"]["resolution"]}
             case "score":
                 return {**config["score"]}
-            case "figures":
+            case "figure_2":
                 return {**config["figures"]}
+            case "figure_3":
+                return {"dpi": config["figures"]["dpi"]}
             case _:
                 return {}
 

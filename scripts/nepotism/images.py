@@ -121,15 +121,14 @@ def read_image_set(path: Path | str, slots: set[str] | None = None) -> ImageSet:
     Raises:
         ValueError: if a picture's pixels do not have the digest that its row records.
     """
-    table = pq.read_table(path)
+    table = pq.read_table(path, filters=None if slots is None else [("slot", "in", slots)])
     pixels, records = [], []
     for row in table.to_pylist():
-        if slots is None or row["slot"] in slots:
-            image = decode(row["image"]["bytes"])
-            if digest(image) != row["sha256"]:
-                raise ValueError(f"{path}: the pixels of {row['id']} do not match their recorded sha256; delete the file")
-            pixels.append(image)
-            records.append(_record(row))
+        image = decode(row["image"]["bytes"])
+        if digest(image) != row["sha256"]:
+            raise ValueError(f"{path}: the pixels of {row['id']} do not match their recorded sha256; delete the file")
+        pixels.append(image)
+        records.append(_record(row))
     return ImageSet(np.stack(pixels) if pixels else np.empty((0, 0, 0, 3), np.uint8), records)
 
 

@@ -79,6 +79,7 @@ def load_pipeline(base_model: Path, model: Path | None, scheduler: str, device: 
     """
     import diffusers
 
+    diffusers.utils.logging.disable_progress_bar()
     scheduler_class = getattr(diffusers, scheduler, None)
     if not (isinstance(scheduler_class, type) and issubclass(scheduler_class, diffusers.SchedulerMixin)):
         raise UserError(f"`scheduler`: diffusers has no scheduler called {scheduler}; DDIMScheduler is a safe choice")

@@ -8,7 +8,7 @@ from nepotism.tables import read_metrics, write_csv
 
 
 def main() -> None:
-    parser = cli.parser(__doc__, stage="tabulate")
+    parser = cli.parser(__doc__, stage="metrics_table")
     parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="metrics.json of every cell")
     parser.add_argument("--output", type=Path, required=True, help="output: the table (CSV)")
     cli.run(run, parser.parse_args())

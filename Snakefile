@@ -1,0 +1,43 @@
+from snakemake.utils import min_version
+
+min_version("9.21.1")
+
+
+configfile: "workflow_config.yaml"
+
+
+include: "rules/common.smk"
+
+
+wildcard_constraints:
+    experiment=grid.experiment,
+    control="|".join(arm.name for arm in grid.arms),
+    ratio=r"100|0|[1-9]?[0-9](\.[0-9]*[1-9])?",
+    seed=r"0|[1-9][0-9]*",
+    iteration=r"[1-9][0-9]*",
+
+
+localrules:
+    all,
+
+
+rule all:
+    input:
+        f"{grid.folder}/tables/metrics.csv",
+        multiext(f"{grid.folder}/figures/figure-2", ".svg", ".png", ".csv"),
+        multiext(f"{grid.folder}/figures/figure-3", ".svg", ".png", ".csv"),
+
+
+include: "rules/targets.smk"
+include: "rules/reference.smk"
+include: "rules/base.smk"
+include: "rules/mix.smk"
+include: "rules/finetune.smk"
+include: "rules/sample.smk"
+include: "rules/metrics.smk"
+include: "rules/report.smk"
+include: "rules/pretrain.smk"
+
+
+onstart:
+    write_resolved_config()

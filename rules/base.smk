@@ -1,0 +1,91 @@
+# Iteration 0, shared by every cell of a seed.
+
+
+rule seed_images:
+    input:
+        real="results/{experiment}/reference/real.parquet",
+        base=base_model,
+    output:
+        "results/{experiment}/base/seed-{seed}/seed_images.parquet",
+    log:
+        "results/{experiment}/logs/seed_images/seed-{seed}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/seed_images/seed-{seed}.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: config["how"]["threads"]
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        settings=settings_of("seed_images"),
+        how=lambda wildcards, resources: grid.how(
+            "device", "threads", "sample_batch_size"
+        ),
+    shell:
+        "python scripts/seed_images.py {params.settings} {params.how}"
+        " --real {input.real} --seed {wildcards.seed} --output {output} --log {log}"
+
+
+rule sample_base:
+    input:
+        real="results/{experiment}/reference/real.parquet",
+        base=base_model,
+    output:
+        samples="results/{experiment}/base/seed-{seed}/samples.parquet",
+        unseen="results/{experiment}/base/seed-{seed}/unseen.parquet",
+        samples_sheet="results/{experiment}/base/seed-{seed}/samples.png",
+        unseen_sheet="results/{experiment}/base/seed-{seed}/unseen.png",
+    log:
+        "results/{experiment}/logs/sample_base/seed-{seed}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/sample_base/seed-{seed}.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: config["how"]["threads"]
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        settings=settings_of("sample"),
+        how=lambda wildcards, resources: grid.how(
+            "device", "threads", "sample_batch_size"
+        ),
+    shell:
+        "python scripts/sample.py {params.settings} {params.how}"
+        " --real {input.real} --cell base/seed-{wildcards.seed} --seed {wildcards.seed} --iteration 0"
+        " --samples {output.samples} --unseen {output.unseen}"
+        " --samples-sheet {output.samples_sheet} --unseen-sheet {output.unseen_sheet} --log {log}"
+
+
+rule score_base:
+    input:
+        samples="results/{experiment}/base/seed-{seed}/samples.parquet",
+        unseen="results/{experiment}/base/seed-{seed}/unseen.parquet",
+        seed_images="results/{experiment}/base/seed-{seed}/seed_images.parquet",
+        reference="results/{experiment}/reference/embeddings.npz",
+        evaluator=evaluator_files,
+    output:
+        embeddings="results/{experiment}/base/seed-{seed}/embeddings.npz",
+        metrics="results/{experiment}/base/seed-{seed}/metrics.json",
+    log:
+        "results/{experiment}/logs/score_base/seed-{seed}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/score_base/seed-{seed}.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: config["how"]["threads"]
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        settings=settings_of("score"),
+        how=lambda wildcards, resources: grid.how(
+            "device", "threads", "embed_batch_size"
+        ),
+    shell:
+        "python scripts/score.py {params.settings} {params.how}"
+        " --samples {input.samples} --unseen {input.unseen} --seed-images {input.seed_images}"
+        " --reference {input.reference} --experiment {wildcards.experiment} --control base"
+        " --seed {wildcards.seed} --iteration 0"
+        " --embeddings {output.embeddings} --metrics {output.metrics} --log {log}"

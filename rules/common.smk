@@ -1,0 +1,114 @@
+# The glue between Snakemake and nepotism.grid: functions only.
+import json
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+
+from nepotism import config as configuration
+from nepotism.files import write_text
+from nepotism.grid import Cell, Grid
+
+# `.venv/bin/snakemake` works without activation: shell rules find the interpreter that runs Snakemake.
+os.environ.update(
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+)
+# A chain of hundreds of iterations, asked for as one target, is resolved recursively.
+sys.setrecursionlimit(20_000)
+
+
+def checked_grid():
+    try:
+        configuration.check(config)
+    except configuration.ConfigError as error:
+        raise WorkflowError(str(error)) from None
+    return Grid(config)
+
+
+grid = checked_grid()
+
+
+def write_resolved_config():
+    write_text(f"{grid.folder}/config.json", json.dumps(config, indent=2) + "\n")
+
+
+def settings_of(stage):
+    # A function, because Snakemake would read the braces of captions in a plain string as wildcards.
+    return lambda wildcards: grid.settings(stage)
+
+
+def cell_of(wildcards):
+    return Cell(
+        wildcards.control,
+        wildcards.ratio,
+        int(wildcards.seed),
+        int(wildcards.iteration),
+    )
+
+
+def with_advice(question, wildcards):
+    """Ask the grid about a cell; a cell that it does not have becomes a readable error."""
+    try:
+        return question(cell_of(wildcards))
+    except ValueError as error:
+        raise WorkflowError(
+            f"{error}. Change the configuration or ask for another cell."
+        ) from None
+
+
+def generated_images(wildcards):
+    return with_advice(grid.generated_images, wildcards) or []
+
+
+def parent_model(wildcards):
+    return with_advice(grid.parent_model, wildcards)
+
+
+def generated_option(wildcards, input):
+    return f"--generated {input.generated}" if input.generated else ""
+
+
+def parent_option(wildcards, input):
+    return f"--parent-model {Path(input.parent[0]).parent}" if input.parent else ""
+
+
+def checksums(folder, otherwise):
+    """The small file that stands for a folder of weights: Snakemake compares it by content, not by time."""
+    sums = Path(folder) / "SHA256SUMS"
+    return str(sums if sums.exists() else Path(folder) / otherwise)
+
+
+def base_model(wildcards):
+    return checksums(config["model"]["path"], "model_index.json")
+
+
+def evaluator_files(wildcards):
+    """The small file that stands for the evaluator's weights."""
+    return checksums(config["score"]["clip"], "config.json")
+
+
+def base_metrics(wildcards):
+    return [f"{grid.folder}/base/seed-{seed}/metrics.json" for seed in grid.seeds]
+
+
+def cell_metrics(wildcards):
+    return [f"{grid.folder}/{cell.path}/metrics.json" for cell in grid.cells()]
+
+
+def shown_cells():
+    """The cells of figure 2: every ratio and iteration of the first arm, at the first seed."""
+    return [
+        cell
+        for cell in grid.cells()
+        if cell.control == grid.arms[0].name and cell.seed == grid.seeds[0]
+    ]
+
+
+def shown_images(name):
+    return lambda wildcards: [
+        f"{grid.folder}/base/seed-{grid.seeds[0]}/{name}.parquet",
+        *(f"{grid.folder}/{cell.path}/{name}.parquet" for cell in shown_cells()),
+    ]

@@ -1,0 +1,37 @@
+# Retraining: the parent's U-Net on the cell's training set.
+
+
+rule finetune:
+    input:
+        mix="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/mix.parquet",
+        generated=generated_images,
+        latents="results/{experiment}/reference/latents.safetensors",
+        parent=parent_model,
+        base=base_model,
+    output:
+        model=multiext(
+            "results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/model/",
+            "config.json",
+            "diffusion_pytorch_model.safetensors",
+        ),
+        losses="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/losses.csv",
+    log:
+        "results/{experiment}/logs/finetune/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/finetune/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: config["how"]["threads"]
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        settings=settings_of("finetune"),
+        parent=parent_option,
+        how=lambda wildcards, resources: grid.how("device", "threads"),
+    shell:
+        "python scripts/finetune.py {params.settings} {params.how} {params.parent}"
+        " --mix {input.mix} --latents {input.latents}"
+        " --cell {wildcards.control}/ratio-{wildcards.ratio}/seed-{wildcards.seed}/iteration-{wildcards.iteration}"
+        " --seed {wildcards.seed} --iteration {wildcards.iteration}"
+        " --model $(dirname {output.model[0]:q}) --losses {output.losses} --log {log}"

@@ -1,0 +1,52 @@
+# Features and scores of every cell, and the one table that gathers them.
+
+
+rule score:
+    input:
+        samples="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/samples.parquet",
+        unseen="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/unseen.parquet",
+        reference="results/{experiment}/reference/embeddings.npz",
+        evaluator=evaluator_files,
+    output:
+        embeddings="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/embeddings.npz",
+        metrics="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/metrics.json",
+    log:
+        "results/{experiment}/logs/score/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/score/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: config["how"]["threads"]
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        settings=settings_of("score"),
+        how=lambda wildcards, resources: grid.how(
+            "device", "threads", "embed_batch_size"
+        ),
+    shell:
+        "python scripts/score.py {params.settings} {params.how}"
+        " --samples {input.samples} --unseen {input.unseen} --reference {input.reference}"
+        " --experiment {wildcards.experiment} --control {wildcards.control} --ratio {wildcards.ratio}"
+        " --seed {wildcards.seed} --iteration {wildcards.iteration}"
+        " --embeddings {output.embeddings} --metrics {output.metrics} --log {log}"
+
+
+rule metrics_table:
+    input:
+        base_metrics,
+        cell_metrics,
+    output:
+        "results/{experiment}/tables/metrics.csv",
+    log:
+        "results/{experiment}/logs/metrics_table.log",
+    conda:
+        "../envs/light.yaml"
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        settings=settings_of("metrics_table"),
+    shell:
+        "python scripts/metrics_table.py {params.settings} --metrics {input} --output {output} --log {log}"

@@ -1,0 +1,22 @@
+# The training set of a cell: a real or a generated image for every slot.
+
+
+rule mix:
+    input:
+        real="results/{experiment}/reference/real.parquet",
+        generated=generated_images,
+    output:
+        "results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/mix.parquet",
+    log:
+        "results/{experiment}/logs/mix/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.log",
+    conda:
+        "../envs/light.yaml"
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        settings=settings_of("mix"),
+        generated=generated_option,
+    shell:
+        "python scripts/mix.py {params.settings} --real {input.real} {params.generated}"
+        " --ratio {wildcards.ratio} --seed {wildcards.seed} --output {output} --log {log}"

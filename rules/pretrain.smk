@@ -1,0 +1,119 @@
+# Training the embedded base model and its evaluator. No other rule depends on these: `snakemake --cores all pretrain`
+# writes to results/pretrain/, and scripts/promote.py copies the result into resources/.
+
+
+localrules:
+    pretrain,
+
+
+rule pretrain:
+    input:
+        "results/pretrain/card/README.md",
+
+
+rule pretrain_data:
+    output:
+        pretrain="results/pretrain/pretrain.npz",
+        develop="results/pretrain/develop.npz",
+    log:
+        "results/pretrain/logs/pretrain_data.log",
+    conda:
+        "../envs/light.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        settings="--develop-portraits 1500 --portraits 12000",
+    shell:
+        "python scripts/pretrain_data.py {params.settings}"
+        " --pretrain {output.pretrain} --develop {output.develop} --log {log}"
+
+
+rule pretrain_vae:
+    input:
+        "results/pretrain/pretrain.npz",
+    output:
+        directory("results/pretrain/vae"),
+    log:
+        "results/pretrain/logs/pretrain_vae.log",
+    benchmark:
+        "results/pretrain/benchmarks/pretrain_vae.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        settings="--batch-size 12 --learning-rate 0.0015 --seed 0 --steps 5000",
+    shell:
+        "python scripts/pretrain_vae.py {params.settings} --threads {threads}"
+        " --data {input} --output {output} --log {log}"
+
+
+rule pretrain_unet:
+    input:
+        data="results/pretrain/pretrain.npz",
+        vae="results/pretrain/vae",
+    output:
+        directory("results/pretrain/tiny-diffusion"),
+    log:
+        "results/pretrain/logs/pretrain_unet.log",
+    benchmark:
+        "results/pretrain/benchmarks/pretrain_unet.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        settings="--batch-size 32 --learning-rate 0.001 --seed 0 --steps 6000",
+    shell:
+        "python scripts/pretrain_unet.py {params.settings} --threads {threads}"
+        " --data {input.data} --vae {input.vae} --output {output} --log {log}"
+
+
+rule pretrain_clip:
+    input:
+        "results/pretrain/pretrain.npz",
+    output:
+        directory("results/pretrain/tiny-clip"),
+    log:
+        "results/pretrain/logs/pretrain_clip.log",
+    benchmark:
+        "results/pretrain/benchmarks/pretrain_clip.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings="--batch-size 128 --learning-rate 0.001 --seed 0 --steps 1500",
+    shell:
+        "python scripts/pretrain_clip.py {params.settings} --threads {threads}"
+        " --data {input} --output {output} --log {log}"
+
+
+rule pretrain_card:
+    input:
+        pretrain="results/pretrain/pretrain.npz",
+        develop="results/pretrain/develop.npz",
+        diffusion="results/pretrain/tiny-diffusion",
+        clip="results/pretrain/tiny-clip",
+    output:
+        card="results/pretrain/card/README.md",
+        sheet="results/pretrain/card/samples.png",
+    log:
+        "results/pretrain/logs/pretrain_card.log",
+    conda:
+        "../envs/torch.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    shell:
+        "python scripts/pretrain_card.py --pretrain {input.pretrain} --develop {input.develop}"
+        " --diffusion {input.diffusion} --clip {input.clip} --logs results/pretrain/logs"
+        " --card {output.card} --sheet {output.sheet} --threads {threads} --log {log}"

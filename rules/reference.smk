@@ -1,0 +1,73 @@
+# Real images, and what the frozen encoders and the evaluators say of them.
+
+
+rule reference:
+    output:
+        real="results/{experiment}/reference/real.parquet",
+        holdout="results/{experiment}/reference/holdout.parquet",
+    log:
+        "results/{experiment}/logs/reference.log",
+    benchmark:
+        "results/{experiment}/benchmarks/reference.tsv"
+    conda:
+        "../envs/light.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        settings=settings_of("reference"),
+        how=lambda wildcards, resources: grid.ratios_option(),
+    shell:
+        "python scripts/reference.py {params.settings} {params.how}"
+        " --real {output.real} --holdout {output.holdout} --log {log}"
+
+
+rule encode:
+    input:
+        real="results/{experiment}/reference/real.parquet",
+        base=base_model,
+    output:
+        "results/{experiment}/reference/latents.safetensors",
+    log:
+        "results/{experiment}/logs/encode.log",
+    benchmark:
+        "results/{experiment}/benchmarks/encode.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: config["how"]["threads"]
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        settings=settings_of("encode"),
+        how=lambda wildcards, resources: grid.how("device", "threads"),
+    shell:
+        "python scripts/encode.py {params.settings} {params.how}"
+        " --real {input.real} --output {output} --log {log}"
+
+
+rule embed_reference:
+    input:
+        real="results/{experiment}/reference/real.parquet",
+        holdout="results/{experiment}/reference/holdout.parquet",
+        evaluator=evaluator_files,
+    output:
+        "results/{experiment}/reference/embeddings.npz",
+    log:
+        "results/{experiment}/logs/embed_reference.log",
+    benchmark:
+        "results/{experiment}/benchmarks/embed_reference.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: config["how"]["threads"]
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        settings=settings_of("score"),
+        how=lambda wildcards, resources: grid.how(
+            "device", "threads", "embed_batch_size"
+        ),
+    shell:
+        "python scripts/embed_reference.py {params.settings} {params.how}"
+        " --real {input.real} --holdout {input.holdout} --output {output} --log {log}"

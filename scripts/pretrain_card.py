@@ -1,0 +1,131 @@
+"""Write the model card of the embedded models: what they were trained on, for how long, and how good they are."""
+
+import argparse
+import re
+from pathlib import Path
+
+import numpy as np
+
+from nepotism import cli, scores
+from nepotism.devices import start
+from nepotism.families.diffusion.pipeline import load_pipeline, load_vae
+from nepotism.families.diffusion.sample import sample
+from nepotism.features import clip_image_features, convolution_features, load_clip
+from nepotism.files import write_text
+from nepotism.images import ImageSet, Record, contact_sheet
+from nepotism.pretrain import contrastive, data, vae
+from nepotism.sources import portraits
+
+PER_GROUP = 10
+SAMPLING = {"guidance_scale": 3.0, "num_inference_steps": 15}
+
+
+def main() -> None:
+    parser = cli.parser(__doc__)
+    cli.add_device(parser)
+    parser.add_argument("--pretrain", type=Path, required=True, help="the pretrain split (.npz)")
+    parser.add_argument("--develop", type=Path, required=True, help="the develop split (.npz)")
+    parser.add_argument("--diffusion", type=Path, required=True, help="folder of the pipeline")
+    parser.add_argument("--clip", type=Path, required=True, help="folder of the CLIPModel")
+    parser.add_argument("--logs", type=Path, required=True, help="folder of the training logs")
+    parser.add_argument("--card", type=Path, required=True, help="output: the card (Markdown)")
+    parser.add_argument("--sheet", type=Path, required=True, help="output: contact sheet of base samples (PNG)")
+    cli.run(run, parser.parse_args())
+
+
+def run(arguments: argparse.Namespace) -> None:
+    device = start(arguments.device, arguments.threads)
+    develop = data.load(arguments.develop)
+    count = len(data.load(arguments.pretrain).pixels)
+    accuracy = contrastive.zero_shot_accuracy(arguments.clip, develop)
+    restored = vae.restoration_error(load_vae(arguments.diffusion), develop.pixels)
+    pipeline = load_pipeline(arguments.diffusion, None, "DDIMScheduler", device)
+    real = portraits.real_images(PER_GROUP, "develop", 64, portraits.DEFAULT_CAPTION).scoring
+    records = [
+        Record(f"{group}/{index}", images[0].prompt, group, f"{group}/{index:03d}", "generated")
+        for group, images in real.items()
+        for index in range(PER_GROUP)
+    ]
+    keys = [("pretrain", "card", record.slot) for record in records]
+    pixels = sample(
+        pipeline, [record.prompt for record in records], keys, SAMPLING["guidance_scale"],
+        int(SAMPLING["num_inference_steps"]), 64, 60, "sampling",
+    )  # fmt: skip
+    contact_sheet(arguments.sheet, ImageSet(pixels, records))
+    evaluator = load_clip(arguments.clip, device)
+    halves = [
+        np.stack([image.pixels for images in real.values() for image in images[part : part + PER_GROUP]])
+        for part in (0, PER_GROUP)
+    ]
+    lines = []
+    for name, embed in (
+        ("tiny CLIP", lambda images: clip_image_features(evaluator, images, 100)),
+        ("random convolutions", lambda images: convolution_features(images, 100, device)),
+    ):
+        one, other = embed(halves[0]), embed(halves[1])
+        base, floor = scores.frechet(embed(pixels), one), scores.frechet(other, one)
+        lines.append(f"| {name} | {base:.4g} | {floor:.4g} | {base / floor:.2f} |")
+    unet, text = (contrastive.parameters(part) for part in (pipeline.unet, pipeline.text_encoder))
+    write_text(
+        arguments.card,
+        f"""# tiny-diffusion and tiny-clip
+
+The base model and the evaluator of the embedded experiments. `snakemake --cores all pretrain` trains them and
+`scripts/promote.py` puts them here. The evaluator shares no weights with the generator.
+
+`tiny-diffusion` loads with `StableDiffusionPipeline.from_pretrained`: an autoencoder from 64 x 64 RGB to 8 x 8 latents of
+4 channels, a U-Net of {unet / 1e6:.1f} million parameters (v-prediction), and a CLIP text encoder of {text / 1e6:.1f} million.
+`tiny-clip` loads with `CLIPModel.from_pretrained` ({contrastive.parameters(evaluator.model) / 1e6:.1f} million parameters).
+
+## Training
+
+Data: {count:,} pictures drawn or enlarged by this project: portraits with all factors random (pose and colours vary more than
+in the reference split), and scikit-learn's handwritten digits of the pretrain split, each with {data.DIGIT_VARIANTS} moved and
+turned copies. Seed 0 throughout; steps, batch sizes and learning rates are in `rules/pretrain.smk`. No filter, no licence
+but this project's: the portraits are drawings of nobody.
+
+| part | steps | time |
+| --- | --- | --- |
+{_training_rows(arguments.logs)}
+
+## Scores on the develop split
+
+Zero-shot accuracy of tiny-clip, by captions that name one factor:
+
+| factor | accuracy |
+| --- | --- |
+{chr(10).join(f"| {factor} | {share:.1%} |" for factor, share in accuracy.items())}
+
+Mean absolute error of decode(encode(x)) on [-1, 1]: {restored:.4f}.
+
+Fréchet distance of {len(records)} base samples (txt2img, guidance {SAMPLING["guidance_scale"]:g}, {SAMPLING["num_inference_steps"]:g} DDIM
+steps) to as many portraits, and of two sets of portraits:
+
+| features | base samples | real against real | ratio |
+| --- | --- | --- | --- |
+{chr(10).join(lines)}
+
+![base samples, one column per group](samples.png)
+
+## Limits
+
+The models know drawn portraits and digits, nothing else. They exist so that every rule runs for real within minutes.
+""",
+    )
+
+
+def _training_rows(logs: Path) -> str:
+    """Steps and wall-clock of each training, from the first and last progress lines of its log."""
+    rows = []
+    for name in ("pretrain_vae", "pretrain_unet", "pretrain_clip"):
+        lines = re.findall(rf"(\d\d):(\d\d):(\d\d) {name}: step (\d+)/\d+", (logs / f"{name}.log").read_text(encoding="utf-8"))
+        seconds = [int(hour) * 3600 + int(minute) * 60 + int(second) for hour, minute, second, _ in (lines[0], lines[-1])]
+        # The first line comes a while after the start; scale what lies between it and the end to all steps.
+        steps = int(lines[-1][3])
+        elapsed = (seconds[1] - seconds[0]) % 86400 * steps / max(1, steps - int(lines[0][3]))
+        rows.append(f"| {name.removeprefix('pretrain_')} | {steps} | {elapsed / 60:.0f} minutes on 2 CPU cores |")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    main()

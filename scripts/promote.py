@@ -1,0 +1,32 @@
+"""Copy what `snakemake pretrain` trained into resources/, with checksums, so that experiments use it."""
+
+import argparse
+import shutil
+from pathlib import Path
+
+from nepotism import cli
+from nepotism.files import sha256, write_text
+
+
+def main() -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--source", type=Path, default=Path("results/pretrain"), help="where the trained models are")
+    parser.add_argument("--target", type=Path, default=Path("resources"), help="where they go")
+    cli.run(run, parser.parse_args())
+
+
+def run(arguments: argparse.Namespace) -> None:
+    for name in ("tiny-diffusion", "tiny-clip"):
+        source, target = arguments.source / name, arguments.target / name
+        if not source.is_dir():
+            raise cli.UserError(f"there is no {source}; run: snakemake --cores all pretrain")
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(source, target)
+        files = sorted(path for path in target.rglob("*") if path.is_file())
+        write_text(target / "SHA256SUMS", "".join(f"{sha256(path)}  {path.relative_to(target)}\n" for path in files))
+    for file in sorted((arguments.source / "card").iterdir()):
+        shutil.copy(file, arguments.target / "tiny-diffusion" / file.name)
+
+
+if __name__ == "__main__":
+    main()
