@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import string
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -90,11 +91,15 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     source = reference["source"]
     allowed = {"portraits": ("expression", "hair", "face"), "digits": ("digit",), "folder": ("group",)}[source]
     caption = reference[source]["caption"]
-    for field in re.findall(r"\{([^{}]*)\}", caption):
+    try:
+        fields = [field for _, field, _, _ in string.Formatter().parse(caption) if field is not None]
+    except ValueError as error:
+        fields = []
+        yield f"`reference.{source}.caption`: {error}"
+    for field in fields:
         if field not in allowed:
-            yield f"`reference.{source}.caption`: unknown field {{{field}}}; allowed: {', '.join('{%s}' % name for name in allowed)}"
-    if re.sub(r"\{[^{}]*\}", "", caption).strip("{}") != re.sub(r"\{[^{}]*\}", "", caption):
-        yield f"`reference.{source}.caption`: a brace is not closed"
+            names = ", ".join(f"{{{name}}}" for name in allowed)
+            yield f"`reference.{source}.caption`: unknown field {{{field}}}; allowed: {names}"
     score = config["score"]
     if "inception" in score["features"] and not (score["inception"] and score["inception_sha256"]):
         yield "`score.inception`: the feature space `inception` needs the file's path and `score.inception_sha256`"

@@ -1,0 +1,43 @@
+# make run [EXPERIMENT=digits] [CORES=4]   run an experiment, setting up everything it needs
+# make test                                quick tests and the smoke experiment
+# make check                               linters and types
+# make clean-experiment EXPERIMENT=digits  delete one experiment's results
+# make clean                               delete all results and the environment
+
+EXPERIMENT ?= faces
+CORES ?= all
+PYTHON ?= python3
+BIN := .venv/bin
+CONFIGFILE := $(if $(filter-out faces,$(EXPERIMENT)),--configfile resources/experiments/$(EXPERIMENT).yaml)
+
+.PHONY: run test check clean clean-experiment
+.DELETE_ON_ERROR:
+
+run: .venv/torch
+	$(BIN)/snakemake --cores $(CORES) --rerun-incomplete --quiet rules $(CONFIGFILE)
+	$(BIN)/python scripts/summary.py results/$(EXPERIMENT)
+
+test: .venv/dev
+	$(BIN)/python -m pytest -m "not slow"
+
+check: .venv/dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/mypy
+	$(BIN)/snakemake --lint
+
+.venv/%: envs/%.txt envs/light.txt envs/torch.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; set PYTHON=...")'
+	$(PYTHON) -m venv .venv
+
+clean-experiment:
+	rm -rf -- "results/$(EXPERIMENT)"
+
+clean:
+	rm -rf .venv .snakemake
+	find results -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +

@@ -1,0 +1,46 @@
+"""Print the Frechet distance and the CLIP score of every condition at every iteration, and where the results are."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from nepotism.tables import Row, read_csv
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="an experiment's results, such as results/faces")
+    arguments = parser.parse_args()
+    table = arguments.folder / "tables" / "metrics.csv"
+    if not table.is_file():
+        sys.exit(f"error: there is no {table}; run the experiment first: make run EXPERIMENT={arguments.folder.name}")
+    rows = read_csv(table)
+    for metric, title in (("fid", "Fréchet distance, {}: lower is better"), ("clip_score", "CLIP score: higher is better")):
+        for space in dict.fromkeys(row.features for row in rows if row.metric == metric):
+            print("\n" + title.format(space))
+            print(matrix([row for row in rows if row.metric == metric and row.features == space]))
+    print(f"\nfigures: {arguments.folder}/figures   tables: {arguments.folder}/tables   how to read them: results/README.md")
+
+
+def matrix(rows: list[Row]) -> str:
+    """Conditions as lines, iterations as columns; values are means over seeds."""
+    samples = [row for row in rows if row.set == "samples"]
+    iterations = sorted({row.iteration for row in samples})
+    lines = [f"{'generated':>16}" + "".join(f"{'base' if i == 0 else i:>10}" for i in iterations)]
+    for control, ratio in dict.fromkeys((row.control, row.ratio) for row in samples if row.control != "base"):
+        cells = []
+        for iteration in iterations:
+            found = [
+                row.value for row in samples
+                if row.iteration == iteration and (row.control, row.ratio) in {(control, ratio), ("base", "")}
+            ]  # fmt: skip
+            cells.append(f"{sum(found) / len(found):>10.4g}" if found else f"{'-':>10}")
+        name = f"{ratio} %" if control == "none" else f"{control} {ratio} %"
+        lines.append(f"{name:>16}" + "".join(cells))
+    floor = [row.value for row in rows if row.set == "real"]
+    lines.append(f"{'real vs real':>16}{sum(floor) / len(floor):>10.4g}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Feature spaces: independent of batching, by the libraries' own rules, and only from trusted files."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from cleanfid.resize import make_resizer
+from transformers import CLIPModel, CLIPProcessor
+
+from nepotism import evaluation, features, scores
+from nepotism.cli import UserError
+from nepotism.images import ImageSet, Record
+
+CPU = torch.device("cpu")
+
+
+def pictures(count=6, size=64):
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+def test_clip_score_equals_the_models_own_logits(tiny_clip):
+    clip = features.load_clip(tiny_clip, CPU)
+    prompts = ["a handwritten digit three", "a portrait of a smiling person", "a handwritten digit nine"]
+    images = features.clip_image_features(clip, pictures(3), 2)
+    ours = scores.cosine_scores(images, features.clip_text_features(clip, prompts))
+    model, processor = CLIPModel.from_pretrained(tiny_clip), CLIPProcessor.from_pretrained(tiny_clip)
+    inputs = processor(text=prompts, images=list(pictures(3)), return_tensors="pt", padding="max_length")
+    with torch.no_grad():
+        logits = model(**inputs).logits_per_image.diagonal() / model.logit_scale.exp()
+    np.testing.assert_allclose(ours, 100 * logits.numpy(), rtol=1e-4)
+
+
+def test_features_do_not_depend_on_the_batch_size(tiny_clip):
+    clip = features.load_clip(tiny_clip, CPU)
+    for embed in (
+        lambda size: features.clip_image_features(clip, pictures(), size),
+        lambda size: features.convolution_features(pictures(), size, CPU),
+    ):
+        np.testing.assert_allclose(embed(1), embed(6), rtol=1e-4, atol=1e-4)
+
+
+def test_random_convolutions_are_always_the_same():
+    one, other = (features.convolution_features(pictures(2), 2, CPU) for _ in range(2))
+    np.testing.assert_array_equal(one, other)
+    assert one.shape == (2, 64)
+
+
+def test_large_images_are_resized_as_clean_fid_does():
+    large = pictures(1, size=96)
+    resizer = make_resizer("PIL", quantize_after=False, filter="bicubic", output_size=(64, 64))
+    np.testing.assert_allclose(features._resize(large, 64)[0].permute(1, 2, 0).numpy(), resizer(large[0]), rtol=1e-5)
+
+
+class TinyInception(torch.nn.Module):
+    """A TorchScript file of the shape that clean-fid expects: a module whose `layers` map images to features."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten())
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def test_inception_is_clean_fids_file_with_its_scaling(tmp_path):
+    path = tmp_path / "inception-2015-12-05.pt"
+    torch.jit.script(TinyInception()).save(str(path))
+    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+    images = np.full((2, 64, 64, 3), 192, np.uint8)
+    values = features.inception_features(images, 1, CPU, path, checksum)
+    np.testing.assert_allclose(values, (192 - 128) / 128, rtol=1e-3)
+    with pytest.raises(UserError, match="`score.inception_sha256`: .* fetch it again"):
+        features.inception_features(images, 1, CPU, path, "0" * 64)
+    with pytest.raises(UserError, match="`score.inception`: .* must be an existing file"):
+        features.inception_features(images, 1, CPU, tmp_path / "other.pt", checksum)
+
+
+def test_a_clip_without_safetensors_is_refused(tmp_path):
+    (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(UserError, match="`score.clip`: .* has no safetensors weights"):
+        features.load_clip(tmp_path, CPU)
+
+
+@pytest.fixture(scope="module")
+def embedded(tiny_clip):
+    groups = ["a", "b"]
+    records = [Record(f"{g}/{i}", "a handwritten digit two", g, f"{g}/{i:03d}", "real") for g in groups for i in range(6)]
+    evaluator = evaluation.Evaluator(["clip", "conv"], features.load_clip(tiny_clip, CPU), 4)
+    return evaluation.embed(evaluator, ImageSet(pictures(12), records))
+
+
+PLACE = evaluation.Place("x", "none", "25", 0, 1)
+
+
+def test_a_set_equal_to_the_scored_half_has_distance_zero_and_the_floor_has_not(embedded):
+    rows = list(evaluation.compare(PLACE, "samples", embedded, embedded))
+    distances = {row.features: row for row in rows if row.metric == "fid"}
+    assert set(distances) == {"clip", "conv"}
+    assert all(abs(row.value) < 1e-4 for row in distances.values())
+    assert {row.n for row in distances.values()} == {6}
+    floor = list(evaluation.compare(PLACE, "real", embedded, embedded))
+    assert all(row.value > 0 for row in floor if row.metric == "fid")
+
+
+def test_rows_carry_intervals_around_their_values(embedded):
+    for row in evaluation.compare(PLACE, "real", embedded, embedded):
+        assert row.ci_low <= row.value <= row.ci_high
+        assert row.ci_high - row.ci_low == pytest.approx(2 * 1.96 * row.se)
+
+
+def test_embeddings_survive_the_file(tmp_path, embedded):
+    evaluation.write_embedded(tmp_path / "e.npz", {"samples": embedded, "unseen": embedded})
+    read = evaluation.read_embedded(tmp_path / "e.npz", "unseen")
+    assert (read.groups, read.ids) == (embedded.groups, embedded.ids)
+    np.testing.assert_array_equal(read.spaces["clip"], embedded.spaces["clip"])
+    np.testing.assert_array_equal(read.clip_scores, embedded.clip_scores)

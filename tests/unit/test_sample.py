@@ -1,0 +1,77 @@
+"""Sampling: every image from its own stream, whatever the batch."""
+
+import numpy as np
+import pytest
+import torch
+
+from nepotism import streams
+from nepotism.cli import UserError
+from nepotism.families.diffusion.pipeline import check_base_model, load_pipeline
+from nepotism.families.diffusion.sample import sample
+from nepotism.sources import portraits
+
+CPU = torch.device("cpu")
+PROMPTS = ["a handwritten digit one", "a handwritten digit two"] * 3
+KEYS = [(0, 1, "sample", f"g/{index:03d}") for index in range(6)]
+
+
+def draw(pipeline, batch_size, keys=KEYS, prompts=PROMPTS, **options):
+    return sample(pipeline, prompts, keys, 3.0, 3, 64, batch_size, "test", **options)
+
+
+def assert_equal_up_to_rounding(one, other):
+    difference = np.abs(one.astype(int) - other)
+    assert (difference > 1).mean() <= 0.001
+
+
+@pytest.mark.parametrize("scheduler", ["DDIMScheduler", "EulerAncestralDiscreteScheduler"])
+def test_the_batch_size_changes_results_by_rounding_only(tiny_diffusion, scheduler):
+    pipeline = load_pipeline(tiny_diffusion, None, scheduler, CPU)
+    together = draw(pipeline, 6)
+    assert together.shape == (6, 64, 64, 3)
+    assert together.dtype == np.uint8
+    assert_equal_up_to_rounding(together, draw(pipeline, 4))
+    assert_equal_up_to_rounding(together[[5]], draw(pipeline, 1, KEYS[5:], PROMPTS[5:]))
+
+
+def test_sampling_twice_gives_the_same_bytes_and_another_key_another_image(tiny_diffusion):
+    pipeline = load_pipeline(tiny_diffusion, None, "DDIMScheduler", CPU)
+    one = draw(pipeline, 6)
+    np.testing.assert_array_equal(one, draw(pipeline, 6))
+    assert not np.array_equal(one[0], one[2])
+
+
+def test_img2img_starts_from_its_source(tiny_diffusion):
+    pipeline = load_pipeline(tiny_diffusion, None, "DDIMScheduler", CPU, image_to_image=True)
+    rng = streams.generator("test")
+    sources = np.stack([portraits.draw(portraits.choose(rng), rng) for _ in range(6)])
+    options = {"guidance_scale": 1.0, "num_inference_steps": 20, "resolution": 64, "batch_size": 6, "label": "test"}
+    near = sample(pipeline, PROMPTS, KEYS, sources=sources, strength=0.05, **options)
+    far = sample(pipeline, PROMPTS, KEYS, sources=sources, strength=1.0, **options)
+    error = [np.abs(images.astype(float) - sources).mean() for images in (near, far)]
+    assert error[0] < 0.6 * error[1]
+
+
+def test_an_unknown_scheduler_is_refused(tiny_diffusion):
+    with pytest.raises(UserError, match="diffusers has no scheduler called FastestScheduler"):
+        load_pipeline(tiny_diffusion, None, "FastestScheduler", CPU)
+
+
+def test_a_folder_that_is_no_pipeline_is_refused(tmp_path):
+    with pytest.raises(UserError, match="has no model_index.json"):
+        check_base_model(tmp_path)
+    (tmp_path / "model_index.json").write_text("{}")
+    with pytest.raises(UserError, match="has no safetensors weights; pickled weights are not loaded"):
+        check_base_model(tmp_path)
+
+
+def test_weights_that_differ_from_their_checksums_are_refused(tiny_diffusion, tmp_path):
+    for source in tiny_diffusion.rglob("*"):
+        target = tmp_path / source.relative_to(tiny_diffusion)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_file():
+            target.write_bytes(source.read_bytes())
+    check_base_model(tmp_path)
+    (tmp_path / "unet" / "config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"unet/config.json is missing or does not match SHA256SUMS"):
+        check_base_model(tmp_path)

@@ -1,0 +1,151 @@
+"""What Snakemake plans: job counts, single targets, advice. Nothing is computed here."""
+
+import json
+import time
+
+import pytest
+import yaml
+from conftest import ROOT, SMOKE
+
+CELL = "results/faces/none/ratio-25/seed-0/iteration-3"
+
+
+def config(project, **changes):
+    """An experiment file with ``changes``; returns the options that use it."""
+    path = project.folder / "changes.yaml"
+    path.write_text(yaml.safe_dump(changes))
+    return ("--configfile", str(path))
+
+
+def arms(*ratios):
+    return [{"name": "none", "type": "none", "ratios": list(ratios)}]
+
+
+def test_the_default_grid(project):
+    cells = 3 * 4
+    assert project.jobs() == {
+        "reference": 1, "encode": 1, "embed_reference": 1, "seed_images": 1, "sample_base": 1, "score_base": 1,
+        "mix": cells, "finetune": cells, "sample": cells, "score": cells,
+        "metrics_table": 1, "figure_2": 1, "figure_3": 1,
+    }  # fmt: skip
+
+
+def test_seeds_share_the_reference_and_nothing_else(project):
+    jobs = project.jobs(*config(project, seeds=[0, 1, 2], iterations=2, arms=arms(0, 3.3)))
+    assert jobs["reference"] == jobs["encode"] == jobs["embed_reference"] == 1
+    assert jobs["seed_images"] == jobs["sample_base"] == jobs["score_base"] == 3
+    assert jobs["finetune"] == 3 * 2 * 2
+
+
+def test_the_papers_ratios_for_one_seed_take_thirty_retrainings(project):
+    jobs = project.jobs(*config(project, iterations=5, arms=arms(0, 3.3, 10, 25, 50, 100)))
+    assert jobs["finetune"] == 30
+
+
+def test_one_cell_computes_its_own_ancestors_only(project):
+    jobs = project.jobs(f"{CELL}/metrics.json")
+    assert jobs["finetune"] == jobs["mix"] == jobs["sample"] == 3
+    assert jobs["score"] == 1
+    assert "metrics_table" not in jobs
+    assert "score_base" not in jobs
+
+
+def test_the_real_arm_never_depends_on_generated_images(project):
+    jobs = project.jobs("results/faces/none/ratio-0/seed-0/iteration-2/model/config.json")
+    assert set(jobs) == {"reference", "encode", "mix", "finetune"}
+    assert jobs["finetune"] == 2
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "results/faces/reference/real.parquet", "results/faces/reference/latents.safetensors",
+        "results/faces/base/seed-0/seed_images.parquet", "results/faces/base/seed-0/unseen.png",
+        f"{CELL}/mix.parquet", f"{CELL}/model/diffusion_pytorch_model.safetensors", f"{CELL}/losses.csv",
+        f"{CELL}/samples.png", f"{CELL}/embeddings.npz", "results/faces/tables/metrics.csv",
+        "results/faces/figures/figure-3.svg", "cells", "metrics", "figures",
+    ],
+)  # fmt: skip
+def test_any_file_of_the_layout_is_a_target(project, target):
+    assert project.jobs(target)
+
+
+@pytest.mark.parametrize(
+    ("target", "advice"),
+    [
+        ("results/faces/none/ratio-50/seed-0/iteration-1/mix.parquet", "no ratio 50; its `ratios` are: 0, 25, 100"),
+        ("results/faces/none/ratio-25/seed-0/iteration-9/mix.parquet", "no iteration 9; the config's `iterations` is 4"),
+        ("results/faces/none/ratio-25/seed-4/iteration-1/mix.parquet", "no seed 4; the config's `seeds` are: 0"),
+    ],
+)
+def test_a_cell_outside_the_grid_gets_advice(project, target, advice):
+    result = project.snakemake("-n", target, check=False)
+    assert result.returncode
+    assert advice in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("name", ["ratio-333/seed-0", "ratio-25.0/seed-0", "ratio-025/seed-0", "ratio-25/seed-00"])
+def test_cells_have_one_spelling(project, name):
+    result = project.snakemake("-n", f"results/faces/none/{name}/iteration-1/mix.parquet", check=False)
+    assert "MissingRuleException" in result.stdout + result.stderr
+
+
+def test_a_wrong_configuration_stops_before_anything_runs(project):
+    changes = config(project, finetune={"learning_rat": 1}, iterations=0)
+    result = project.snakemake("--cores", "1", *changes, check=False)
+    assert result.returncode
+    assert "2 mistakes in the configuration" in result.stdout + result.stderr
+    assert "did you mean `learning_rate`?" in result.stdout + result.stderr
+    assert not (project.folder / "results").exists()
+
+
+def test_graphs_on_stdout_are_clean(project):
+    dag = project.snakemake("--dag").stdout
+    assert dag.startswith("digraph")
+    assert dag.rstrip().endswith("}")
+    assert project.snakemake("--rulegraph").stdout.startswith("digraph")
+    assert "flowchart" in project.snakemake("--rulegraph", "mermaid-js").stdout
+
+
+def test_a_chain_of_two_hundred_iterations_resolves_as_one_target(project):
+    changes = config(project, iterations=200, arms=arms(100))
+    start = time.monotonic()
+    jobs = project.jobs("results/faces/none/ratio-100/seed-0/iteration-200/metrics.json", *changes)
+    assert jobs["finetune"] == 200
+    assert time.monotonic() - start < 60
+
+
+def test_every_rule_of_the_experiment_logs_and_the_heavy_ones_are_timed(project):
+    """Read from the rules themselves: an unlogged rule or an untimed training is a mistake."""
+    text = "".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
+    for rule in text.split("\nrule ")[1:]:
+        name = rule.split(":")[0]
+        if name in ("cells", "metrics", "figures", "pretrain"):
+            continue
+        assert "    log:" in rule, name
+        assert "    conda:" in rule, name
+        if name in ("reference", "encode", "seed_images", "sample_base", "finetune", "sample", "score"):
+            assert "    benchmark:" in rule, name
+
+
+def test_every_script_explains_itself(project):
+    for path in sorted((ROOT / "scripts").glob("*.py")):
+        result = project.script(path.stem, "--help")
+        assert result.returncode == 0, result.stderr
+        assert len(result.stdout) > 100
+
+
+def test_the_dry_run_writes_nothing(project):
+    project.snakemake("-n", *SMOKE)
+    assert not (project.folder / "results").exists()
+
+
+def test_pinned_environments_are_in_step():
+    def pins(path):
+        lines = [line.strip().removeprefix("- ") for line in path.read_text().splitlines()]
+        return [line for line in lines if "==" in line and not line.startswith("#")]
+
+    light, torch = (pins(ROOT / "envs" / f"{name}.txt") for name in ("light", "torch"))
+    assert pins(ROOT / "envs" / "light.yaml") == light
+    assert pins(ROOT / "envs" / "torch.yaml") == light + torch
+    assert json.dumps(light + torch).count("==") == len(set(light + torch))

@@ -1,0 +1,222 @@
+"""The smoke experiment end to end, and what a change reruns."""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from conftest import SMOKE
+from diffusers import UNet2DConditionModel
+from PIL import Image
+
+from nepotism.images import read_manifest, read_records
+
+RESULTS = "results/smoke"
+
+
+@pytest.fixture(scope="module")
+def results(smoke):
+    return smoke.folder / RESULTS
+
+
+def cells(results):
+    return sorted(results.glob("none/ratio-*/seed-0/iteration-*"))
+
+
+def changed(smoke, **changes):
+    """Options for the smoke experiment with further changes laid over it."""
+    path = smoke.folder / "changes.yaml"
+    path.write_text(yaml.safe_dump(changes))
+    return (*SMOKE, str(path))
+
+
+def test_every_file_of_the_layout_is_there(results):
+    names = ["mix.parquet", "model/config.json", "model/diffusion_pytorch_model.safetensors", "losses.csv", "samples.parquet",
+             "samples.png", "unseen.parquet", "unseen.png", "embeddings.npz", "metrics.json"]  # fmt: skip
+    assert len(cells(results)) == 4
+    for cell in cells(results):
+        for name in names:
+            assert (cell / name).stat().st_size > 0
+    for figure in ("figure-2", "figure-3"):
+        for suffix in ("svg", "png", "csv"):
+            assert (results / "figures" / f"{figure}.{suffix}").stat().st_size > 0
+    assert json.loads((results / "config.json").read_text())["experiment"] == "smoke"
+    assert not list(results.rglob(".*")), "a temporary file was left behind"
+
+
+def test_the_table_has_a_row_for_every_score(results):
+    with open(results / "tables" / "metrics.csv") as file:
+        rows = list(csv.DictReader(file))
+    for ratio in ("0", "50"):
+        for iteration in ("1", "2"):
+            found = [row for row in rows if (row["ratio"], row["iteration"]) == (ratio, iteration)]
+            kinds = {(row["set"], row["features"], row["metric"]) for row in found}
+            assert {("samples", space, metric) for space in ("clip", "conv") for metric in ("fid", "kid")} < kinds
+            assert ("unseen", "clip", "clip_score") in kinds
+    base = [row for row in rows if row["control"] == "base"]
+    assert {row["set"] for row in base} == {"samples", "unseen", "seed_images", "real"}
+    assert {row["ratio"] for row in base} == {""}
+    assert {row["n"] for row in rows if row["metric"] == "fid"} == {"60"}
+
+
+def test_manifests_are_balanced_and_say_where_every_image_is_from(results):
+    for cell in cells(results):
+        rows = read_manifest(cell / "mix.parquet")
+        generated = [record for record, _ in rows if record.origin == "generated"]
+        assert len(rows) == 60
+        assert len(generated) == (30 if "ratio-50" in str(cell) else 0)
+        if generated:
+            assert len({record.group for record in generated}) == 30
+            first = "iteration-1" in str(cell)
+            expected = "seed_images" if first else "iteration-1/samples"
+            assert all(expected in record.id for record in generated)
+            assert all(record.parents for record in generated) == first
+    fifty = [{r.slot for r, _ in read_manifest(c / "mix.parquet") if r.origin == "generated"} for c in cells(results) if "50" in str(c)]
+    assert fifty[0] == fifty[1]
+
+
+def test_samples_name_the_weights_that_made_them(results):
+    for cell in cells(results):
+        digest = hashlib.sha256((cell / "model/diffusion_pytorch_model.safetensors").read_bytes()).hexdigest()
+        records = read_records(cell / "samples.parquet")
+        assert {record.model for record in records} == {digest}
+        assert {record.iteration for record in records} == {int(cell.name.split("-")[1])}
+
+
+def test_the_model_loads_like_any_unet(results):
+    UNet2DConditionModel.from_pretrained(cells(results)[0] / "model")
+
+
+def test_losses_are_logged_step_by_step(results):
+    with open(cells(results)[0] / "losses.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == list(range(1, 5))
+    assert all(np.isfinite(float(row["loss"])) for row in rows)
+    assert {float(row["lr"]) for row in rows} == {2e-4}
+
+
+def test_arms_are_paired_by_their_random_streams(results):
+    """The same slot and iteration are drawn from the same stream at every ratio."""
+    keys = [{r.slot: r.rng for r in read_records(c / "samples.parquet")} for c in cells(results) if c.name == "iteration-1"]
+    assert keys[0] == keys[1]
+
+
+def test_a_second_run_does_nothing(smoke):
+    assert smoke.jobs(*SMOKE) == {}
+
+
+def test_touched_files_and_a_new_checkout_rerun_nothing(smoke):
+    for folder in ("scripts", "resources", "rules", "envs"):
+        for path in (smoke.folder / folder).rglob("*"):
+            if path.is_file():
+                os.utime(path)
+    assert smoke.jobs(*SMOKE) == {}
+
+
+def test_how_never_reruns_what(smoke):
+    options = changed(smoke, how={"threads": 2, "sample_batch_size": 7, "embed_batch_size": 3, "device": "cpu"})
+    assert smoke.jobs(*options) == {}
+
+
+def test_a_changed_learning_rate_reruns_retraining_and_what_follows(smoke):
+    jobs = smoke.jobs(*changed(smoke, finetune={"learning_rate": 1.0e-4}))
+    assert jobs == {"mix": 3, "finetune": 4, "sample": 4, "score": 4, "metrics_table": 1, "figure_2": 1, "figure_3": 1} or (
+        jobs["finetune"] == 4 and not {"reference", "encode", "seed_images", "sample_base", "score_base", "embed_reference"} & set(jobs)
+    )
+
+
+def test_a_changed_figure_setting_reruns_figures_only(smoke):
+    assert smoke.jobs(*changed(smoke, figures={"dpi": 100})) == {"figure_2": 1, "figure_3": 1}
+
+
+def test_a_changed_score_setting_trains_nothing(smoke):
+    jobs = smoke.jobs(*changed(smoke, score={"features": ["clip"]}))
+    assert set(jobs) == {"embed_reference", "score", "score_base", "metrics_table", "figure_3"}
+
+
+def test_an_extended_grid_runs_only_its_new_cells(smoke):
+    more = [{"name": "none", "type": "none", "ratios": [0, 50, 100]}]
+    jobs = smoke.jobs(*changed(smoke, arms=more))
+    assert jobs == {"mix": 2, "finetune": 2, "sample": 2, "score": 2, "metrics_table": 1, "figure_2": 1, "figure_3": 1}
+    jobs = smoke.jobs(*changed(smoke, iterations=3))
+    assert jobs["finetune"] == 2
+    assert "reference" not in jobs
+
+
+def test_a_bumped_stage_version_reruns_that_stage_and_what_follows(smoke):
+    grid = smoke.folder / "scripts" / "nepotism" / "grid.py"
+    source = grid.read_text()
+    try:
+        grid.write_text(source.replace('"score": 1', '"score": 2'))
+        jobs = smoke.jobs(*SMOKE)
+        assert set(jobs) == {"embed_reference", "score", "score_base", "metrics_table", "figure_3"}
+        grid.write_text(source.replace('"sample": 1', '"sample": 2'))
+        jobs = smoke.jobs(*SMOKE)
+        assert {"sample", "sample_base", "score"} < set(jobs)
+        assert not {"reference", "encode", "seed_images"} & set(jobs)
+    finally:
+        grid.write_text(source)
+
+
+def test_the_same_inputs_give_the_same_bytes(smoke, tmp_path):
+    """One cell again, by the command that Snakemake printed, beside the first."""
+    cell = "none/ratio-50/seed-0/iteration-1"
+    plan = smoke.snakemake("-n", "-p", "--force", f"{RESULTS}/{cell}/losses.csv", *SMOKE).stdout
+    command = next(line for line in plan.splitlines() if line.strip().startswith("python scripts/finetune.py")).strip()
+    again = command.replace(f"{RESULTS}/{cell}/model", "again/model").replace(f"{RESULTS}/{cell}/losses.csv", "again/losses.csv")
+    again = again.replace(f"{RESULTS}/logs", "again/logs").replace(f"$(dirname {RESULTS}", "$(dirname again")
+    subprocess.run(again, shell=True, cwd=smoke.folder, check=True, timeout=300, env=environment())
+    first = smoke.folder / RESULTS / cell
+    assert (smoke.folder / "again/losses.csv").read_bytes() == (first / "losses.csv").read_bytes()
+    weights = "model/diffusion_pytorch_model.safetensors"
+    assert (smoke.folder / "again" / weights).read_bytes() == (first / weights).read_bytes()
+    shutil.rmtree(smoke.folder / "again")
+
+
+def environment():
+    import sys
+    from pathlib import Path
+
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def test_images_are_exported_as_a_folder_that_can_be_read_again(smoke, tmp_path):
+    source = smoke.folder / RESULTS / "reference" / "holdout.parquet"
+    result = smoke.script("export_images", source, tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    with open(tmp_path / "out" / "metadata.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == pq.read_metadata(source).num_rows == 120
+    assert Image.open(tmp_path / "out" / rows[0]["file_name"]).size == (64, 64)
+    assert {"file_name", "text", "group"} <= set(rows[0])
+    again = smoke.script("export_images", source, tmp_path / "out")
+    assert again.returncode == 2
+    assert "is not empty; give a new folder" in again.stderr
+
+
+def test_the_summary_prints_every_condition(smoke):
+    output = smoke.script("summary", RESULTS).stdout
+    assert "Fréchet distance, clip" in output
+    assert "Fréchet distance, conv" in output
+    assert "real vs real" in output
+    for line in output.splitlines():
+        if line.strip().startswith("50 %"):
+            assert len(line.split()) == 5  # "50", "%", base and two iterations
+    missing = smoke.script("summary", "results/nothing")
+    assert missing.returncode == 1
+    assert "there is no results/nothing/tables/metrics.csv" in missing.stderr
+
+
+def test_a_killed_job_leaves_nothing_behind_and_is_made_again(smoke, tmp_path):
+    """A process killed while it writes: the target does not exist, the next run makes it."""
+    target = smoke.folder / RESULTS / "none/ratio-0/seed-0/iteration-2/samples.png"
+    before = target.read_bytes()
+    target.unlink()
+    smoke.snakemake("--cores", "1", f"{RESULTS}/none/ratio-0/seed-0/iteration-2/samples.png", *SMOKE)
+    assert target.read_bytes() == before

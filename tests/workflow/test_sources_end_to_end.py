@@ -1,0 +1,84 @@
+"""The same DAG on real handwritten digits and on folders of real photographs."""
+
+import csv
+
+import numpy as np
+import pytest
+import skimage.data
+import yaml
+from PIL import Image
+from skimage.io import imsave
+
+SMALL = {
+    "iterations": 1,
+    "arms": [{"name": "none", "type": "none", "ratios": [50]}],
+    "seed_images": {"num_inference_steps": 2},
+    "finetune": {"epochs": 1},
+    "sample": {"num_inference_steps": 2},
+    "unseen": {"images_per_prompt": 2},
+}
+
+
+def run(project, **changes):
+    path = project.folder / "experiment.yaml"
+    path.write_text(yaml.safe_dump({**SMALL, **changes}))
+    return project.snakemake("--cores", "2", "--configfile", str(path), check=False)
+
+
+def scores(project, experiment):
+    with open(project.folder / f"results/{experiment}/tables/metrics.csv") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_real_handwritten_digits(project):
+    result = run(
+        project, experiment="digits-small", reference={"source": "digits", "images_per_group": 4}, finetune={"epochs": 1, "flip": False}
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    rows = scores(project, "digits-small")
+    assert {row["n"] for row in rows if row["metric"] == "fid"} == {"40"}
+    assert all(np.isfinite(float(row["value"])) for row in rows)
+
+
+@pytest.mark.slow
+def test_a_folder_of_real_faces_and_photographs(project):
+    """Two groups: real small faces, and patches of scikit-image's real photographs."""
+    images = project.folder / "photographs"
+    rng = np.random.default_rng(0)
+    for index, face in enumerate(skimage.data.lfw_subset()[:16]):
+        path = images / "face" / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        imsave(path, (face * 255).astype(np.uint8), check_contrast=False)
+    photographs = [skimage.data.astronaut(), skimage.data.coffee(), skimage.data.chelsea(), skimage.data.rocket()]
+    for index in range(16):
+        photograph = photographs[index % 4]
+        y, x = (int(rng.integers(0, size - 120)) for size in photograph.shape[:2])
+        path = images / "photograph" / f"{index}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(photograph[y : y + 110, x : x + 120]).save(path)
+    result = run(
+        project, experiment="photographs", reference={"source": "folder", "images_per_group": 4, "folder": {"path": "photographs"}}
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    rows = scores(project, "photographs")
+    assert {row["n"] for row in rows if row["metric"] == "fid"} == {"8"}
+
+
+def test_a_bad_folder_stops_the_run_with_all_its_mistakes_before_any_training(project):
+    (project.folder / "photographs" / "face").mkdir(parents=True)
+    (project.folder / "photographs" / "face" / "0.png").write_bytes(b"broken")
+    result = run(project, experiment="bad", reference={"source": "folder", "images_per_group": 4, "folder": {"path": "photographs"}})
+    assert result.returncode
+    log = (project.folder / "results/bad/logs/reference.log").read_text()
+    for text in (log, result.stderr + result.stdout):
+        assert "face/0.png: cannot be read as an image" in text
+        assert "group 'face': 0 usable distinct images, but 8 are needed" in text
+    assert not list((project.folder / "results/bad").rglob("*.parquet"))
+
+
+def test_a_ratio_without_any_image_stops_in_the_reference_rule(project):
+    arm = {"name": "none", "type": "none", "ratios": [0.1]}
+    result = run(project, experiment="few", reference={"images_per_group": 2}, arms=[arm])
+    assert result.returncode
+    assert "`arms.ratios`: 0.1 % of 60 slots is no image at all" in result.stderr + result.stdout
