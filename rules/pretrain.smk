@@ -29,9 +29,32 @@ rule pretrain_data:
         " --pretrain {output.pretrain} --develop {output.develop} --log {log}"
 
 
-rule pretrain_vae:
+rule pretrain_vae_narrow:
     input:
         "results/pretrain/pretrain.npz",
+    output:
+        directory("results/pretrain/vae-narrow"),
+    log:
+        "results/pretrain/logs/pretrain_vae_narrow.log",
+    benchmark:
+        "results/pretrain/benchmarks/pretrain_vae_narrow.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        settings="--batch-size 12 --latent-channels 4 --learning-rate 0.0015 --seed 0 --steps 5000",
+    shell:
+        "python scripts/pretrain_vae.py {params.settings} --threads {threads}"
+        " --data {input} --output {output} --log {log}"
+
+
+rule pretrain_vae:
+    input:
+        data="results/pretrain/pretrain.npz",
+        narrow="results/pretrain/vae-narrow",
     output:
         directory("results/pretrain/vae"),
     log:
@@ -45,10 +68,10 @@ rule pretrain_vae:
         mem_mb=4000,
         runtime=120,
     params:
-        settings="--batch-size 12 --learning-rate 0.0015 --seed 0 --steps 5000",
+        settings="--batch-size 12 --latent-channels 8 --learning-rate 0.0015 --seed 0 --steps 2600",
     shell:
         "python scripts/pretrain_vae.py {params.settings} --threads {threads}"
-        " --data {input} --output {output} --log {log}"
+        " --data {input.data} --narrow {input.narrow} --output {output} --log {log}"
 
 
 rule pretrain_unet:

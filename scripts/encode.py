@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 import torch
-
 from nepotism import cli
 from nepotism.devices import start
 from nepotism.families.diffusion.latents import Encoded, encode_images, write_encoded

@@ -26,7 +26,9 @@ def run(arguments: argparse.Namespace) -> None:
         slots = [record.slot for record in read_records(files[0])]
         slot = wanted or slots[0]
         if slot not in slots:
-            raise cli.UserError(f"`figures.slot`: there is no slot {slot}; there are, for instance: {', '.join(slots[:3])}")
+            raise cli.UserError(
+                f"`figures.slot`: there is no slot {slot}; there are, for instance: {', '.join(slots[:3])}"
+            )
         name = ""
         pictures = []
         for file in files:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-
 from nepotism import cli
 from nepotism.devices import start
 from nepotism.families.diffusion.fit import FitSettings, TrainingSet, fit
@@ -25,12 +24,16 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, required=True, help="constant learning rate of AdamW")
     parser.add_argument("--epochs", type=int, required=True, help="passes over the training set")
     parser.add_argument("--batch-size", type=int, required=True, help="images per step")
-    parser.add_argument("--flip", action=argparse.BooleanOptionalAction, required=True, help="mirror half of the images")
+    parser.add_argument(
+        "--flip", action=argparse.BooleanOptionalAction, required=True, help="mirror half of the images"
+    )
     parser.add_argument("--precision", choices=["fp32", "bf16"], required=True, help="arithmetic of the forward pass")
     parser.add_argument("--caption-dropout", type=float, required=True, help="probability of training without caption")
     parser.add_argument("--mix", type=Path, required=True, help="manifest of the training set")
     parser.add_argument("--latents", type=Path, required=True, help="encodings of the real images and the captions")
-    parser.add_argument("--parent-model", type=Path, help="folder of the U-Net to start from; without it, the base model's")
+    parser.add_argument(
+        "--parent-model", type=Path, help="folder of the U-Net to start from; without it, the base model's"
+    )
     parser.add_argument("--cell", required=True, help="name of the cell, for messages")
     parser.add_argument("--seed", type=int, required=True, help="replicate seed")
     parser.add_argument("--iteration", type=int, required=True, help="the how-manieth retraining this is")
@@ -49,7 +52,9 @@ def run(arguments: argparse.Namespace) -> None:
         load_unet(arguments.base_model, arguments.parent_model),
         load_noise_scheduler(arguments.base_model),
         data,
-        FitSettings(arguments.learning_rate, arguments.epochs, arguments.batch_size, arguments.flip, arguments.caption_dropout),
+        FitSettings(
+            arguments.learning_rate, arguments.epochs, arguments.batch_size, arguments.flip, arguments.caption_dropout
+        ),
         arguments.seed,
         arguments.iteration,
         accelerator,

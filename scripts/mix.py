@@ -25,7 +25,9 @@ def run(arguments: argparse.Namespace) -> None:
         real, str(arguments.real), generated, str(arguments.generated), arguments.ratio, arguments.seed
     )
     write_manifest(arguments.output, records, files)
-    logging.info("%s: %d of %d slots generated", arguments.output, sum(r.origin == "generated" for r in records), len(records))
+    logging.info(
+        "%s: %d of %d slots generated", arguments.output, sum(r.origin == "generated" for r in records), len(records)
+    )
 
 
 if __name__ == "__main__":

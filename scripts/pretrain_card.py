@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 import numpy as np
-
 from nepotism import cli, scores
 from nepotism.devices import start
 from nepotism.families.diffusion.pipeline import load_pipeline, load_vae
@@ -118,8 +117,12 @@ def _training_rows(logs: Path) -> str:
     """Steps and wall-clock of each training, from the first and last progress lines of its log."""
     rows = []
     for name in ("pretrain_vae", "pretrain_unet", "pretrain_clip"):
-        lines = re.findall(rf"(\d\d):(\d\d):(\d\d) {name}: step (\d+)/\d+", (logs / f"{name}.log").read_text(encoding="utf-8"))
-        seconds = [int(hour) * 3600 + int(minute) * 60 + int(second) for hour, minute, second, _ in (lines[0], lines[-1])]
+        lines = re.findall(
+            rf"(\d\d):(\d\d):(\d\d) {name}: step (\d+)/\d+", (logs / f"{name}.log").read_text(encoding="utf-8")
+        )
+        seconds = [
+            int(hour) * 3600 + int(minute) * 60 + int(second) for hour, minute, second, _ in (lines[0], lines[-1])
+        ]
         # The first line comes a while after the start; scale what lies between it and the end to all steps.
         steps = int(lines[-1][3])
         elapsed = (seconds[1] - seconds[0]) % 86400 * steps / max(1, steps - int(lines[0][3]))

@@ -4,9 +4,8 @@ import argparse
 from pathlib import Path
 
 import torch
-
 from nepotism import cli
-from nepotism.pretrain import data, denoiser
+from nepotism.pretrain import data, denoiser, vae
 
 
 def main() -> None:
@@ -26,7 +25,7 @@ def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     pipeline = denoiser.fit(
         data.load(arguments.data),
-        denoiser.load_vae(arguments.vae),
+        vae.load(arguments.vae),
         arguments.steps,
         arguments.batch_size,
         arguments.learning_rate,

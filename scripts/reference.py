@@ -8,14 +8,22 @@ from nepotism import cli, reference
 
 def main() -> None:
     parser = cli.parser(__doc__, stage="reference")
-    parser.add_argument("--source", required=True, choices=["portraits", "digits", "folder"], help="where images come from")
+    parser.add_argument(
+        "--source", required=True, choices=["portraits", "digits", "folder"], help="where images come from"
+    )
     parser.add_argument("--images-per-group", type=int, required=True, help="images per group in the training set")
-    parser.add_argument("--scoring-split", required=True, choices=["holdout", "develop"], help="split to measure against")
+    parser.add_argument(
+        "--scoring-split", required=True, choices=["holdout", "develop"], help="split to measure against"
+    )
     parser.add_argument("--resolution", type=int, required=True, help="height and width in pixels")
     parser.add_argument("--caption", required=True, help="caption template of the source")
     parser.add_argument("--path", type=Path, help="folder of images (source folder)")
-    parser.add_argument("--on-bad-image", choices=["fail", "skip"], help="what to do about unreadable images (source folder)")
-    parser.add_argument("--ratios", type=float, nargs="*", default=[], help="ratios to check against the number of slots")
+    parser.add_argument(
+        "--on-bad-image", choices=["fail", "skip"], help="what to do about unreadable images (source folder)"
+    )
+    parser.add_argument(
+        "--ratios", type=float, nargs="*", default=[], help="ratios to check against the number of slots"
+    )
     parser.add_argument("--real", type=Path, required=True, help="output: image set to mix in")
     parser.add_argument("--holdout", type=Path, required=True, help="output: image set to measure against")
     cli.run(run, parser.parse_args())

@@ -16,7 +16,9 @@ def main() -> None:
     cli.add_evaluator(parser)
     parser.add_argument("--samples", type=Path, required=True, help="image set for the training captions")
     parser.add_argument("--unseen", type=Path, required=True, help="image set for the unseen captions")
-    parser.add_argument("--seed-images", type=Path, help="img2img images of iteration 0; scores the holdout's floor too")
+    parser.add_argument(
+        "--seed-images", type=Path, help="img2img images of iteration 0; scores the holdout's floor too"
+    )
     parser.add_argument("--reference", type=Path, required=True, help="features of the holdout (.npz)")
     parser.add_argument("--experiment", required=True, help="column of the table")
     parser.add_argument("--control", required=True, help="column of the table")

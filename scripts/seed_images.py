@@ -16,7 +16,9 @@ def main() -> None:
     cli.add_base_model(parser)
     cli.add_device(parser)
     cli.add_sampling(parser)
-    parser.add_argument("--strength", type=float, required=True, help="share of the diffusion run on top of the real image")
+    parser.add_argument(
+        "--strength", type=float, required=True, help="share of the diffusion run on top of the real image"
+    )
     parser.add_argument("--real", type=Path, required=True, help="image set to start from")
     parser.add_argument("--seed", type=int, required=True, help="replicate seed")
     parser.add_argument("--output", type=Path, required=True, help="output: image set")

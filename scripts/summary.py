@@ -15,11 +15,16 @@ def main() -> None:
     if not table.is_file():
         sys.exit(f"error: there is no {table}; run the experiment first: make run EXPERIMENT={arguments.folder.name}")
     rows = read_csv(table)
-    for metric, title in (("fid", "Fréchet distance, {}: lower is better"), ("clip_score", "CLIP score: higher is better")):
+    for metric, title in (
+        ("fid", "Fréchet distance, {}: lower is better"),
+        ("clip_score", "CLIP score: higher is better"),
+    ):
         for space in dict.fromkeys(row.features for row in rows if row.metric == metric):
             print("\n" + title.format(space))
             print(matrix([row for row in rows if row.metric == metric and row.features == space]))
-    print(f"\nfigures: {arguments.folder}/figures   tables: {arguments.folder}/tables   how to read them: results/README.md")
+    print(
+        f"\nfigures: {arguments.folder}/figures   tables: {arguments.folder}/tables   how to read them: results/README.md"
+    )
 
 
 def matrix(rows: list[Row]) -> str:

@@ -19,7 +19,9 @@ def parser(description: str | None, stage: str | None = None) -> argparse.Argume
     made.add_argument("--log", type=Path, help="write progress and messages to this file")
     if stage is not None:
         current = STAGE_VERSIONS[stage]
-        made.add_argument("--stage-version", type=int, choices=[current], default=current, help="version of the algorithm")
+        made.add_argument(
+            "--stage-version", type=int, choices=[current], default=current, help="version of the algorithm"
+        )
     return made
 
 
@@ -44,7 +46,9 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
 
 def add_evaluator(parser: argparse.ArgumentParser) -> None:
     """Feature spaces and where their weights are."""
-    parser.add_argument("--features", nargs="+", choices=["clip", "conv", "inception"], required=True, help="feature spaces")
+    parser.add_argument(
+        "--features", nargs="+", choices=["clip", "conv", "inception"], required=True, help="feature spaces"
+    )
     parser.add_argument("--clip", type=Path, required=True, help="folder of a CLIPModel with its processor")
     parser.add_argument("--inception", type=Path, help="clean-fid's TorchScript Inception")
     parser.add_argument("--inception-sha256", help="its sha256")

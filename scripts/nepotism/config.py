@@ -27,7 +27,9 @@ def check(config: Mapping[str, Any]) -> None:
         ConfigError: naming every wrong key.
     """
     schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
-    errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path])
+    errors = sorted(
+        Draft202012Validator(schema).iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path]
+    )
     problems = [problem for error in errors for problem in _explain(error)]
     if not problems:
         # Only a configuration of the right shape can be checked against itself.
@@ -92,14 +94,14 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     allowed = {"portraits": ("expression", "hair", "face"), "digits": ("digit",), "folder": ("group",)}[source]
     caption = reference[source]["caption"]
     try:
-        fields = [field for _, field, _, _ in string.Formatter().parse(caption) if field is not None]
+        fields = [name for _, name, _, _ in string.Formatter().parse(caption) if name is not None]
     except ValueError as error:
         fields = []
         yield f"`reference.{source}.caption`: {error}"
-    for field in fields:
-        if field not in allowed:
-            names = ", ".join(f"{{{name}}}" for name in allowed)
-            yield f"`reference.{source}.caption`: unknown field {{{field}}}; allowed: {names}"
+    for name in fields:
+        if name not in allowed:
+            fields_there_are = ", ".join(f"{{{known}}}" for known in allowed)
+            yield f"`reference.{source}.caption`: unknown field {{{name}}}; allowed: {fields_there_are}"
     score = config["score"]
     if "inception" in score["features"] and not (score["inception"] and score["inception_sha256"]):
         yield "`score.inception`: the feature space `inception` needs the file's path and `score.inception_sha256`"

@@ -59,7 +59,7 @@ def embed(evaluator: Evaluator, images: ImageSet) -> Embedded:
     prompts = [record.prompt for record in images.records]
     distinct = list(dict.fromkeys(prompts))
     texts = features.clip_text_features(evaluator.clip, distinct)[[distinct.index(prompt) for prompt in prompts]]
-    spaces = {}
+    spaces: dict[str, NDArray[np.float32]] = {}
     for space in evaluator.spaces:
         match space:
             case "clip":
@@ -67,7 +67,8 @@ def embed(evaluator: Evaluator, images: ImageSet) -> Embedded:
             case "conv":
                 spaces[space] = features.convolution_features(images.pixels, size, device)
             case "inception":
-                assert evaluator.inception is not None and evaluator.inception_sha256 is not None
+                assert evaluator.inception is not None
+                assert evaluator.inception_sha256 is not None
                 weights, checksum = evaluator.inception, evaluator.inception_sha256
                 spaces[space] = features.inception_features(images.pixels, size, device, weights, checksum)
     return Embedded(

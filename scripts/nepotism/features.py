@@ -62,7 +62,9 @@ def clip_image_features(clip: Clip, pixels: NDArray[np.uint8], batch_size: int) 
 
 def clip_text_features(clip: Clip, prompts: Sequence[str]) -> Features:
     """Projected text embeddings, not normalised: float32 (P, D)."""
-    tokens = clip.processor.tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt").to(clip.device)
+    tokens = clip.processor.tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt").to(
+        clip.device
+    )
     with torch.no_grad():
         pooled = clip.model.text_model(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask).pooler_output
         return clip.model.text_projection(pooled).cpu().numpy()
@@ -88,7 +90,9 @@ def convolution_features(pixels: NDArray[np.uint8], batch_size: int, device: tor
     return _in_batches(embed, pixels, batch_size, "embedding (conv)")
 
 
-def inception_features(pixels: NDArray[np.uint8], batch_size: int, device: torch.device, weights: Path, checksum: str) -> Features:
+def inception_features(
+    pixels: NDArray[np.uint8], batch_size: int, device: torch.device, weights: Path, checksum: str
+) -> Features:
     """clean-fid's Inception features (its TorchScript file, images resized its way): float32 (N, 2048).
 
     Raises:
@@ -100,7 +104,9 @@ def inception_features(pixels: NDArray[np.uint8], batch_size: int, device: torch
     if not weights.is_file() or weights.name != expected_name:
         raise UserError(f"`score.inception`: {weights} must be an existing file called {expected_name}")
     if (found := sha256(weights)) != checksum:
-        raise UserError(f"`score.inception_sha256`: {weights} has {found}, not {checksum}; fetch it again or correct the key")
+        raise UserError(
+            f"`score.inception_sha256`: {weights} has {found}, not {checksum}; fetch it again or correct the key"
+        )
     network = InceptionV3W(str(weights.parent), download=False, resize_inside=False).to(device).eval()
 
     def embed(batch: NDArray[np.uint8]) -> torch.Tensor:

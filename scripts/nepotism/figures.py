@@ -64,7 +64,9 @@ def image_grid(panels: dict[str, list[Picture]], pixels: dict[str, Pixels]) -> F
     columns = sorted({picture.iteration for pictures in panels.values() for picture in pictures})
     ratios = {name: sorted({p.ratio for p in pictures if p.ratio}, key=float) for name, pictures in panels.items()}
     heights = [len(rows) for rows in ratios.values()]
-    figure = plt.figure(figsize=(0.9 * len(columns) + 0.9, 0.9 * sum(heights) + 0.55 * len(heights)), layout="constrained")
+    figure = plt.figure(
+        figsize=(0.9 * len(columns) + 0.9, 0.9 * sum(heights) + 0.55 * len(heights)), layout="constrained"
+    )
     blocks = figure.subfigures(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
     for block, (name, pictures) in zip(blocks, panels.items(), strict=True):
         block.suptitle(name, fontsize=8)

@@ -162,7 +162,10 @@ class Grid:
     def _slice(self, stage: str) -> dict[str, Any]:
         config = self.config
         model = {"base_model": config["model"]["path"]}
-        prompts = {"unseen_prompts": config["unseen"]["prompts"], "images_per_prompt": config["unseen"]["images_per_prompt"]}
+        prompts = {
+            "unseen_prompts": config["unseen"]["prompts"],
+            "images_per_prompt": config["unseen"]["images_per_prompt"],
+        }
         match stage:
             case "reference":
                 reference = config["reference"]

@@ -62,7 +62,7 @@ class ImageSet:
 
 
 _TYPES = {str: pa.string(), int: pa.int64(), tuple[str, ...]: pa.list_(pa.string()), Origin: pa.string()}
-_RECORD_FIELDS = [pa.field(entry.name, _TYPES[entry.type]) for entry in fields(Record)]  # type: ignore[index]
+_RECORD_FIELDS = [pa.field(entry.name, _TYPES[entry.type]) for entry in fields(Record)]
 _IMAGE_FIELD = pa.field("image", pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())]))
 _HUGGING_FACE = {"info": {"features": {"image": {"_type": "Image"}, **{
     f.name: ({"_type": "List", "feature": {"_type": "Value", "dtype": "string"}} if pa.types.is_list(f.type)

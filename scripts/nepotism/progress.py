@@ -44,8 +44,10 @@ class Progress:
         if values:
             self._bar.set_postfix({key: f"{value:.4g}" for key, value in values.items()}, refresh=False)
         now = time.monotonic()
-        if now - self._said >= self._interval or self._done >= self._total:
+        shown = "".join(f", {key} {value:.4g}" for key, value in values.items())
+        if self._done >= self._total:
+            logger.info("%s: %d %ss in %.1f s%s", self._label, self._total, self._unit, now - self._start, shown)
+        elif now - self._said >= self._interval:
             self._said = now
             left = (now - self._start) / self._done * (self._total - self._done)
-            shown = "".join(f", {key} {value:.4g}" for key, value in values.items())
             logger.info("%s: %s %d/%d%s, %.0f s left", self._label, self._unit, self._done, self._total, shown, left)

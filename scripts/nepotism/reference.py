@@ -43,7 +43,13 @@ def check_ratios(ratios: Sequence[float], groups: int, slots: int) -> None:
                 "or raise `reference.images_per_group`"
             )
         if 0 < count < groups:
-            logger.warning("warning: %g %% of %d slots is %d images, less than one for each of %d groups", ratio, slots, count, groups)
+            logger.warning(
+                "warning: %g %% of %d slots is %d images, less than one for each of %d groups",
+                ratio,
+                slots,
+                count,
+                groups,
+            )
 
 
 def write(path: Path, split: Split) -> None:

@@ -57,7 +57,9 @@ def _scaled(features: Array) -> Array:
 
 def _root(scaled: Array) -> Array:
     """A matrix R with R^T R = A^T A and at most D rows: it gives the same singular values for less work."""
-    return np.linalg.qr(scaled, mode="r") if scaled.shape[0] > scaled.shape[1] else scaled
+    if scaled.shape[0] <= scaled.shape[1]:
+        return scaled
+    return np.asarray(np.linalg.qr(scaled, mode="r"))
 
 
 def kernel_distance(one: NDArray, other: NDArray) -> float:
@@ -152,7 +154,10 @@ def pair(generated_groups: Sequence[str], holdout_groups: Sequence[str]) -> Pair
     Raises:
         ValueError: if no group has both.
     """
-    generated, real, other, blocks = [], [], [], []
+    generated: list[int] = []
+    real: list[int] = []
+    other: list[int] = []
+    blocks: list[int] = []
     for group in dict.fromkeys(generated_groups):
         mine = [i for i, name in enumerate(generated_groups) if name == group]
         theirs = [i for i, name in enumerate(holdout_groups) if name == group]

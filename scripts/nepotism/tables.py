@@ -62,7 +62,7 @@ class Row:
 
 def provenance() -> dict[str, Any]:
     """Source revision, stage versions, library versions and machine, for metrics.json."""
-    libraries = {}
+    libraries: dict[str, str | None] = {}
     for name in ("numpy", "torch", "diffusers", "transformers", "accelerate", "clean-fid", "torchmetrics", "pillow"):
         try:
             libraries[name] = version(name)

@@ -5,7 +5,6 @@ import copy
 import pytest
 import yaml
 from conftest import ROOT
-
 from nepotism import config as configuration
 from nepotism.grid import STAGE_VERSIONS, Cell, Grid, canonical_ratio, cell_in, options
 
@@ -17,7 +16,9 @@ def merged(base, over):
     """As Snakemake's --configfile merges: dictionaries by key, everything else replaced."""
     result = copy.deepcopy(base)
     for key, value in over.items():
-        result[key] = merged(result[key], value) if isinstance(value, dict) and isinstance(result.get(key), dict) else value
+        result[key] = (
+            merged(result[key], value) if isinstance(value, dict) and isinstance(result.get(key), dict) else value
+        )
     return result
 
 
@@ -39,7 +40,9 @@ def test_every_experiment_file_is_right_and_named_after_its_experiment(path):
 
 
 def test_unknown_keys_come_with_the_nearest_name():
-    assert "`finetune.learning_rat`: unknown key; did you mean `learning_rate`?" in mistakes(finetune={"learning_rat": 1})
+    assert "`finetune.learning_rat`: unknown key; did you mean `learning_rate`?" in mistakes(
+        finetune={"learning_rat": 1}
+    )
     assert "`zzz`: unknown key; known keys: experiment" in mistakes(zzz=1)
 
 
@@ -53,7 +56,9 @@ def test_all_mistakes_are_told_at_once():
 
 def test_yaml_numbers_without_a_point_are_explained():
     value = yaml.safe_load("2e-6")
-    assert "`finetune.learning_rate`: YAML reads 2e-6 as text; write 2.0e-6" in mistakes(finetune={"learning_rate": value})
+    assert "`finetune.learning_rate`: YAML reads 2e-6 as text; write 2.0e-6" in mistakes(
+        finetune={"learning_rate": value}
+    )
 
 
 def test_ratios_outside_the_range_and_unknown_arms_are_told():
@@ -74,7 +79,9 @@ def test_what_contradicts_itself_is_told():
         reference={"source": "folder", "scoring_split": "develop", "folder": {"path": "x"}}
     )
     assert "unknown field {colour}; allowed: {expression}" in mistakes(reference={"portraits": {"caption": "{colour}"}})
-    assert "`reference.portraits.caption`: expected '}' before end of string" in mistakes(reference={"portraits": {"caption": "a {hair face"}})
+    assert "`reference.portraits.caption`: expected '}' before end of string" in mistakes(
+        reference={"portraits": {"caption": "a {hair face"}}
+    )
     assert "`score.inception`: the feature space" in mistakes(score={"features": ["inception"]})
 
 

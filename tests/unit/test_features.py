@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 from cleanfid.resize import make_resizer
-from transformers import CLIPModel, CLIPProcessor
-
 from nepotism import evaluation, features, scores
 from nepotism.cli import UserError
 from nepotism.images import ImageSet, Record
+from transformers import CLIPModel, CLIPProcessor
 
 CPU = torch.device("cpu")
 
@@ -85,7 +84,9 @@ def test_a_clip_without_safetensors_is_refused(tmp_path):
 @pytest.fixture(scope="module")
 def embedded(tiny_clip):
     groups = ["a", "b"]
-    records = [Record(f"{g}/{i}", "a handwritten digit two", g, f"{g}/{i:03d}", "real") for g in groups for i in range(6)]
+    records = [
+        Record(f"{g}/{i}", "a handwritten digit two", g, f"{g}/{i:03d}", "real") for g in groups for i in range(6)
+    ]
     evaluator = evaluation.Evaluator(["clip", "conv"], features.load_clip(tiny_clip, CPU), 4)
     return evaluation.embed(evaluator, ImageSet(pictures(12), records))
 

@@ -3,14 +3,15 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-
 from nepotism import figures
 from nepotism.tables import Row, read_csv, read_metrics, write_csv, write_metrics
 
 
 def row(ratio, iteration, value, seed=0, name="samples", metric="fid", control="none"):
     control = control if ratio else "base"
-    return Row("x", control, ratio, seed, iteration, name, "clip", metric, value, None, 0.1, value - 0.2, value + 0.2, 10)
+    return Row(
+        "x", control, ratio, seed, iteration, name, "clip", metric, value, None, 0.1, value - 0.2, value + 0.2, 10
+    )
 
 
 ROWS = [

@@ -5,7 +5,6 @@ import pytest
 import torch
 from accelerate import Accelerator
 from diffusers import DDPMScheduler, UNet2DConditionModel
-
 from nepotism import streams
 from nepotism.cli import UserError
 from nepotism.families.diffusion import fit as fitting
@@ -39,7 +38,9 @@ def text():
 def run(unet, data, scheduler, settings=SETTINGS, seed=0, iteration=1):
     losses = []
     accelerator = Accelerator(cpu=True)
-    fitting.fit(unet, scheduler, data, settings, seed, iteration, accelerator, "test", lambda _, loss: losses.append(loss))
+    fitting.fit(
+        unet, scheduler, data, settings, seed, iteration, accelerator, "test", lambda _, loss: losses.append(loss)
+    )
     return losses
 
 
@@ -55,7 +56,9 @@ def scheduler(tiny_diffusion):
 
 @pytest.fixture(scope="module")
 def data(vae):
-    return fitting.TrainingSet(SLOTS, encode_images(vae, pictures()), vae.config.scaling_factor, text(), [0, 1, 0, 1, 0])
+    return fitting.TrainingSet(
+        SLOTS, encode_images(vae, pictures()), vae.config.scaling_factor, text(), [0, 1, 0, 1, 0]
+    )
 
 
 def test_retraining_equals_a_plain_loop_that_encodes_every_image_anew(vae, scheduler, data):
@@ -78,7 +81,9 @@ def test_retraining_equals_a_plain_loop_that_encodes_every_image_anew(vae, sched
                 pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
                 with torch.no_grad():
                     distribution = vae.encode(pixels).latent_dist
-                latent = (distribution.mean + distribution.std * torch.from_numpy(posterior)) * vae.config.scaling_factor
+                latent = (
+                    distribution.mean + distribution.std * torch.from_numpy(posterior)
+                ) * vae.config.scaling_factor
                 caption = embeddings[2] if drop < 0.3 else embeddings[data.prompt_of[index]]
                 rows.append((latent[0], torch.from_numpy(noise), time, caption))
             latents, noise, times, captions = (list(column) for column in zip(*rows))
@@ -98,7 +103,9 @@ def test_retraining_equals_a_plain_loop_that_encodes_every_image_anew(vae, sched
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 def test_the_first_loss_follows_the_formula_of_the_prediction_type(data, prediction_type):
-    schedule = DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, prediction_type=prediction_type)
+    schedule = DDPMScheduler(
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, prediction_type=prediction_type
+    )
     settings = fitting.FitSettings(1e-4, 1, 5, flip=False, caption_dropout=0.0)
     loss = run(small_unet(), data, schedule, settings)[0]
 
@@ -108,7 +115,9 @@ def test_the_first_loss_follows_the_formula_of_the_prediction_type(data, predict
     unet = small_unet()
     for index, slot in enumerate(SLOTS):
         drawn = fitting.draw((0, 1, "finetune", 0, slot), (4, 8, 8), 1000, False, 0.0)
-        clean = (data.posteriors.mean[index, 0] + data.posteriors.deviation[index, 0] * drawn.posterior) * data.scaling_factor
+        clean = (
+            data.posteriors.mean[index, 0] + data.posteriors.deviation[index, 0] * drawn.posterior
+        ) * data.scaling_factor
         noise = torch.from_numpy(drawn.noise)
         a, b = float(signal[drawn.timestep] ** 0.5), float((1 - signal[drawn.timestep]) ** 0.5)
         target = noise if prediction_type == "epsilon" else a * noise - b * clean
@@ -129,7 +138,11 @@ def test_the_number_of_threads_changes_results_by_rounding_only(tiny_diffusion, 
     count = 10
     embeddings = torch.randn(3, 32, 128, generator=torch.Generator().manual_seed(1))
     data = fitting.TrainingSet(
-        [f"g/{i:03d}" for i in range(count)], encode_images(vae, pictures(count)), vae.config.scaling_factor, embeddings, [0] * count
+        [f"g/{i:03d}" for i in range(count)],
+        encode_images(vae, pictures(count)),
+        vae.config.scaling_factor,
+        embeddings,
+        [0] * count,
     )
     settings = fitting.FitSettings(2e-4, 10, 2, flip=True, caption_dropout=0.0)
     trained = []

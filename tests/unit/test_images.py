@@ -3,17 +3,26 @@
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
-
 from nepotism import images
 from nepotism.files import whole
 from nepotism.images import ImageSet, Record
+from PIL import Image
 
 
 def some(count=4, groups=2):
     pixels = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
     records = [
-        Record(f"id-{i}", f"caption {i}", f"g{i % groups}", f"g{i % groups}/{i // groups:03d}", "generated", 2, ("a", "b"), "m", "0/x")
+        Record(
+            f"id-{i}",
+            f"caption {i}",
+            f"g{i % groups}",
+            f"g{i % groups}/{i // groups:03d}",
+            "generated",
+            2,
+            ("a", "b"),
+            "m",
+            "0/x",
+        )
         for i in range(count)
     ]
     return pixels, records

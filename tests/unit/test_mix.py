@@ -5,7 +5,6 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from nepotism.grid import canonical_ratio, generated_count
 from nepotism.images import Record
 from nepotism.mix import generated_slots, mix, order
@@ -15,7 +14,9 @@ sizes = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 12), min_siz
 ratios = st.decimals(0, 100, places=1).map(lambda value: canonical_ratio(float(value)))
 
 
-@pytest.mark.parametrize(("ratio", "count"), [("0", 0), ("3.3", 30), ("10", 90), ("25", 225), ("50", 450), ("100", 900)])
+@pytest.mark.parametrize(
+    ("ratio", "count"), [("0", 0), ("3.3", 30), ("10", 90), ("25", 225), ("50", 450), ("100", 900)]
+)
 def test_counts_of_the_paper_are_exact(ratio, count):
     slots = generated_slots(ratio, PAPER, seed=0)
     assert len(slots) == count

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-
 from nepotism import streams
 from nepotism.cli import UserError
 from nepotism.families.diffusion.pipeline import check_base_model, load_pipeline

@@ -6,10 +6,9 @@ import torch
 from cleanfid.fid import frechet_distance as clean_fid_distance
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nepotism import scores
 from torch.nn.functional import cosine_similarity
 from torchmetrics.image.kid import KernelInceptionDistance
-
-from nepotism import scores
 
 
 def gaussian_distance(mean_1, covariance_1, mean_2, covariance_2):

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
-
 from nepotism import reference, streams
 from nepotism.cli import UserError
 from nepotism.images import digest, read_records
 from nepotism.pretrain import data as pretrain_data
 from nepotism.sources import digits, folder, portraits, splits
+from PIL import Image
 
 CAPTION = portraits.DEFAULT_CAPTION
 
@@ -56,8 +55,13 @@ def test_the_four_splits_of_the_portraits_are_disjoint_and_free_of_duplicates():
 def test_the_four_splits_of_the_digits_are_disjoint_and_cover_what_they_promise():
     indices = digits.split_indices()
     images, _ = digits.load()
-    contents = {split: [digest(digits.render(images[i])) for found in words.values() for i in found] for split, words in indices.items()}
-    assert {split: len(found) for split, found in contents.items()} == {s: 10 * n for s, n in digits.SPLIT_SIZES.items()}
+    contents = {
+        split: [digest(digits.render(images[i])) for found in words.values() for i in found]
+        for split, words in indices.items()
+    }
+    assert {split: len(found) for split, found in contents.items()} == {
+        s: 10 * n for s, n in digits.SPLIT_SIZES.items()
+    }
     assert_disjoint(*contents.values())
 
 
@@ -126,7 +130,12 @@ def test_all_mistakes_of_a_folder_are_told_at_once(tmp_path):
         picture(tmp_path / f"{index}.png", index)
     (tmp_path / "broken.png").write_bytes(b"no image")
     rows = [(f"{i}.png", "t", "full") for i in range(8)]
-    rows += [("broken.png", "t", "full"), ("absent.png", "t", "full"), ("../outside.png", "t", "full"), ("0.png", "", "full")]
+    rows += [
+        ("broken.png", "t", "full"),
+        ("absent.png", "t", "full"),
+        ("../outside.png", "t", "full"),
+        ("0.png", "", "full"),
+    ]
     rows += [("1.png", "t", "short")]
     write_metadata(tmp_path, rows)
     with pytest.raises(UserError) as caught:
@@ -202,7 +211,11 @@ def test_ratios_are_checked_where_group_sizes_are_known(caplog):
 def test_slots_number_the_images_of_a_group(tmp_path):
     reference.write(tmp_path / "real.parquet", portraits.real_images(2, "holdout", 64, CAPTION).reference)
     records = read_records(tmp_path / "real.parquet")
-    assert [record.slot for record in records[:3]] == ["smiling-black-round/000", "smiling-black-round/001", "smiling-black-long/000"]
+    assert [record.slot for record in records[:3]] == [
+        "smiling-black-round/000",
+        "smiling-black-round/001",
+        "smiling-black-long/000",
+    ]
     assert {record.origin for record in records} == {"real"}
 
 

@@ -74,7 +74,10 @@ def test_any_file_of_the_layout_is_a_target(project, target):
     ("target", "advice"),
     [
         ("results/faces/none/ratio-50/seed-0/iteration-1/mix.parquet", "no ratio 50; its `ratios` are: 0, 25, 100"),
-        ("results/faces/none/ratio-25/seed-0/iteration-9/mix.parquet", "no iteration 9; the config's `iterations` is 4"),
+        (
+            "results/faces/none/ratio-25/seed-0/iteration-9/mix.parquet",
+            "no iteration 9; the config's `iterations` is 4",
+        ),
         ("results/faces/none/ratio-25/seed-4/iteration-1/mix.parquet", "no seed 4; the config's `seeds` are: 0"),
     ],
 )

@@ -13,9 +13,8 @@ import pytest
 import yaml
 from conftest import SMOKE
 from diffusers import UNet2DConditionModel
-from PIL import Image
-
 from nepotism.images import read_manifest, read_records
+from PIL import Image
 
 RESULTS = "results/smoke"
 
@@ -77,7 +76,11 @@ def test_manifests_are_balanced_and_say_where_every_image_is_from(results):
             expected = "seed_images" if first else "iteration-1/samples"
             assert all(expected in record.id for record in generated)
             assert all(record.parents for record in generated) == first
-    fifty = [{r.slot for r, _ in read_manifest(c / "mix.parquet") if r.origin == "generated"} for c in cells(results) if "50" in str(c)]
+    fifty = [
+        {r.slot for r, _ in read_manifest(c / "mix.parquet") if r.origin == "generated"}
+        for c in cells(results)
+        if "50" in str(c)
+    ]
     assert fifty[0] == fifty[1]
 
 
@@ -103,7 +106,9 @@ def test_losses_are_logged_step_by_step(results):
 
 def test_arms_are_paired_by_their_random_streams(results):
     """The same slot and iteration are drawn from the same stream at every ratio."""
-    keys = [{r.slot: r.rng for r in read_records(c / "samples.parquet")} for c in cells(results) if c.name == "iteration-1"]
+    keys = [
+        {r.slot: r.rng for r in read_records(c / "samples.parquet")} for c in cells(results) if c.name == "iteration-1"
+    ]
     assert keys[0] == keys[1]
 
 
@@ -126,8 +131,17 @@ def test_how_never_reruns_what(smoke):
 
 def test_a_changed_learning_rate_reruns_retraining_and_what_follows(smoke):
     jobs = smoke.jobs(*changed(smoke, finetune={"learning_rate": 1.0e-4}))
-    assert jobs == {"mix": 3, "finetune": 4, "sample": 4, "score": 4, "metrics_table": 1, "figure_2": 1, "figure_3": 1} or (
-        jobs["finetune"] == 4 and not {"reference", "encode", "seed_images", "sample_base", "score_base", "embed_reference"} & set(jobs)
+    assert jobs == {
+        "mix": 3,
+        "finetune": 4,
+        "sample": 4,
+        "score": 4,
+        "metrics_table": 1,
+        "figure_2": 1,
+        "figure_3": 1,
+    } or (
+        jobs["finetune"] == 4
+        and not {"reference", "encode", "seed_images", "sample_base", "score_base", "embed_reference"} & set(jobs)
     )
 
 
@@ -169,7 +183,9 @@ def test_the_same_inputs_give_the_same_bytes(smoke, tmp_path):
     cell = "none/ratio-50/seed-0/iteration-1"
     plan = smoke.snakemake("-n", "-p", "--force", f"{RESULTS}/{cell}/losses.csv", *SMOKE).stdout
     command = next(line for line in plan.splitlines() if line.strip().startswith("python scripts/finetune.py")).strip()
-    again = command.replace(f"{RESULTS}/{cell}/model", "again/model").replace(f"{RESULTS}/{cell}/losses.csv", "again/losses.csv")
+    again = command.replace(f"{RESULTS}/{cell}/model", "again/model").replace(
+        f"{RESULTS}/{cell}/losses.csv", "again/losses.csv"
+    )
     again = again.replace(f"{RESULTS}/logs", "again/logs").replace(f"$(dirname {RESULTS}", "$(dirname again")
     subprocess.run(again, shell=True, cwd=smoke.folder, check=True, timeout=300, env=environment())
     first = smoke.folder / RESULTS / cell

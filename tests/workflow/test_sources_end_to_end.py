@@ -33,7 +33,10 @@ def scores(project, experiment):
 @pytest.mark.slow
 def test_real_handwritten_digits(project):
     result = run(
-        project, experiment="digits-small", reference={"source": "digits", "images_per_group": 4}, finetune={"epochs": 1, "flip": False}
+        project,
+        experiment="digits-small",
+        reference={"source": "digits", "images_per_group": 4},
+        finetune={"epochs": 1, "flip": False},
     )
     assert result.returncode == 0, result.stderr[-3000:]
     rows = scores(project, "digits-small")
@@ -58,7 +61,9 @@ def test_a_folder_of_real_faces_and_photographs(project):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(photograph[y : y + 110, x : x + 120]).save(path)
     result = run(
-        project, experiment="photographs", reference={"source": "folder", "images_per_group": 4, "folder": {"path": "photographs"}}
+        project,
+        experiment="photographs",
+        reference={"source": "folder", "images_per_group": 4, "folder": {"path": "photographs"}},
     )
     assert result.returncode == 0, result.stderr[-3000:]
     rows = scores(project, "photographs")
@@ -68,7 +73,11 @@ def test_a_folder_of_real_faces_and_photographs(project):
 def test_a_bad_folder_stops_the_run_with_all_its_mistakes_before_any_training(project):
     (project.folder / "photographs" / "face").mkdir(parents=True)
     (project.folder / "photographs" / "face" / "0.png").write_bytes(b"broken")
-    result = run(project, experiment="bad", reference={"source": "folder", "images_per_group": 4, "folder": {"path": "photographs"}})
+    result = run(
+        project,
+        experiment="bad",
+        reference={"source": "folder", "images_per_group": 4, "folder": {"path": "photographs"}},
+    )
     assert result.returncode
     log = (project.folder / "results/bad/logs/reference.log").read_text()
     for text in (log, result.stderr + result.stdout):

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTextConfig, CLIPVisionConfig
 
 from nepotism import streams
-from nepotism.features import load_clip, clip_image_features, clip_text_features
+from nepotism.features import clip_image_features, clip_text_features, load_clip
 from nepotism.pretrain.captions import MAX_LENGTH, evaluator_caption, tokenizer
 from nepotism.pretrain.data import NAMES, PretrainData, describe
 from nepotism.pretrain.training import batches, train
@@ -18,13 +18,21 @@ from nepotism.pretrain.training import batches, train
 MEAN, DEVIATION = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
 
 
-def fit(data: PretrainData, steps: int, batch_size: int, learning_rate: float, seed: int) -> tuple[CLIPModel, CLIPProcessor]:
+def fit(
+    data: PretrainData, steps: int, batch_size: int, learning_rate: float, seed: int
+) -> tuple[CLIPModel, CLIPProcessor]:
     """Train with CLIP's symmetric contrastive loss; returns model and processor."""
     torch.manual_seed(seed)
     words = tokenizer()
     tower = {"hidden_size": 128, "intermediate_size": 384, "num_attention_heads": 4, "projection_dim": 64}
-    special = {"bos_token_id": words.bos_token_id, "eos_token_id": words.eos_token_id, "pad_token_id": words.pad_token_id}
-    text = CLIPTextConfig(vocab_size=len(words), max_position_embeddings=MAX_LENGTH, num_hidden_layers=3, **tower, **special)
+    special = {
+        "bos_token_id": words.bos_token_id,
+        "eos_token_id": words.eos_token_id,
+        "pad_token_id": words.pad_token_id,
+    }
+    text = CLIPTextConfig(
+        vocab_size=len(words), max_position_embeddings=MAX_LENGTH, num_hidden_layers=3, **tower, **special
+    )
     vision = CLIPVisionConfig(image_size=64, patch_size=8, num_hidden_layers=4, **tower)
     model = CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=64))
     rng = streams.generator("pretrain", "clip", seed, "draws")
@@ -33,7 +41,9 @@ def fit(data: PretrainData, steps: int, batch_size: int, learning_rate: float, s
         captions = [evaluator_caption(data.factors[index], rng) for index in batch]
         tokens = words(captions, padding="max_length", max_length=MAX_LENGTH, truncation=True, return_tensors="pt")
         pixels = torch.from_numpy(data.pixels[batch]).permute(0, 3, 1, 2).float() / 127.5 - 1
-        logits = model(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, pixel_values=pixels).logits_per_image
+        logits = model(
+            input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, pixel_values=pixels
+        ).logits_per_image
         answers = torch.arange(len(batch))
         return (cross_entropy(logits.float(), answers) + cross_entropy(logits.float().T, answers)) / 2
 

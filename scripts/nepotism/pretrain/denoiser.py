@@ -1,7 +1,5 @@
 """The tiny U-Net and its text encoder, trained together on the latents of the pretrain split."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -22,12 +20,12 @@ WIDTH = 128
 class Denoiser(nn.Module):
     """U-Net and text encoder as one module, so that one optimizer trains both."""
 
-    def __init__(self, words: CLIPTokenizer) -> None:
+    def __init__(self, words: CLIPTokenizer, latent_channels: int) -> None:
         super().__init__()
         self.unet = UNet2DConditionModel(
             sample_size=8,
-            in_channels=4,
-            out_channels=4,
+            in_channels=latent_channels,
+            out_channels=latent_channels,
             down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
             up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
             block_out_channels=(64, 128),
@@ -65,11 +63,13 @@ def scheduler() -> DDIMScheduler:
     )
 
 
-def fit(data: PretrainData, vae: AutoencoderKL, steps: int, batch_size: int, learning_rate: float, seed: int) -> StableDiffusionPipeline:
+def fit(
+    data: PretrainData, vae: AutoencoderKL, steps: int, batch_size: int, learning_rate: float, seed: int
+) -> StableDiffusionPipeline:
     """Train U-Net and text encoder; returns the whole pipeline, ready to save."""
     torch.manual_seed(seed)
     words = tokenizer()
-    model = Denoiser(words)
+    model = Denoiser(words, vae.config.latent_channels)
     noise_scheduler = DDPMScheduler.from_config(scheduler().config)
     mean, deviation = encode(vae, data.pixels)
     scale = vae.config.scaling_factor
@@ -77,7 +77,9 @@ def fit(data: PretrainData, vae: AutoencoderKL, steps: int, batch_size: int, lea
 
     def loss_of(batch: NDArray[np.int64]) -> torch.Tensor:
         captions = [generator_caption(data.factors[index], rng) for index in batch]
-        tokens = words(captions, padding="max_length", max_length=MAX_LENGTH, truncation=True, return_tensors="pt").input_ids
+        tokens = words(
+            captions, padding="max_length", max_length=MAX_LENGTH, truncation=True, return_tensors="pt"
+        ).input_ids
         posterior, noise = torch.from_numpy(rng.standard_normal((2, len(batch), *mean.shape[1:]), dtype=np.float32))
         latents = (mean[batch] + deviation[batch] * posterior) * scale
         time = torch.from_numpy(rng.integers(0, noise_scheduler.config.num_train_timesteps, len(batch)))
@@ -98,8 +100,3 @@ def fit(data: PretrainData, vae: AutoencoderKL, steps: int, batch_size: int, lea
         feature_extractor=None,
         requires_safety_checker=False,
     )
-
-
-def load_vae(folder: Path) -> AutoencoderKL:
-    """The autoencoder that `pretrain.vae.fit` trained."""
-    return AutoencoderKL.from_pretrained(folder, use_safetensors=True, local_files_only=True).requires_grad_(False).eval()

@@ -32,9 +32,11 @@ def render(image: NDArray[np.float64], size: int = 64, rng: np.random.Generator 
     if rng is not None:
         shift = rng.normal(0, 0.03, 2) * size
         scale = rng.normal(1, 0.07)
-        canvas = canvas.rotate(rng.normal(0, 7), Image.Resampling.BILINEAR, translate=(float(shift[0]), float(shift[1])))
+        canvas = canvas.rotate(rng.normal(0, 7), Image.Resampling.BILINEAR, translate=tuple(shift.tolist()))
         edge = size * (1 - 1 / scale) / 2
-        canvas = canvas.transform((size, size), Image.Transform.EXTENT, (edge, edge, size - edge, size - edge), Image.Resampling.BILINEAR)
+        canvas = canvas.transform(
+            (size, size), Image.Transform.EXTENT, (edge, edge, size - edge, size - edge), Image.Resampling.BILINEAR
+        )
     return np.repeat(np.asarray(canvas)[..., None], 3, 2)
 
 

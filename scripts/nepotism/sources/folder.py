@@ -77,7 +77,9 @@ def real_images(
         for split, name in ((reference, "reference"), (scoring, "holdout")):
             split[group] = [RealImage(pixels[members[i].name], members[i].prompt, members[i].name) for i in dealt[name]]
     if problems:
-        raise UserError(f"`reference.folder.path`: {path} cannot be used:\n" + "\n".join(f"  - {line}" for line in problems))
+        raise UserError(
+            f"`reference.folder.path`: {path} cannot be used:\n" + "\n".join(f"  - {line}" for line in problems)
+        )
     return RealImages(reference, scoring)
 
 

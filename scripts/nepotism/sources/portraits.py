@@ -174,12 +174,18 @@ def draw(
 
 def _face_outline(face: str, rng: np.random.Generator) -> Points:
     """A superellipse around the origin: half-axes and exponent make a face round, long or square."""
-    width, height, exponent = {"round": (0.245, 0.245, 2.0), "long": (0.17, 0.29, 2.1), "square": (0.225, 0.25, 5.0)}[face]
+    width, height, exponent = {"round": (0.245, 0.245, 2.0), "long": (0.17, 0.29, 2.1), "square": (0.225, 0.25, 5.0)}[
+        face
+    ]
     width, height = width * rng.normal(1, 0.02), height * rng.normal(1, 0.02)
     angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     cosine, sine = np.cos(angle), np.sin(angle)
     return np.stack(
-        [width * np.sign(cosine) * np.abs(cosine) ** (2 / exponent), height * np.sign(sine) * np.abs(sine) ** (2 / exponent)], 1
+        [
+            width * np.sign(cosine) * np.abs(cosine) ** (2 / exponent),
+            height * np.sign(sine) * np.abs(sine) ** (2 / exponent),
+        ],
+        1,
     )
 
 
@@ -190,8 +196,15 @@ def _hair_front(pencil: "_Pencil", hair: RGB, width: float, height: float, rng: 
     cap = _ellipse(0, -height * 0.45, width + 0.04, height * 0.72)
     crown = cap[cap[:, 1] < -height * 0.35]
     order = np.argsort(np.arctan2(crown[:, 1] + height * 0.45, crown[:, 0]))
-    fringe = np.array([[width + 0.02, -height * 0.3], [width * 0.75, hairline], [part, hairline - 0.05], [-width * 0.75, hairline],
-                       [-width - 0.02, -height * 0.3]])
+    fringe = np.array(
+        [
+            [width + 0.02, -height * 0.3],
+            [width * 0.75, hairline],
+            [part, hairline - 0.05],
+            [-width * 0.75, hairline],
+            [-width - 0.02, -height * 0.3],
+        ]
+    )
     pencil.fill(np.concatenate([crown[order], fringe]), hair)
     shine = _ellipse(part * 0.6, -height * 0.92, width * 0.45, 0.018)
     pencil.fill(shine, _dim(hair, 1.18, 14))
@@ -216,7 +229,11 @@ def _features(
         inner, outer, middle = (-0.08, -0.075, -0.1) if smiling else (-0.052, -0.102, -0.085)
         brow = np.array([[x - side * 0.06, eye_y + inner], [x, eye_y + middle], [x + side * 0.065, eye_y + outer]])
         pencil.stroke(_arc(brow), 0.024, _dim(hair, 0.72))
-    pencil.stroke(_arc(np.array([[turn * 1.5, 0.0], [turn * 1.5 + 0.03, 0.06], [turn * 1.5 - 0.012, 0.065]])), 0.018, _dim(skin, 0.72))
+    pencil.stroke(
+        _arc(np.array([[turn * 1.5, 0.0], [turn * 1.5 + 0.03, 0.06], [turn * 1.5 - 0.012, 0.065]])),
+        0.018,
+        _dim(skin, 0.72),
+    )
     mouth_y, half = height * 0.58 + lift, 0.085 * rng.normal(1, 0.06)
     lips = _blend(skin, (176, 24, 44), 0.75)
     if smiling:

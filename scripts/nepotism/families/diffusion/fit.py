@@ -121,7 +121,13 @@ def fit(
         for epoch in range(settings.epochs):
             for batch in batches_of_epoch(len(data.slots), settings.batch_size, seed, iteration, epoch):
                 draws = [
-                    draw((seed, iteration, "finetune", epoch, data.slots[i]), shape, timesteps, settings.flip, settings.caption_dropout)
+                    draw(
+                        (seed, iteration, "finetune", epoch, data.slots[i]),
+                        shape,
+                        timesteps,
+                        settings.flip,
+                        settings.caption_dropout,
+                    )
                     for i in batch
                 ]
                 mirror = torch.tensor([int(d.flip) for d in draws], device=device)
@@ -133,7 +139,11 @@ def fit(
 
                 latents = (mean[rows, mirror] + deviation[rows, mirror] * posterior_noise) * data.scaling_factor
                 noisy = scheduler.add_noise(latents, noise, time)
-                target = noise if scheduler.config.prediction_type == "epsilon" else scheduler.get_velocity(latents, noise, time)
+                target = (
+                    noise
+                    if scheduler.config.prediction_type == "epsilon"
+                    else scheduler.get_velocity(latents, noise, time)
+                )
                 predicted = unet(noisy, time, text[torch.tensor(prompt, device=device)], return_dict=False)[0]
                 loss = mse_loss(predicted.float(), target.float())
                 accelerator.backward(loss)

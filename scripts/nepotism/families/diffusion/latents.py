@@ -73,4 +73,6 @@ def read_encoded(path: Path) -> Encoded:
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
         posteriors = Posteriors(file.get_tensor("mean"), file.get_tensor("deviation"))
-        return Encoded(posteriors, json.loads(metadata["slots"]), file.get_tensor("text"), json.loads(metadata["prompts"]))
+        return Encoded(
+            posteriors, json.loads(metadata["slots"]), file.get_tensor("text"), json.loads(metadata["prompts"])
+        )

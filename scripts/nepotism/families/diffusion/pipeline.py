@@ -42,7 +42,9 @@ def check_base_model(folder: Path) -> None:
         for line in sums.read_text(encoding="utf-8").splitlines():
             expected, name = line.split(maxsplit=1)
             if not (folder / name).is_file() or sha256(folder / name) != expected:
-                raise UserError(f"`model.path`: {folder / name} is missing or does not match SHA256SUMS; fetch it again")
+                raise UserError(
+                    f"`model.path`: {folder / name} is missing or does not match SHA256SUMS; fetch it again"
+                )
 
 
 def unet_digest(base_model: Path, model: Path | None) -> str:
@@ -69,7 +71,9 @@ def load_noise_scheduler(base_model: Path) -> DDPMScheduler:
     return DDPMScheduler.from_pretrained(base_model, subfolder="scheduler", local_files_only=True)
 
 
-def load_pipeline(base_model: Path, model: Path | None, scheduler: str, device: torch.device, image_to_image: bool = False) -> Any:
+def load_pipeline(
+    base_model: Path, model: Path | None, scheduler: str, device: torch.device, image_to_image: bool = False
+) -> Any:
     """A ready pipeline with the U-Net of ``model`` (or the base model's) and the named scheduler.
 
     The safety checker is left off: it returns black images, which would poison the training set.
@@ -94,7 +98,7 @@ def load_pipeline(base_model: Path, model: Path | None, scheduler: str, device: 
         local_files_only=True,
     )
     logger.info("safety checker off: it would return black images")
-    pipeline.scheduler = scheduler_class.from_config(pipeline.scheduler.config)
+    pipeline.scheduler = getattr(diffusers, scheduler).from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
 

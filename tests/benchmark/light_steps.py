@@ -1,0 +1,74 @@
+"""Whole-process time of the steps that need no torch, and of the dry run of the default grid.
+
+    python tests/benchmark/light_steps.py [results/faces]
+
+With the results of an experiment, its manifest, table and figures are timed too (they are written elsewhere).
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, nargs="?", help="results of an experiment that has run")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each")
+    arguments = parser.parse_args()
+    scripts = ROOT / "scripts"
+    python, snakemake = sys.executable, str(Path(sys.executable).parent / "snakemake")
+    commands = {
+        f"{name} --help": [python, f"{scripts}/{name}.py", "--help"]
+        for name in ("mix", "metrics_table", "figure_2", "figure_3")
+    }
+    commands["snakemake -n"] = [snakemake, "-n", "--quiet"]
+    with tempfile.TemporaryDirectory() as name:
+        if arguments.results:
+            out, results = Path(name), arguments.results.resolve()
+            real = results / "reference" / "real.parquet"
+            commands["mix"] = [
+                python,
+                f"{scripts}/mix.py",
+                "--real",
+                real,
+                "--ratio",
+                "0",
+                "--seed",
+                "0",
+                "--output",
+                out / "mix.parquet",
+            ]
+            metrics = sorted(results.rglob("metrics.json"))
+            commands["metrics_table"] = [
+                python,
+                f"{scripts}/metrics_table.py",
+                "--metrics",
+                *metrics,
+                "--output",
+                out / "metrics.csv",
+            ]
+            figure = [out / f"figure-3{suffix}" for suffix in (".svg", ".png", ".csv")]
+            table = results / "tables" / "metrics.csv"
+            commands["figure_3"] = [python, f"{scripts}/figure_3.py", "--metrics", table, "--output", *figure]
+        for label, command in commands.items():
+            times = [timed([str(word) for word in command]) for _ in range(arguments.runs + 1)][1:]
+            print(
+                f"{label:>24}: median {statistics.median(times):.2f} s (from {min(times):.2f} to {max(times):.2f})",
+                flush=True,
+            )
+
+
+def timed(command: list[str]) -> float:
+    start = time.perf_counter()
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
