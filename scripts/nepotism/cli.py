@@ -55,6 +55,17 @@ def add_evaluator(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--embed-batch-size", type=int, default=100, help="images embedded together")
 
 
+def add_pretraining(parser: argparse.ArgumentParser) -> None:
+    """What the pretraining loops share."""
+    parser.add_argument("--data", type=Path, required=True, help="the pretrain split (.npz)")
+    parser.add_argument("--steps", type=int, required=True, help="optimizer steps")
+    parser.add_argument("--batch-size", type=int, required=True, help="images per step")
+    parser.add_argument("--learning-rate", type=float, required=True, help="highest learning rate")
+    parser.add_argument("--seed", type=int, required=True, help="seed of weights and batches")
+    parser.add_argument("--threads", type=int, default=2, help="torch threads")
+    parser.add_argument("--output", type=Path, required=True, help="output: folder of the trained model")
+
+
 def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> None:
     """Set up logging, run ``main``, and turn a `UserError` into its message and exit code 2."""
     screen = logging.StreamHandler()

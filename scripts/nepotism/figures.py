@@ -19,9 +19,9 @@ from nepotism.files import whole
 from nepotism.images import Pixels
 from nepotism.tables import Row
 
-SPACES = {"clip": "tiny CLIP", "conv": "random convolutions", "inception": "Inception"}
 MARKERS = "osD^vPX*"
 FLOOR = "real against real"
+CLIP_SCORE = "CLIP score"
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,17 @@ def image_grid(panels: dict[str, list[Picture]], pixels: dict[str, Pixels]) -> F
     return figure
 
 
-def curve_points(rows: Sequence[Row], control: str) -> list[Point]:
-    """The points of figure 3: FID in every feature space and CLIP score of the samples, and the floor (ratio ``real``)."""
+def curve_points(rows: Sequence[Row], control: str, clip: str) -> list[Point]:
+    """The points of figure 3: FID in every feature space and CLIP score of the samples, and the floor (ratio ``real``).
+
+    Args:
+        rows: the table of scores.
+        control: the arm to show.
+        clip: name of the CLIP model, for the titles.
+    """
     points = []
     wanted = [row for row in rows if row.metric in ("fid", "clip_score")]
-    for panel, metric, space in _panels(wanted):
+    for panel, metric, space in _panels(wanted, clip):
         mine = [row for row in wanted if row.metric == metric and row.features == space]
         keys = {(row.ratio, row.iteration) for row in mine if row.set == "samples" and row.control in ("base", control)}
         for ratio, iteration in sorted(keys, key=lambda key: (float(key[0] or -1), key[1])):
@@ -107,12 +113,13 @@ def curve_points(rows: Sequence[Row], control: str) -> list[Point]:
     return points
 
 
-def _panels(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
+def _panels(rows: Sequence[Row], clip: str) -> list[tuple[str, str, str]]:
+    names = {"clip": clip, "conv": "random convolutions"}
     spaces = list(dict.fromkeys(row.features for row in rows if row.metric == "fid"))
     distances = [
-        ("FID" if space == "inception" else f"Fréchet distance ({SPACES[space]})", "fid", space) for space in spaces
+        ("FID" if space == "inception" else f"Fréchet distance ({names[space]})", "fid", space) for space in spaces
     ]
-    return [*distances, ("CLIP score", "clip_score", "clip")]
+    return [*distances, (f"{CLIP_SCORE} ({clip})", "clip_score", "clip")]
 
 
 def _point(panel: str, ratio: str, iteration: int, rows: Sequence[Row]) -> Point:
@@ -158,10 +165,12 @@ def _curve_panel(axis: Axes, panel: str, points: Sequence[Point]) -> None:
     for point in points:
         if point.ratio == "real":
             axis.axhline(point.value, color="0.4", linestyle=":", linewidth=1, label=FLOOR)
-    if panel != "CLIP score" and all(point.value > 0 and (point.low is None or point.low > 0) for point in points):
+    if not panel.startswith(CLIP_SCORE) and all(
+        point.value > 0 and (point.low is None or point.low > 0) for point in points
+    ):
         axis.set_yscale("log")
     axis.set_xticks(sorted({point.iteration for point in points}))
     axis.set_xlabel("retraining iteration (0: base model)")
     axis.set_title(panel, fontsize=10)
-    axis.set_ylabel("higher is better" if panel == "CLIP score" else "lower is better")
+    axis.set_ylabel("higher is better" if panel.startswith(CLIP_SCORE) else "lower is better")
     axis.grid(alpha=0.25)

@@ -190,7 +190,7 @@ class Grid:
             case "figure_2":
                 return {**config["figures"]}
             case "figure_3":
-                return {"dpi": config["figures"]["dpi"]}
+                return {"dpi": config["figures"]["dpi"], "clip": config["score"]["clip"]}
             case _:
                 return {}
 

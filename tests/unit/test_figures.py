@@ -22,7 +22,7 @@ ROWS = [
 
 
 def test_every_drawn_line_equals_its_source_table():
-    points = figures.curve_points(ROWS, "none")
+    points = figures.curve_points(ROWS, "none", "tiny-clip")
     figure = figures.curves(points)
     axis = figure.axes[0]
     lines = [container.lines[0] for container in axis.containers]
@@ -35,7 +35,7 @@ def test_every_drawn_line_equals_its_source_table():
 
 
 def test_one_seed_shows_its_own_interval_and_several_show_the_t_interval():
-    one = figures.curve_points([r for r in ROWS if r.seed == 0], "none")[0]
+    one = figures.curve_points([r for r in ROWS if r.seed == 0], "none", "tiny-clip")[0]
     assert (one.low, one.high, one.seeds) == (pytest.approx(0.8), pytest.approx(1.2), 1)
     rows = [row("0", 1, value, seed) for seed, value in enumerate((1.0, 2.0, 3.0))]
     point = figures._point("p", "0", 1, rows)
@@ -58,7 +58,7 @@ def test_the_grid_shows_each_image_where_its_table_says(tmp_path):
 def test_figures_are_the_same_bytes_twice(tmp_path):
     for name in ("one", "other"):
         paths = [tmp_path / f"{name}.svg", tmp_path / f"{name}.png"]
-        figures.save(figures.curves(figures.curve_points(ROWS, "none")), paths, 60)
+        figures.save(figures.curves(figures.curve_points(ROWS, "none", "tiny-clip")), paths, 60)
     for suffix in ("svg", "png"):
         assert (tmp_path / f"one.{suffix}").read_bytes() == (tmp_path / f"other.{suffix}").read_bytes()
 
