@@ -14,7 +14,11 @@ CONFIGFILE := $(if $(filter-out faces,$(EXPERIMENT)),--configfile resources/expe
 .DELETE_ON_ERROR:
 
 run: .venv/torch
-	$(BIN)/snakemake --cores $(CORES) --rerun-incomplete --quiet rules $(CONFIGFILE)
+	@$(BIN)/snakemake --cores $(CORES) --rerun-incomplete --quiet rules $(CONFIGFILE) || { status=$$?; \
+	  test -z "$$(ls .snakemake/locks 2> /dev/null)" || printf '%s\n' \
+	    "This folder is locked. Either another snakemake is at work here (wait for it), or a killed run left its lock." \
+	    "If none is running: $(BIN)/snakemake --unlock $(CONFIGFILE), then the same make command again." >&2; \
+	  exit $$status; }
 	$(BIN)/python scripts/summary.py results/$(EXPERIMENT)
 
 test: .venv/dev
@@ -36,6 +40,7 @@ check: .venv/dev
 	$(PYTHON) -m venv .venv
 
 clean-experiment:
+	@case "$(EXPERIMENT)" in ""|*/*|.*) echo "EXPERIMENT must be the name of an experiment" >&2; exit 2;; esac
 	rm -rf -- "results/$(EXPERIMENT)"
 
 clean:

@@ -11,7 +11,7 @@ include: "rules/common.smk"
 
 wildcard_constraints:
     experiment=grid.experiment,
-    control="|".join(arm.name for arm in grid.arms),
+    control=r"(?!(base|reference|tables|figures|logs|benchmarks)/)[a-z0-9_-]+",
     ratio=r"100|0|[1-9]?[0-9](\.[0-9]*[1-9])?",
     seed=r"0|[1-9][0-9]*",
     iteration=r"[1-9][0-9]*",

@@ -13,7 +13,7 @@ rule seed_images:
         "results/{experiment}/benchmarks/seed_images/seed-{seed}.tsv"
     conda:
         "../envs/torch.yaml"
-    threads: config["how"]["threads"]
+    threads: grid.config["how"]["threads"]
     resources:
         mem_mb=2000,
         runtime=60,
@@ -32,17 +32,15 @@ rule sample_base:
         real="results/{experiment}/reference/real.parquet",
         base=base_model,
     output:
-        samples="results/{experiment}/base/seed-{seed}/samples.parquet",
-        unseen="results/{experiment}/base/seed-{seed}/unseen.parquet",
-        samples_sheet="results/{experiment}/base/seed-{seed}/samples.png",
-        unseen_sheet="results/{experiment}/base/seed-{seed}/unseen.png",
+        images="results/{experiment}/base/seed-{seed}/samples.parquet",
+        sheet="results/{experiment}/base/seed-{seed}/samples.png",
     log:
         "results/{experiment}/logs/sample_base/seed-{seed}.log",
     benchmark:
         "results/{experiment}/benchmarks/sample_base/seed-{seed}.tsv"
     conda:
         "../envs/torch.yaml"
-    threads: config["how"]["threads"]
+    threads: grid.config["how"]["threads"]
     resources:
         mem_mb=2000,
         runtime=60,
@@ -53,9 +51,38 @@ rule sample_base:
         ),
     shell:
         "python scripts/sample.py {params.settings} {params.how}"
-        " --real {input.real} --cell base/seed-{wildcards.seed} --seed {wildcards.seed} --iteration 0"
-        " --samples {output.samples} --unseen {output.unseen}"
-        " --samples-sheet {output.samples_sheet} --unseen-sheet {output.unseen_sheet} --log {log}"
+        " --real {input.real}"
+        " --cell base/seed-{wildcards.seed}"
+        " --seed {wildcards.seed} --iteration 0"
+        " --output {output.images} --sheet {output.sheet} --log {log}"
+
+
+rule sample_unseen_base:
+    input:
+        base=base_model,
+    output:
+        images="results/{experiment}/base/seed-{seed}/unseen.parquet",
+        sheet="results/{experiment}/base/seed-{seed}/unseen.png",
+    log:
+        "results/{experiment}/logs/sample_unseen_base/seed-{seed}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/sample_unseen_base/seed-{seed}.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: grid.config["how"]["threads"]
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        settings=settings_of("sample_unseen"),
+        how=lambda wildcards, resources: grid.how(
+            "device", "threads", "sample_batch_size"
+        ),
+    shell:
+        "python scripts/sample_unseen.py {params.settings} {params.how}"
+        " --cell base/seed-{wildcards.seed}"
+        " --seed {wildcards.seed} --iteration 0"
+        " --output {output.images} --sheet {output.sheet} --log {log}"
 
 
 rule score_base:
@@ -74,7 +101,7 @@ rule score_base:
         "results/{experiment}/benchmarks/score_base/seed-{seed}.tsv"
     conda:
         "../envs/torch.yaml"
-    threads: config["how"]["threads"]
+    threads: grid.config["how"]["threads"]
     resources:
         mem_mb=2000,
         runtime=30,

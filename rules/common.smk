@@ -22,17 +22,16 @@ sys.setrecursionlimit(20_000)
 
 def checked_grid():
     try:
-        configuration.check(config)
+        return Grid(configuration.checked(config))
     except configuration.ConfigError as error:
         raise WorkflowError(str(error)) from None
-    return Grid(config)
 
 
 grid = checked_grid()
 
 
 def write_resolved_config():
-    write_text(f"{grid.folder}/config.json", json.dumps(config, indent=2) + "\n")
+    write_text(f"{grid.folder}/config.json", json.dumps(grid.config, indent=2) + "\n")
 
 
 def settings_of(stage):
@@ -82,12 +81,12 @@ def checksums(folder, otherwise):
 
 
 def base_model(wildcards):
-    return checksums(config["model"]["path"], "model_index.json")
+    return checksums(grid.config["model"]["path"], "model_index.json")
 
 
 def evaluator_files(wildcards):
     """The small file that stands for the evaluator's weights."""
-    return checksums(config["score"]["clip"], "config.json")
+    return checksums(grid.config["score"]["clip"], "config.json")
 
 
 def base_metrics(wildcards):
@@ -107,8 +106,17 @@ def shown_cells():
     ]
 
 
-def shown_images(name):
-    return lambda wildcards: [
-        f"{grid.folder}/base/seed-{grid.seeds[0]}/{name}.parquet",
-        *(f"{grid.folder}/{cell.path}/{name}.parquet" for cell in shown_cells()),
+def shown_samples(wildcards):
+    return [f"{grid.folder}/{cell.path}/samples.parquet" for cell in shown_cells()]
+
+
+def shown_unseen(wildcards):
+    return [
+        f"{grid.folder}/{cell.path}/unseen.parquet"
+        for cell in shown_cells()
+        if cell.iteration == grid.iterations
     ]
+
+
+def shown_base(name):
+    return f"{grid.folder}/base/seed-{grid.seeds[0]}/{name}.parquet"

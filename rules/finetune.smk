@@ -21,7 +21,7 @@ rule finetune:
         "results/{experiment}/benchmarks/finetune/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.tsv"
     conda:
         "../envs/torch.yaml"
-    threads: config["how"]["threads"]
+    threads: grid.config["how"]["threads"]
     resources:
         mem_mb=2000,
         runtime=60,

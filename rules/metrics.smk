@@ -16,7 +16,7 @@ rule score:
         "results/{experiment}/benchmarks/score/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.tsv"
     conda:
         "../envs/torch.yaml"
-    threads: config["how"]["threads"]
+    threads: grid.config["how"]["threads"]
     resources:
         mem_mb=2000,
         runtime=30,

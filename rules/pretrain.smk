@@ -74,10 +74,33 @@ rule pretrain_vae:
         " --data {input.data} --narrow {input.narrow} --output {output} --log {log}"
 
 
-rule pretrain_unet:
+rule pretrain_decoder:
     input:
         data="results/pretrain/pretrain.npz",
         vae="results/pretrain/vae",
+    output:
+        directory("results/pretrain/vae-refined"),
+    log:
+        "results/pretrain/logs/pretrain_decoder.log",
+    benchmark:
+        "results/pretrain/benchmarks/pretrain_decoder.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        settings="--batch-size 16 --learning-rate 0.001 --seed 0 --steps 1500",
+    shell:
+        "python scripts/pretrain_decoder.py {params.settings} --threads {threads}"
+        " --data {input.data} --vae {input.vae} --output {output} --log {log}"
+
+
+rule pretrain_unet:
+    input:
+        data="results/pretrain/pretrain.npz",
+        vae="results/pretrain/vae-refined",
     output:
         directory("results/pretrain/tiny-diffusion"),
     log:
@@ -86,12 +109,12 @@ rule pretrain_unet:
         "results/pretrain/benchmarks/pretrain_unet.tsv"
     conda:
         "../envs/torch.yaml"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=4000,
         runtime=120,
     params:
-        settings="--batch-size 32 --learning-rate 0.001 --seed 0 --steps 6000",
+        settings="--batch-size 32 --learning-rate 0.001 --seed 0 --steps 3800",
     shell:
         "python scripts/pretrain_unet.py {params.settings} --threads {threads}"
         " --data {input.data} --vae {input.vae} --output {output} --log {log}"
@@ -108,12 +131,12 @@ rule pretrain_clip:
         "results/pretrain/benchmarks/pretrain_clip.tsv"
     conda:
         "../envs/torch.yaml"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
     params:
-        settings="--batch-size 128 --learning-rate 0.001 --seed 0 --steps 1500",
+        settings="--batch-size 128 --learning-rate 0.001 --seed 0 --steps 700",
     shell:
         "python scripts/pretrain_clip.py {params.settings} --threads {threads}"
         " --data {input} --output {output} --log {log}"

@@ -34,7 +34,7 @@ rule encode:
         "results/{experiment}/benchmarks/encode.tsv"
     conda:
         "../envs/torch.yaml"
-    threads: config["how"]["threads"]
+    threads: grid.config["how"]["threads"]
     resources:
         mem_mb=2000,
         runtime=30,
@@ -59,7 +59,7 @@ rule embed_reference:
         "results/{experiment}/benchmarks/embed_reference.tsv"
     conda:
         "../envs/torch.yaml"
-    threads: config["how"]["threads"]
+    threads: grid.config["how"]["threads"]
     resources:
         mem_mb=2000,
         runtime=30,

@@ -3,8 +3,10 @@
 
 rule figure_2:
     input:
-        samples=shown_images("samples"),
-        unseen=shown_images("unseen"),
+        base_samples=shown_base("samples"),
+        base_unseen=shown_base("unseen"),
+        samples=shown_samples,
+        unseen=shown_unseen,
     output:
         multiext("results/{experiment}/figures/figure-2", ".svg", ".png", ".csv"),
     log:
@@ -18,6 +20,7 @@ rule figure_2:
         settings=settings_of("figure_2"),
     shell:
         "python scripts/figure_2.py {params.settings}"
+        " --base-samples {input.base_samples} --base-unseen {input.base_unseen}"
         " --samples {input.samples} --unseen {input.unseen} --output {output} --log {log}"
 
 

@@ -1,4 +1,5 @@
-# Images from the retrained model: one per slot, and some for captions that were never trained on.
+# Images from the retrained model: one per slot, and some for captions that were never trained on. They are two rules,
+# because only the first feeds the next iteration: another unseen caption must not retrain anything.
 
 
 rule sample:
@@ -11,17 +12,15 @@ rule sample:
         real="results/{experiment}/reference/real.parquet",
         base=base_model,
     output:
-        samples="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/samples.parquet",
-        unseen="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/unseen.parquet",
-        samples_sheet="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/samples.png",
-        unseen_sheet="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/unseen.png",
+        images="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/samples.parquet",
+        sheet="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/samples.png",
     log:
         "results/{experiment}/logs/sample/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.log",
     benchmark:
         "results/{experiment}/benchmarks/sample/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.tsv"
     conda:
         "../envs/torch.yaml"
-    threads: config["how"]["threads"]
+    threads: grid.config["how"]["threads"]
     resources:
         mem_mb=2000,
         runtime=60,
@@ -32,8 +31,42 @@ rule sample:
         ),
     shell:
         "python scripts/sample.py {params.settings} {params.how}"
-        " --model $(dirname {input.model[0]:q}) --real {input.real}"
+        " --model $(dirname {input.model[0]:q})"
+        " --real {input.real}"
         " --cell {wildcards.control}/ratio-{wildcards.ratio}/seed-{wildcards.seed}/iteration-{wildcards.iteration}"
         " --seed {wildcards.seed} --iteration {wildcards.iteration}"
-        " --samples {output.samples} --unseen {output.unseen}"
-        " --samples-sheet {output.samples_sheet} --unseen-sheet {output.unseen_sheet} --log {log}"
+        " --output {output.images} --sheet {output.sheet} --log {log}"
+
+
+rule sample_unseen:
+    input:
+        model=multiext(
+            "results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/model/",
+            "config.json",
+            "diffusion_pytorch_model.safetensors",
+        ),
+        base=base_model,
+    output:
+        images="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/unseen.parquet",
+        sheet="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/unseen.png",
+    log:
+        "results/{experiment}/logs/sample_unseen/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/sample_unseen/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: grid.config["how"]["threads"]
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        settings=settings_of("sample_unseen"),
+        how=lambda wildcards, resources: grid.how(
+            "device", "threads", "sample_batch_size"
+        ),
+    shell:
+        "python scripts/sample_unseen.py {params.settings} {params.how}"
+        " --model $(dirname {input.model[0]:q})"
+        " --cell {wildcards.control}/ratio-{wildcards.ratio}/seed-{wildcards.seed}/iteration-{wildcards.iteration}"
+        " --seed {wildcards.seed} --iteration {wildcards.iteration}"
+        " --output {output.images} --sheet {output.sheet} --log {log}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from nepotism import cli, scores
 from nepotism.devices import start
-from nepotism.families.diffusion.pipeline import load_pipeline, load_vae
+from nepotism.families.diffusion.pipeline import load_pipeline
 from nepotism.families.diffusion.sample import sample
 from nepotism.features import clip_image_features, convolution_features, load_clip
 from nepotism.files import write_text
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
     develop = data.load(arguments.develop)
     count = len(data.load(arguments.pretrain).pixels)
     accuracy = contrastive.zero_shot_accuracy(arguments.clip, develop)
-    restored = vae.restoration_error(load_vae(arguments.diffusion), develop.pixels)
+    restored = vae.restoration_error(vae.load(arguments.diffusion / "vae"), develop.pixels)
     pipeline = load_pipeline(arguments.diffusion, None, "DDIMScheduler", device)
     real = portraits.real_images(PER_GROUP, "develop", 64, portraits.DEFAULT_CAPTION).scoring
     records = [
@@ -73,12 +73,12 @@ The base model and the evaluator of the embedded experiments. `snakemake --cores
 `scripts/promote.py` puts them here. The evaluator shares no weights with the generator.
 
 `tiny-diffusion` loads with `StableDiffusionPipeline.from_pretrained`: an autoencoder from 64 x 64 RGB to 8 x 8 latents of
-4 channels, a U-Net of {unet / 1e6:.1f} million parameters (v-prediction), and a CLIP text encoder of {text / 1e6:.1f} million.
+{pipeline.vae.config.latent_channels} channels, a U-Net of {unet / 1e6:.1f} million parameters (v-prediction), and a CLIP text encoder of {text / 1e6:.1f} million.
 `tiny-clip` loads with `CLIPModel.from_pretrained` ({contrastive.parameters(evaluator.model) / 1e6:.1f} million parameters).
 
 ## Training
 
-Data: {count:,} pictures drawn or enlarged by this project: portraits with all factors random (pose and colours vary more than
+On two CPU cores of one machine; some trainings shared them. Data: {count:,} pictures drawn or enlarged by this project: portraits with all factors random (pose and colours vary more than
 in the reference split), and scikit-learn's handwritten digits of the pretrain split, each with {data.DIGIT_VARIANTS} moved and
 turned copies. Seed 0 throughout; steps, batch sizes and learning rates are in `rules/pretrain.smk`. No filter, no licence
 but this project's: the portraits are drawings of nobody.
@@ -114,19 +114,14 @@ The models know drawn portraits and digits, nothing else. They exist so that eve
 
 
 def _training_rows(logs: Path) -> str:
-    """Steps and wall-clock of each training, from the first and last progress lines of its log."""
+    """Steps and wall-clock of each training, from the last line of its log."""
     rows = []
-    for name in ("pretrain_vae", "pretrain_unet", "pretrain_clip"):
-        lines = re.findall(
-            rf"(\d\d):(\d\d):(\d\d) {name}: step (\d+)/\d+", (logs / f"{name}.log").read_text(encoding="utf-8")
-        )
-        seconds = [
-            int(hour) * 3600 + int(minute) * 60 + int(second) for hour, minute, second, _ in (lines[0], lines[-1])
-        ]
-        # The first line comes a while after the start; scale what lies between it and the end to all steps.
-        steps = int(lines[-1][3])
-        elapsed = (seconds[1] - seconds[0]) % 86400 * steps / max(1, steps - int(lines[0][3]))
-        rows.append(f"| {name.removeprefix('pretrain_')} | {steps} | {elapsed / 60:.0f} minutes on 2 CPU cores |")
+    for name in ("pretrain_vae_narrow", "pretrain_vae", "pretrain_decoder", "pretrain_unet", "pretrain_clip"):
+        found = re.findall(rf"{name}: (\d+) steps in ([0-9.]+) s", (logs / f"{name}.log").read_text(encoding="utf-8"))
+        if not found:
+            raise cli.UserError(f"{logs / name}.log does not say how long the training took; run it again")
+        steps, seconds = found[-1]
+        rows.append(f"| {name.removeprefix('pretrain_')} | {steps} | {float(seconds) / 60:.0f} minutes |")
     return "\n".join(rows)
 
 

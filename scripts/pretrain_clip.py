@@ -1,7 +1,6 @@
 """Train the CLIP that scores the embedded experiments, apart from the generator."""
 
 import argparse
-from pathlib import Path
 
 import torch
 from nepotism import cli

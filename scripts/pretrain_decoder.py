@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 import torch
-
 from nepotism import cli
 from nepotism.pretrain import data, vae
 

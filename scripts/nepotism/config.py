@@ -20,8 +20,12 @@ class ConfigError(Exception):
     """The configuration has mistakes; the message lists all of them."""
 
 
-def check(config: Mapping[str, Any]) -> None:
+def checked(config: Mapping[str, Any]) -> dict[str, Any]:
     """Check a resolved configuration against the schema and against itself.
+
+    Returns:
+        The configuration with every number in the type of its schema: 3 and 3.0 are the same guidance and must not
+        rerun anything.
 
     Raises:
         ConfigError: naming every wrong key.
@@ -30,13 +34,31 @@ def check(config: Mapping[str, Any]) -> None:
     errors = sorted(
         Draft202012Validator(schema).iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path]
     )
-    problems = [problem for error in errors for problem in _explain(error)]
+    problems = list(dict.fromkeys(problem for error in errors for problem in _explain(error)))
     if not problems:
         # Only a configuration of the right shape can be checked against itself.
         problems = list(_contradictions(config))
     if problems:
         count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
         raise ConfigError(f"{count} in the configuration:\n" + "\n".join(f"  - {problem}" for problem in problems))
+    canonical: dict[str, Any] = _canonical(config, schema, schema)
+    return canonical
+
+
+def _canonical(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
+    if "$ref" in schema:
+        schema = root["$defs"][schema["$ref"].rsplit("/", 1)[1]]
+    match schema.get("type"):
+        case "object":
+            return {key: _canonical(entry, schema["properties"][key], root) for key, entry in value.items()}
+        case "array":
+            return [_canonical(entry, schema["items"], root) for entry in value]
+        case "integer":
+            return int(value)
+        case "number":
+            return float(value)
+        case _:
+            return value
 
 
 def _explain(error: ValidationError) -> Iterator[str]:
@@ -102,6 +124,9 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         if name not in allowed:
             fields_there_are = ", ".join(f"{{{known}}}" for known in allowed)
             yield f"`reference.{source}.caption`: unknown field {{{name}}}; allowed: {fields_there_are}"
+    seed_images = config["seed_images"]
+    if seed_images["strength"] * seed_images["num_inference_steps"] < 1:
+        yield "`seed_images.strength`: strength x num_inference_steps is below 1, so that no step is run; raise one of them"
     score = config["score"]
     if "inception" in score["features"] and not (score["inception"] and score["inception_sha256"]):
         yield "`score.inception`: the feature space `inception` needs the file's path and `score.inception_sha256`"

@@ -19,9 +19,6 @@ def start(device: str, threads: int) -> torch.device:
         UserError: if the named device is not there.
     """
     torch.set_num_threads(threads)
-    # Only progress bars and hints go; warnings stay.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     warnings.filterwarnings("ignore", message=".*safety checker.*")
     import transformers
 
@@ -35,4 +32,6 @@ def start(device: str, threads: int) -> torch.device:
     if device == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
+        # fp32 means fp32, in convolutions too.
+        torch.backends.cudnn.allow_tf32 = False
     return torch.device(device)

@@ -19,12 +19,13 @@ from transformers import CLIPModel, CLIPProcessor
 
 from nepotism import streams
 from nepotism.cli import UserError
-from nepotism.files import sha256
+from nepotism.files import mismatches, sha256
 from nepotism.progress import Progress
 
 Features = NDArray[np.float32]
 CONVOLUTION_SIZE = 64
 INCEPTION_SIZE = 299
+PROMPT_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,11 @@ def load_clip(folder: Path, device: torch.device) -> Clip:
     """
     if not list(folder.glob("*.safetensors")):
         raise UserError(f"`score.clip`: {folder} has no safetensors weights of a CLIPModel")
-    model = CLIPModel.from_pretrained(folder, use_safetensors=True, local_files_only=True).eval().requires_grad_(False)
-    return Clip(model.to(device), CLIPProcessor.from_pretrained(folder, local_files_only=True), device)
+    if wrong := mismatches(folder):
+        raise UserError(f"`score.clip`: {folder / wrong[0]} is missing or does not match SHA256SUMS; fetch it again")
+    model = CLIPModel.from_pretrained(folder, use_safetensors=True, local_files_only=True, dtype=torch.float32)
+    processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)
+    return Clip(model.eval().requires_grad_(False).to(device), processor, device)
 
 
 def clip_image_features(clip: Clip, pixels: NDArray[np.uint8], batch_size: int) -> Features:
@@ -62,12 +66,15 @@ def clip_image_features(clip: Clip, pixels: NDArray[np.uint8], batch_size: int) 
 
 def clip_text_features(clip: Clip, prompts: Sequence[str]) -> Features:
     """Projected text embeddings, not normalised: float32 (P, D)."""
-    tokens = clip.processor.tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt").to(
-        clip.device
-    )
-    with torch.no_grad():
-        pooled = clip.model.text_model(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask).pooler_output
-        return clip.model.text_projection(pooled).cpu().numpy()
+    length = clip.model.config.text_config.max_position_embeddings
+    padding = {"padding": "max_length", "max_length": length, "truncation": True, "return_tensors": "pt"}
+    parts = []
+    for start in range(0, len(prompts), PROMPT_BATCH):
+        tokens = clip.processor.tokenizer(list(prompts[start : start + PROMPT_BATCH]), **padding).to(clip.device)
+        with torch.no_grad():
+            text = clip.model.text_model(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
+            parts.append(clip.model.text_projection(text.pooler_output).cpu().numpy())
+    return np.concatenate(parts)
 
 
 def convolution_features(pixels: NDArray[np.uint8], batch_size: int, device: torch.device) -> Features:

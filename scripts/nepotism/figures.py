@@ -1,6 +1,7 @@
 """The paper's figures. Every figure is drawn from rows of a table that is written beside it."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from scipy.stats import t as student
 
 from nepotism.files import whole
 from nepotism.images import Pixels
-from nepotism.tables import Row
+from nepotism.tables import METRICS, Row
 
 MARKERS = "osD^vPX*"
 FLOOR = "real against real"
@@ -26,11 +27,11 @@ CLIP_SCORE = "CLIP score"
 
 @dataclass(frozen=True)
 class Picture:
-    """One cell of figure 2: where it stands, and which image it shows."""
+    """One picture of figure 2: the panel, row and column it stands in, and which image it shows."""
 
     panel: str
-    ratio: str
-    iteration: int
+    row: str
+    column: str
     prompt: str
     id: str
     file: str
@@ -59,29 +60,26 @@ def save(figure: Figure, paths: Sequence[Path], dpi: int) -> None:
     plt.close(figure)
 
 
-def image_grid(panels: dict[str, list[Picture]], pixels: dict[str, Pixels]) -> Figure:
-    """Figure 2: one row per ratio, one column per iteration, one block of rows per panel."""
-    columns = sorted({picture.iteration for pictures in panels.values() for picture in pictures})
-    ratios = {name: sorted({p.ratio for p in pictures if p.ratio}, key=float) for name, pictures in panels.items()}
-    heights = [len(rows) for rows in ratios.values()]
-    figure = plt.figure(
-        figsize=(0.9 * len(columns) + 0.9, 0.9 * sum(heights) + 0.55 * len(heights)), layout="constrained"
-    )
+def image_grid(pictures: Sequence[Picture], pixels: dict[str, Pixels]) -> Figure:
+    """Figure 2: a block of rows per panel; rows and columns appear in the order in which the pictures name them."""
+    panels = {name: [p for p in pictures if p.panel == name] for name in dict.fromkeys(p.panel for p in pictures)}
+    rows = {name: list(dict.fromkeys(p.row for p in shown)) for name, shown in panels.items()}
+    columns = {name: list(dict.fromkeys(p.column for p in shown)) for name, shown in panels.items()}
+    heights = [len(names) + 0.6 for names in rows.values()]
+    width = max(map(len, columns.values()))
+    figure = plt.figure(figsize=(width + 0.7, sum(heights)), layout="constrained")
     blocks = figure.subfigures(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
-    for block, (name, pictures) in zip(blocks, panels.items(), strict=True):
+    for block, (name, shown) in zip(blocks, panels.items(), strict=True):
         block.suptitle(name, fontsize=8)
-        axes = block.subplots(
-            len(ratios[name]), len(columns), squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.02}
-        )
-        for picture in pictures:
-            # The base model comes before all ratios: its image starts every row.
-            rows = range(len(ratios[name])) if not picture.ratio else [ratios[name].index(picture.ratio)]
-            for row in rows:
-                axes[row, columns.index(picture.iteration)].imshow(pixels[picture.id], interpolation="nearest")
-        for row, ratio in enumerate(ratios[name]):
-            axes[row, 0].set_ylabel(f"{ratio} %", rotation=0, ha="right", va="center", fontsize=8)
-        for column, iteration in enumerate(columns):
-            axes[0, column].set_title("base" if iteration == 0 else str(iteration), fontsize=8, pad=3)
+        spacing = {"wspace": 0.02, "hspace": 0.02}
+        axes = block.subplots(len(rows[name]), len(columns[name]), squeeze=False, gridspec_kw=spacing)
+        for picture in shown:
+            axis = axes[rows[name].index(picture.row), columns[name].index(picture.column)]
+            axis.imshow(pixels[picture.id], interpolation="nearest")
+        for axis, label in zip(axes[:, 0], rows[name], strict=True):
+            axis.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
+        for axis, label in zip(axes[0], columns[name], strict=True):
+            axis.set_title(textwrap.fill(label, 20), fontsize=8 if len(label) < 8 else 5, pad=3)
         for axis in axes.flat:
             axis.set_xticks([])
             axis.set_yticks([])
@@ -109,7 +107,8 @@ def curve_points(rows: Sequence[Row], control: str, clip: str) -> list[Point]:
                 if (row.set, row.ratio, row.iteration) == ("samples", ratio, iteration) and row.control in ("base", control)
             ]  # fmt: skip
             points.append(_point(panel, ratio, iteration, found))
-        points.append(_point(panel, "real", 0, [row for row in mine if row.set == "real"]))
+        # The floor is the same for every seed: its interval is that of one.
+        points.append(_point(panel, "real", 0, [row for row in mine if row.set == "real"][:1]))
     return points
 
 
@@ -172,5 +171,6 @@ def _curve_panel(axis: Axes, panel: str, points: Sequence[Point]) -> None:
     axis.set_xticks(sorted({point.iteration for point in points}))
     axis.set_xlabel("retraining iteration (0: base model)")
     axis.set_title(panel, fontsize=10)
-    axis.set_ylabel("higher is better" if panel.startswith(CLIP_SCORE) else "lower is better")
+    metric = "clip_score" if panel.startswith(CLIP_SCORE) else "fid"
+    axis.set_ylabel(f"{METRICS[metric].better} is better")
     axis.grid(alpha=0.25)

@@ -32,6 +32,15 @@ def write_text(path: Path | str, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def mismatches(folder: Path) -> list[str]:
+    """Files that ``folder``'s SHA256SUMS lists and that are missing or differ; empty where there is no such list."""
+    sums = folder / "SHA256SUMS"
+    if not sums.is_file():
+        return []
+    listed = [line.split(maxsplit=1) for line in sums.read_text(encoding="utf-8").splitlines()]
+    return [name for expected, name in listed if not (folder / name).is_file() or sha256(folder / name) != expected]
+
+
 def sha256(path: Path | str) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with open(path, "rb") as file:

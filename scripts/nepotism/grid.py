@@ -20,6 +20,7 @@ STAGE_VERSIONS = {
     "mix": 1,
     "finetune": 1,
     "sample": 1,
+    "sample_unseen": 1,
     "score": 1,
     "metrics_table": 1,
     "figure_2": 1,
@@ -162,10 +163,7 @@ class Grid:
     def _slice(self, stage: str) -> dict[str, Any]:
         config = self.config
         model = {"base_model": config["model"]["path"]}
-        prompts = {
-            "unseen_prompts": config["unseen"]["prompts"],
-            "images_per_prompt": config["unseen"]["images_per_prompt"],
-        }
+        sampling = {**model, **config["sample"], "resolution": config["model"]["resolution"]}
         match stage:
             case "reference":
                 reference = config["reference"]
@@ -184,7 +182,9 @@ class Grid:
             case "finetune":
                 return {**model, **{key: value for key, value in config["finetune"].items() if key != "start_from"}}
             case "sample":
-                return {**model, **config["sample"], **prompts, "resolution": config["model"]["resolution"]}
+                return sampling
+            case "sample_unseen":
+                return {**sampling, **config["unseen"]}
             case "score":
                 return {**config["score"]}
             case "figure_2":

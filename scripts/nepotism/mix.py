@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from nepotism import streams
+from nepotism.cli import UserError
 from nepotism.grid import generated_count
 from nepotism.images import Record
 
@@ -31,12 +32,14 @@ def generated_slots(ratio: str, groups: Mapping[str, int], seed: int) -> set[str
     """The slots that hold generated images: a pure function of ratio, groups and seed.
 
     Raises:
-        ValueError: if a ratio above 0 gives no image at all.
+        UserError: if a ratio above 0 gives no image at all.
     """
     slots = sum(groups.values())
     count = generated_count(ratio, slots)
     if count == 0 and float(ratio) > 0:
-        raise ValueError(f"{ratio} % of {slots} slots is no image at all")
+        raise UserError(
+            f"`arms.ratios`: {ratio} % of {slots} slots is no image at all; raise the ratio or `reference.images_per_group`"
+        )
     return set(order(groups, seed)[:count])
 
 

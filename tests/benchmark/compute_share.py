@@ -1,8 +1,9 @@
-"""How much of an experiment's job time its models computed, rather than starting, loading and writing.
+"""How much of an experiment's time its models computed, rather than starting, loading, writing and waiting.
 
-    python tests/benchmark/compute_share.py results/faces
+    python tests/benchmark/compute_share.py results/faces --wall 300 --cores 2
 
-Read from the logs (time in loops of training, sampling, encoding and embedding) and the benchmarks (time of jobs).
+Read from the logs (time in loops of training, sampling, encoding and embedding) and the benchmarks (time of the heavy
+jobs). With --wall, the seconds that the whole run took, also as a share of all that its cores could have done.
 """
 
 import argparse
@@ -16,7 +17,10 @@ LOOP = re.compile(r"(?:finetune|sample|seed_images|encoding|embedding).*: \d+ (?
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, help="results of an experiment that has run")
-    results: Path = parser.parse_args().results
+    parser.add_argument("--wall", type=float, help="wall-clock seconds of the whole run")
+    parser.add_argument("--cores", type=int, default=2, help="cores that the run had, each for one job at a time")
+    arguments = parser.parse_args()
+    results: Path = arguments.results
     jobs: dict[str, list[float]] = defaultdict(list)
     for file in sorted((results / "benchmarks").rglob("*.tsv")):
         header, values = (line.split("\t") for line in file.read_text().splitlines()[:2])
@@ -30,7 +34,10 @@ def main() -> None:
     for rule, times in sorted(jobs.items(), key=lambda item: -sum(item[1])):
         print(f"{rule:>16} {len(times):>5} {sum(times) / len(times):>7.1f} {loops[rule] / sum(times):>7.0%}")
     total = sum(map(sum, jobs.values()))
-    print(f"all jobs: {total:.0f} s, of which models computed {sum(loops[rule] for rule in jobs) / total:.0%}")
+    computing = sum(loops[rule] for rule in jobs)
+    print(f"heavy jobs: {total:.0f} s, of which models computed {computing / total:.0%}")
+    if arguments.wall:
+        print(f"the whole run: models computed {computing / (arguments.wall * arguments.cores):.0%} of its cores' time")
 
 
 if __name__ == "__main__":

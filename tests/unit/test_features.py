@@ -56,7 +56,9 @@ class TinyInception(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.layers = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten())
+        self.layers = torch.nn.Sequential(
+            torch.nn.AdaptiveAvgPool2d((32, 64)), torch.nn.Flatten(), torch.nn.AvgPool1d(3)
+        )
 
     def forward(self, x):
         return self.layers(x)

@@ -43,15 +43,14 @@ def test_one_seed_shows_its_own_interval_and_several_show_the_t_interval():
     assert point.high - point.value == pytest.approx(4.3027 / np.sqrt(3), rel=1e-3)
 
 
-def test_the_grid_shows_each_image_where_its_table_says(tmp_path):
-    pictures = [
-        figures.Picture("p", ratio, iteration, "p", f"{ratio}-{iteration}", "f")
-        for ratio, iteration in [("", 0), ("0", 1), ("25", 1)]
-    ]
+def test_the_grid_shows_each_image_where_its_table_says():
+    places = [("0 %", "base"), ("0 %", "1"), ("25 %", "base"), ("25 %", "1")]
+    pictures = [figures.Picture("p", row, column, "p", f"{row}{column}", "f") for row, column in places]
     pixels = {p.id: np.full((4, 4, 3), 50 * index, np.uint8) for index, p in enumerate(pictures)}
-    figure = figures.image_grid({"p": pictures}, pixels)
-    shown = [[float(axis.images[0].get_array().mean()) for axis in figure.axes[r : r + 2]] for r in (0, 2)]
-    assert shown == [[0, 50], [0, 100]]
+    figure = figures.image_grid(pictures, pixels)
+    shown = [float(axis.images[0].get_array().mean()) for axis in figure.axes]
+    assert shown == [0, 50, 100, 150]
+    assert [axis.get_ylabel() for axis in figure.axes] == ["0 %", "", "25 %", ""]
     plt.close(figure)
 
 

@@ -24,8 +24,9 @@ def arms(*ratios):
 def test_the_default_grid(project):
     cells = 3 * 4
     assert project.jobs() == {
-        "reference": 1, "encode": 1, "embed_reference": 1, "seed_images": 1, "sample_base": 1, "score_base": 1,
-        "mix": cells, "finetune": cells, "sample": cells, "score": cells,
+        "reference": 1, "encode": 1, "embed_reference": 1, "seed_images": 1,
+        "sample_base": 1, "sample_unseen_base": 1, "score_base": 1,
+        "mix": cells, "finetune": cells, "sample": cells, "sample_unseen": cells, "score": cells,
         "metrics_table": 1, "figure_2": 1, "figure_3": 1,
     }  # fmt: skip
 
@@ -45,6 +46,7 @@ def test_the_papers_ratios_for_one_seed_take_thirty_retrainings(project):
 def test_one_cell_computes_its_own_ancestors_only(project):
     jobs = project.jobs(f"{CELL}/metrics.json")
     assert jobs["finetune"] == jobs["mix"] == jobs["sample"] == 3
+    assert jobs["sample_unseen"] == 1
     assert jobs["score"] == 1
     assert "metrics_table" not in jobs
     assert "score_base" not in jobs
@@ -77,6 +79,10 @@ def test_any_file_of_the_layout_is_a_target(project, target):
         (
             "results/faces/none/ratio-25/seed-0/iteration-9/mix.parquet",
             "no iteration 9; the config's `iterations` is 4",
+        ),
+        (
+            "results/faces/heal/ratio-25/seed-0/iteration-1/mix.parquet",
+            "no arm is called 'heal'; the config's `arms` has: none",
         ),
         ("results/faces/none/ratio-25/seed-4/iteration-1/mix.parquet", "no seed 4; the config's `seeds` are: 0"),
     ],
@@ -127,7 +133,16 @@ def test_every_rule_of_the_experiment_logs_and_the_heavy_ones_are_timed(project)
             continue
         assert "    log:" in rule, name
         assert "    conda:" in rule, name
-        if name in ("reference", "encode", "seed_images", "sample_base", "finetune", "sample", "score"):
+        if name in (
+            "reference",
+            "encode",
+            "seed_images",
+            "sample_base",
+            "finetune",
+            "sample",
+            "sample_unseen",
+            "score",
+        ):
             assert "    benchmark:" in rule, name
 
 

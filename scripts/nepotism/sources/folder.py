@@ -54,7 +54,8 @@ def real_images(
         for entry in entries:
             try:
                 pixels[entry.name] = _read(entry.path, resolution)
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            except Exception as error:
+                # Decoders of broken files raise whatever they please; every such file is reported by name.
                 broken.append(f"{entry.name}: cannot be read as an image ({error})")
             progress.advance()
     if on_bad_image == "fail":
@@ -62,11 +63,21 @@ def real_images(
     else:
         for line in broken:
             logger.warning("left out: %s", line)
+    contents = {name: digest(image) for name, image in pixels.items()}
+    groups_of: dict[str, dict[str, str]] = {}
+    for entry in entries:
+        if entry.name in contents:
+            groups_of.setdefault(contents[entry.name], {}).setdefault(entry.group, entry.name)
+    for found in groups_of.values():
+        if len(found) > 1:
+            # In one group's training set and in another's holdout, it would be measured against itself.
+            where = ", ".join(f"{name} (group '{group}')" for group, name in found.items())
+            problems.append(f"the same picture stands in several groups: {where}; keep one of them")
     reference: Split = {}
     scoring: Split = {}
     for group in dict.fromkeys(entry.group for entry in entries):
         members = [entry for entry in entries if entry.group == group and entry.name in pixels]
-        digests = [digest(pixels[entry.name]) for entry in members]
+        digests = [contents[entry.name] for entry in members]
         dealt = splits.deal(digests, {"reference": images_per_group, "holdout": 2 * images_per_group})
         if len(dealt["holdout"]) < MINIMUM_SCORING:
             found = len(splits.unique(digests))
@@ -88,7 +99,10 @@ def _list(path: Path, caption: str) -> tuple[list[_Entry], list[str]]:
         raise UserError(f"`reference.folder.path`: there is no folder {path}")
     metadata = path / "metadata.csv"
     if metadata.exists():
-        return _list_metadata(path, metadata)
+        try:
+            return _list_metadata(path, metadata)
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise UserError(f"{metadata}: not a CSV file in UTF-8 ({error}); save it as such") from None
     entries, problems = [], []
     folders = sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
     if not folders:
@@ -97,6 +111,8 @@ def _list(path: Path, caption: str) -> tuple[list[_Entry], list[str]]:
         files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
         if not files:
             problems.append(f"group '{folder.name}': the folder is empty")
+        if any(file.is_dir() for file in folder.iterdir()):
+            logger.warning("warning: folders inside %s are left out; groups are one level deep", folder)
         prompt = caption.format(group=folder.name)
         entries += [_Entry(file, f"{folder.name}/{file.name}", prompt, folder.name) for file in files]
     return entries, problems
@@ -116,8 +132,8 @@ def _list_metadata(path: Path, metadata: Path) -> tuple[list[_Entry], list[str]]
             for column in COLUMNS:
                 if not (row[column] or "").strip():
                     problems.append(f"metadata.csv line {line}: column {column} is empty")
-            if "/" in (row["group"] or ""):
-                problems.append(f"metadata.csv line {line}: group '{row['group']}' must not contain /")
+            if "/" in (row["group"] or "") or (row["group"] or "").strip() in (".", ".."):
+                problems.append(f"metadata.csv line {line}: group '{row['group']}' must not contain / nor be a path")
             target = (path / name).resolve()
             if not target.is_relative_to(path.resolve()):
                 problems.append(f"metadata.csv line {line}: {name} is outside the folder")

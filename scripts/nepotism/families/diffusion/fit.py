@@ -102,8 +102,13 @@ def fit(
         on_step: called with every step's number (from 1) and loss.
 
     Raises:
-        UserError: if the loss is not finite, naming the step and what to change.
+        UserError: if the loss is not finite, naming the step and what to change; if the prediction type is another.
     """
+    kind = scheduler.config.prediction_type
+    if kind not in ("epsilon", "v_prediction"):
+        raise UserError(
+            f"`model.path`: its scheduler predicts '{kind}'; only epsilon and v_prediction can be retrained"
+        )
     unet.train()
     optimizer = torch.optim.AdamW(unet.parameters(), lr=settings.learning_rate, weight_decay=1e-2, foreach=True)
     unet, optimizer = accelerator.prepare(unet, optimizer)
@@ -139,11 +144,7 @@ def fit(
 
                 latents = (mean[rows, mirror] + deviation[rows, mirror] * posterior_noise) * data.scaling_factor
                 noisy = scheduler.add_noise(latents, noise, time)
-                target = (
-                    noise
-                    if scheduler.config.prediction_type == "epsilon"
-                    else scheduler.get_velocity(latents, noise, time)
-                )
+                target = noise if kind == "epsilon" else scheduler.get_velocity(latents, noise, time)
                 predicted = unet(noisy, time, text[torch.tensor(prompt, device=device)], return_dict=False)[0]
                 loss = mse_loss(predicted.float(), target.float())
                 accelerator.backward(loss)

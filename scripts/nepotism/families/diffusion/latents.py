@@ -64,15 +64,14 @@ def write_encoded(path: Path, encoded: Encoded) -> None:
     """Write as safetensors, whole or not at all."""
     tensors = {"mean": encoded.posteriors.mean, "deviation": encoded.posteriors.deviation, "text": encoded.text.cpu()}
     with whole(path) as temporary:
-        metadata = {"slots": json.dumps(encoded.slots), "prompts": json.dumps(encoded.prompts)}
+        # One key only: safetensors writes several in random order.
+        metadata = {"encoded": json.dumps({"slots": encoded.slots, "prompts": encoded.prompts})}
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
 
 
 def read_encoded(path: Path) -> Encoded:
     """Read a file that `write_encoded` wrote."""
     with safe_open(path, "pt") as file:
-        metadata = file.metadata()
+        metadata = json.loads(file.metadata()["encoded"])
         posteriors = Posteriors(file.get_tensor("mean"), file.get_tensor("deviation"))
-        return Encoded(
-            posteriors, json.loads(metadata["slots"]), file.get_tensor("text"), json.loads(metadata["prompts"])
-        )
+        return Encoded(posteriors, metadata["slots"], file.get_tensor("text"), metadata["prompts"])

@@ -16,11 +16,12 @@ from diffusers import (
 from numpy.typing import NDArray
 
 from nepotism.cli import UserError
-from nepotism.files import sha256
+from nepotism.files import mismatches, sha256
 
 logger = logging.getLogger(__name__)
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+PROMPT_BATCH = 64
 
 
 def check_base_model(folder: Path) -> None:
@@ -37,14 +38,8 @@ def check_base_model(folder: Path) -> None:
                 f"`model.path`: {folder / part} has no safetensors weights; pickled weights are not loaded. Convert them with "
                 "StableDiffusionPipeline.from_pretrained(...).save_pretrained(..., safe_serialization=True) on a machine you trust"
             )
-    sums = folder / "SHA256SUMS"
-    if sums.is_file():
-        for line in sums.read_text(encoding="utf-8").splitlines():
-            expected, name = line.split(maxsplit=1)
-            if not (folder / name).is_file() or sha256(folder / name) != expected:
-                raise UserError(
-                    f"`model.path`: {folder / name} is missing or does not match SHA256SUMS; fetch it again"
-                )
+    if wrong := mismatches(folder):
+        raise UserError(f"`model.path`: {folder / wrong[0]} is missing or does not match SHA256SUMS; fetch it again")
 
 
 def unet_digest(base_model: Path, model: Path | None) -> str:
@@ -106,7 +101,8 @@ def load_pipeline(
 @torch.no_grad()
 def encode_prompts(pipeline: Any, prompts: list[str]) -> torch.Tensor:
     """Text embeddings float32 (P, L, D) on the pipeline's device; equal prompts give equal rows."""
-    return pipeline.encode_prompt(prompts, pipeline.device, 1, False)[0]
+    parts = [prompts[start : start + PROMPT_BATCH] for start in range(0, len(prompts), PROMPT_BATCH)]
+    return torch.cat([pipeline.encode_prompt(part, pipeline.device, 1, False)[0] for part in parts])
 
 
 def to_unit_range(pixels: NDArray[np.uint8]) -> torch.Tensor:

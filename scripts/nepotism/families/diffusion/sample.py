@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from nepotism import streams
-from nepotism.families.diffusion.pipeline import encode_prompts, to_unit_range
+from nepotism.families.diffusion.pipeline import encode_prompts
 from nepotism.progress import Progress
 
 
@@ -65,7 +65,9 @@ def sample(
             if sources is None:
                 options |= {"height": resolution, "width": resolution}
             else:
-                options |= {"image": to_unit_range(sources[chosen]), "strength": strength}
+                # In [0, 1]: the pipeline guesses from the batch's minimum whether pixels are in [-1, 1] already.
+                pixels = torch.from_numpy(sources[chosen]).permute(0, 3, 1, 2).float() / 255
+                options |= {"image": pixels, "strength": strength}
             images = pipeline(**options).images
             made.append(np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8))
             progress.advance(len(rows))
