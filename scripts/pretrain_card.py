@@ -65,6 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
         base, floor = scores.frechet(embed(pixels), one), scores.frechet(other, one)
         lines.append(f"| {name} | {base:.4g} | {floor:.4g} | {base / floor:.2f} |")
     unet, text = (contrastive.parameters(part) for part in (pipeline.unet, pipeline.text_encoder))
+    channels = pipeline.vae.config.latent_channels
     write_text(
         arguments.card,
         f"""# tiny-diffusion and tiny-clip
@@ -73,12 +74,14 @@ The base model and the evaluator of the embedded experiments. `snakemake --cores
 `scripts/promote.py` puts them here. The evaluator shares no weights with the generator.
 
 `tiny-diffusion` loads with `StableDiffusionPipeline.from_pretrained`: an autoencoder from 64 x 64 RGB to 8 x 8 latents of
-{pipeline.vae.config.latent_channels} channels, a U-Net of {unet / 1e6:.1f} million parameters (v-prediction), and a CLIP text encoder of {text / 1e6:.1f} million.
+{channels} channels, a U-Net of {unet / 1e6:.1f} million parameters (v-prediction), a text encoder of {text / 1e6:.1f} million.
 `tiny-clip` loads with `CLIPModel.from_pretrained` ({contrastive.parameters(evaluator.model) / 1e6:.1f} million parameters).
 
 ## Training
 
-On two CPU cores of one machine; some trainings shared them. Data: {count:,} pictures drawn or enlarged by this project: portraits with all factors random (pose and colours vary more than
+On two CPU cores of one machine, which some trainings shared.
+
+Data: {count:,} pictures drawn or enlarged by this project: portraits with all factors random (pose and colours vary more than
 in the reference split), and scikit-learn's handwritten digits of the pretrain split, each with {data.DIGIT_VARIANTS} moved and
 turned copies. Seed 0 throughout; steps, batch sizes and learning rates are in `rules/pretrain.smk`. No filter, no licence
 but this project's: the portraits are drawings of nobody.

@@ -83,6 +83,14 @@ def test_a_clip_without_safetensors_is_refused(tmp_path):
         features.load_clip(tmp_path, CPU)
 
 
+def test_a_clip_that_differs_from_its_checksums_is_refused(tiny_clip, tmp_path):
+    for source in tiny_clip.iterdir():
+        (tmp_path / source.name).write_bytes(source.read_bytes())
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="`score.clip`: .*config.json is missing or does not match SHA256SUMS"):
+        features.load_clip(tmp_path, CPU)
+
+
 @pytest.fixture(scope="module")
 def embedded(tiny_clip):
     groups = ["a", "b"]

@@ -8,7 +8,7 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from nepotism import streams
 from nepotism.cli import UserError
 from nepotism.families.diffusion import fit as fitting
-from nepotism.families.diffusion.latents import Posteriors, encode_images
+from nepotism.families.diffusion.latents import Encoded, Posteriors, encode_images, read_encoded, write_encoded
 from nepotism.families.diffusion.pipeline import load_noise_scheduler, load_unet, load_vae
 from nepotism.images import digest
 from nepotism.sources import portraits
@@ -192,3 +192,19 @@ def test_the_mirror_is_encoded_as_an_image_of_its_own(vae):
     mirrored = encode_images(vae, np.ascontiguousarray(images[:, :, ::-1]))
     torch.testing.assert_close(both.mean[:, 1], mirrored.mean[:, 0], rtol=1e-4, atol=1e-4)
     assert digest(images[0]) != digest(images[0][:, ::-1])
+
+
+def test_encodings_survive_their_file_and_are_the_same_bytes_twice(tmp_path, data):
+    encoded = Encoded(data.posteriors, SLOTS, data.text, ["a", "b", ""])
+    for name in ("one", "other"):
+        write_encoded(tmp_path / f"{name}.safetensors", encoded)
+    assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "other.safetensors").read_bytes()
+    read = read_encoded(tmp_path / "one.safetensors")
+    assert (read.slots, read.prompts) == (SLOTS, ["a", "b", ""])
+    assert torch.equal(read.posteriors.deviation, data.posteriors.deviation)
+
+
+def test_another_prediction_type_is_refused(data):
+    schedule = DDPMScheduler(prediction_type="sample")
+    with pytest.raises(UserError, match="its scheduler predicts 'sample'"):
+        run(small_unet(), data, schedule)

@@ -51,6 +51,17 @@ def test_img2img_starts_from_its_source(tiny_diffusion):
     assert error[0] < 0.6 * error[1]
 
 
+def test_img2img_of_bright_pictures_does_not_depend_on_the_batch(tiny_diffusion):
+    """The pipeline guesses the range of pixels from the darkest of a batch; ours must leave it nothing to guess."""
+    pipeline = load_pipeline(tiny_diffusion, None, "DDIMScheduler", CPU, image_to_image=True)
+    bright, dark = np.full((1, 64, 64, 3), 230, np.uint8), np.zeros((1, 64, 64, 3), np.uint8)
+    options = {"guidance_scale": 1.0, "num_inference_steps": 10, "resolution": 64, "label": "test", "strength": 0.3}
+    alone = sample(pipeline, PROMPTS[:1], KEYS[:1], sources=bright, batch_size=1, **options)
+    sources = np.concatenate([bright, dark])
+    together = sample(pipeline, PROMPTS[:2], KEYS[:2], sources=sources, batch_size=2, **options)
+    assert_equal_up_to_rounding(alone, together[:1])
+
+
 def test_an_unknown_scheduler_is_refused(tiny_diffusion):
     with pytest.raises(UserError, match="diffusers has no scheduler called FastestScheduler"):
         load_pipeline(tiny_diffusion, None, "FastestScheduler", CPU)

@@ -183,6 +183,28 @@ def test_duplicates_count_once(tmp_path):
         read(tmp_path)
 
 
+def test_a_picture_in_two_groups_would_be_measured_against_itself(tmp_path):
+    for group in ("cat", "dog"):
+        for index in range(6):
+            picture(tmp_path / group / f"{index}.png", index + 10 * (group == "dog"))
+    (tmp_path / "dog" / "copy.png").write_bytes((tmp_path / "cat" / "0.png").read_bytes())
+    with pytest.raises(UserError, match="the same picture stands in several groups: cat/0.png .* dog/copy.png"):
+        read(tmp_path)
+
+
+def test_metadata_in_another_encoding_is_told(tmp_path):
+    (tmp_path / "metadata.csv").write_bytes("file_name,text,group\na.png,caf\u00e9,g\n".encode("cp1252"))
+    with pytest.raises(UserError, match="not a CSV file in UTF-8"):
+        read(tmp_path)
+
+
+def test_groups_that_are_paths_are_refused(tmp_path):
+    picture(tmp_path / "0.png", 0)
+    write_metadata(tmp_path, [("0.png", "t", ".."), ("0.png", "t", "a/b")])
+    with pytest.raises(UserError, match=r"line 2: group '..' must not contain / nor be a path"):
+        read(tmp_path)
+
+
 def test_photographs_are_turned_upright_cropped_and_flattened(tmp_path):
     wide = Image.new("RGB", (40, 20), "red")
     wide.paste("blue", (0, 0, 40, 10))
