@@ -97,10 +97,33 @@ rule pretrain_decoder:
         " --data {input.data} --vae {input.vae} --output {output} --log {log}"
 
 
-rule pretrain_unet:
+rule pretrain_decoder_again:
     input:
         data="results/pretrain/pretrain.npz",
         vae="results/pretrain/vae-refined",
+    output:
+        directory("results/pretrain/vae-sharp"),
+    log:
+        "results/pretrain/logs/pretrain_decoder_again.log",
+    benchmark:
+        "results/pretrain/benchmarks/pretrain_decoder_again.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        settings="--batch-size 16 --learning-rate 0.001 --seed 1 --steps 900",
+    shell:
+        "python scripts/pretrain_decoder.py {params.settings} --threads {threads}"
+        " --data {input.data} --vae {input.vae} --output {output} --log {log}"
+
+
+rule pretrain_unet:
+    input:
+        data="results/pretrain/pretrain.npz",
+        vae="results/pretrain/vae-sharp",
     output:
         directory("results/pretrain/tiny-diffusion"),
     log:

@@ -119,8 +119,10 @@ The models know drawn portraits and digits, nothing else. They exist so that eve
 def _training_rows(logs: Path) -> str:
     """Steps and wall-clock of each training, from the last line of its log."""
     rows = []
-    for name in ("pretrain_vae_narrow", "pretrain_vae", "pretrain_decoder", "pretrain_unet", "pretrain_clip"):
-        found = re.findall(rf"{name}: (\d+) steps in ([0-9.]+) s", (logs / f"{name}.log").read_text(encoding="utf-8"))
+    parts = ("vae_narrow", "vae", "decoder", "decoder_again", "unet", "clip")
+    for name in (f"pretrain_{part}" for part in parts):
+        log = (logs / f"{name}.log").read_text(encoding="utf-8")
+        found = re.findall(r"(\d+) steps in ([0-9.]+) s", log)
         if not found:
             raise cli.UserError(f"{logs / name}.log does not say how long the training took; run it again")
         steps, seconds = found[-1]

@@ -64,15 +64,7 @@ def real_images(
         for line in broken:
             logger.warning("left out: %s", line)
     contents = {name: digest(image) for name, image in pixels.items()}
-    groups_of: dict[str, dict[str, str]] = {}
-    for entry in entries:
-        if entry.name in contents:
-            groups_of.setdefault(contents[entry.name], {}).setdefault(entry.group, entry.name)
-    for found in groups_of.values():
-        if len(found) > 1:
-            # In one group's training set and in another's holdout, it would be measured against itself.
-            where = ", ".join(f"{name} (group '{group}')" for group, name in found.items())
-            problems.append(f"the same picture stands in several groups: {where}; keep one of them")
+    problems += _shared_between_groups(entries, contents)
     reference: Split = {}
     scoring: Split = {}
     for group in dict.fromkeys(entry.group for entry in entries):
@@ -92,6 +84,20 @@ def real_images(
             f"`reference.folder.path`: {path} cannot be used:\n" + "\n".join(f"  - {line}" for line in problems)
         )
     return RealImages(reference, scoring)
+
+
+def _shared_between_groups(entries: list[_Entry], contents: dict[str, str]) -> list[str]:
+    """A problem for every picture that stands in several groups: one's training set could be another's holdout."""
+    groups_of: dict[str, dict[str, str]] = {}
+    for entry in entries:
+        if entry.name in contents:
+            groups_of.setdefault(contents[entry.name], {}).setdefault(entry.group, entry.name)
+    problems = []
+    for names in groups_of.values():
+        if len(names) > 1:
+            where = ", ".join(f"{name} (group '{group}')" for group, name in names.items())
+            problems.append(f"the same picture stands in several groups: {where}; keep one of them")
+    return problems
 
 
 def _list(path: Path, caption: str) -> tuple[list[_Entry], list[str]]:
