@@ -97,33 +97,10 @@ rule pretrain_decoder:
         " --data {input.data} --vae {input.vae} --output {output} --log {log}"
 
 
-rule pretrain_decoder_again:
-    input:
-        data="results/pretrain/pretrain.npz",
-        vae="results/pretrain/vae-refined",
-    output:
-        directory("results/pretrain/vae-sharp"),
-    log:
-        "results/pretrain/logs/pretrain_decoder_again.log",
-    benchmark:
-        "results/pretrain/benchmarks/pretrain_decoder_again.tsv"
-    conda:
-        "../envs/torch.yaml"
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=120,
-    params:
-        settings="--batch-size 16 --learning-rate 0.001 --seed 1 --steps 900",
-    shell:
-        "python scripts/pretrain_decoder.py {params.settings} --threads {threads}"
-        " --data {input.data} --vae {input.vae} --output {output} --log {log}"
-
-
 rule pretrain_unet:
     input:
         data="results/pretrain/pretrain.npz",
-        vae="results/pretrain/vae-sharp",
+        vae="results/pretrain/vae-refined",
     output:
         directory("results/pretrain/tiny-diffusion"),
     log:
@@ -159,7 +136,7 @@ rule pretrain_clip:
         mem_mb=4000,
         runtime=60,
     params:
-        settings="--batch-size 128 --learning-rate 0.001 --seed 0 --steps 700",
+        settings="--batch-size 128 --learning-rate 0.001 --seed 0 --steps 650",
     shell:
         "python scripts/pretrain_clip.py {params.settings} --threads {threads}"
         " --data {input} --output {output} --log {log}"

@@ -33,6 +33,7 @@ def generator_caption(row: NDArray[np.int64], rng: np.random.Generator) -> str:
 
 
 def evaluator_caption(row: NDArray[np.int64], rng: np.random.Generator) -> str:
-    """What the evaluator learns from: a random choice of all factors, so that it sees wherever diversity may die."""
+    """What the evaluator learns from: few or many of all factors, so that it sees wherever diversity may die."""
     named = named_factors(row)
-    return describe({factor: name for factor, name in named.items() if factor == "digit" or rng.random() < 0.7})
+    share = rng.uniform(0.3, 1.0)
+    return describe({factor: name for factor, name in named.items() if factor == "digit" or rng.random() < share})

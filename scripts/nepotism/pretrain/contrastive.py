@@ -48,7 +48,7 @@ def fit(
         return (cross_entropy(logits.float(), answers) + cross_entropy(logits.float().T, answers)) / 2
 
     indices = batches(data, steps, batch_size, "clip", seed)
-    averaged = train(model, loss_of, indices, steps, learning_rate, "pretrain_clip", bf16=True)
+    averaged = train(model, loss_of, indices, steps, learning_rate, "pretrain_clip", bf16=False)
     assert isinstance(averaged, CLIPModel)
     size = {"height": 64, "width": 64}
     images = CLIPImageProcessor(size=size, crop_size=size, image_mean=MEAN, image_std=DEVIATION, do_convert_rgb=True)

@@ -52,10 +52,7 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * step / steps))
     )
-    averaged = torch.optim.swa_utils.AveragedModel(
-        model,
-        multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(average),
-    )
+    averaged = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=_average(average))
     with Progress(steps, label, interval=30) as progress:
         for batch in indices:
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
@@ -68,3 +65,14 @@ def train(
             averaged.update_parameters(model)
             progress.advance(loss=float(loss.detach()))
     return averaged.module
+
+
+def _average(longest: float) -> Callable[[list[torch.Tensor], list[torch.Tensor], torch.Tensor | int], None]:
+    """An exponential average whose memory grows with the training: a short one must not remember its first weights."""
+
+    @torch.no_grad()
+    def update(averages: list[torch.Tensor], current: list[torch.Tensor], updates: torch.Tensor | int) -> None:
+        decay = min(longest, (1 + int(updates)) / (10 + int(updates)))
+        torch._foreach_lerp_(averages, current, 1 - decay)
+
+    return update
