@@ -16,7 +16,7 @@ from nepotism.pretrain import contrastive, data, vae
 from nepotism.sources import portraits
 
 PER_GROUP = 10
-SAMPLING = {"guidance_scale": 3.0, "num_inference_steps": 15}
+SAMPLING = {"guidance_scale": 2.0, "num_inference_steps": 12}
 
 
 def main() -> None:

@@ -26,6 +26,10 @@ def small_unet(seed=0):
     )  # fmt: skip
 
 
+def flat(unet):
+    return torch.cat([parameter.detach().flatten() for parameter in unet.parameters()])
+
+
 def pictures(count=5):
     drawn = [portraits.draw(portraits.choose(rng), rng) for rng in map(streams.generator, range(count))]
     return np.stack(drawn)
@@ -95,10 +99,13 @@ def test_retraining_equals_a_plain_loop_that_encodes_every_image_anew(vae, sched
             torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
-            expected.append(float(loss))
+            expected.append(float(loss.detach()))
     assert losses == pytest.approx(expected, rel=1e-5)
-    for ours, theirs in zip(cached.parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    # As one vector: where a gradient is all but zero, Adam's first steps have the size of the learning rate and a sign
+    # that rounding decides.
+    ours, theirs, start = (flat(unet) for unet in (cached, plain, small_unet()))
+    assert float((ours - theirs).norm() / theirs.norm()) < 1e-5
+    assert float((theirs - start).norm() / start.norm()) > 1e-2
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
@@ -151,7 +158,7 @@ def test_the_number_of_threads_changes_results_by_rounding_only(tiny_diffusion, 
         torch.set_num_threads(number)
         unet = load_unet(tiny_diffusion, None)
         run(unet, data, scheduler, settings)
-        trained.append(torch.cat([parameter.detach().flatten() for parameter in unet.parameters()]))
+        trained.append(flat(unet))
     torch.set_num_threads(threads)
     one, other = trained
     assert float((one - other).norm() / one.norm()) < 1e-4
