@@ -120,9 +120,32 @@ rule pretrain_unet:
         " --data {input.data} --vae {input.vae} --output {output} --log {log}"
 
 
-rule pretrain_clip:
+rule pretrain_clip_coarse:
     input:
         "results/pretrain/pretrain.npz",
+    output:
+        directory("results/pretrain/clip-coarse"),
+    log:
+        "results/pretrain/logs/pretrain_clip_coarse.log",
+    benchmark:
+        "results/pretrain/benchmarks/pretrain_clip_coarse.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings="--batch-size 128 --learning-rate 0.001 --seed 0 --steps 650",
+    shell:
+        "python scripts/pretrain_clip.py {params.settings} --threads {threads}"
+        " --data {input} --output {output} --log {log}"
+
+
+rule pretrain_clip:
+    input:
+        data="results/pretrain/pretrain.npz",
+        start="results/pretrain/clip-coarse",
     output:
         directory("results/pretrain/tiny-clip"),
     log:
@@ -136,10 +159,10 @@ rule pretrain_clip:
         mem_mb=4000,
         runtime=60,
     params:
-        settings="--batch-size 128 --learning-rate 0.001 --seed 0 --steps 650",
+        settings="--batch-size 96 --learning-rate 0.001 --seed 1 --steps 750",
     shell:
         "python scripts/pretrain_clip.py {params.settings} --threads {threads}"
-        " --data {input} --output {output} --log {log}"
+        " --data {input.data} --start {input.start} --output {output} --log {log}"
 
 
 rule pretrain_card:

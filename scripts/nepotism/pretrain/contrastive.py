@@ -7,7 +7,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import cross_entropy
-from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTextConfig, CLIPVisionConfig
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPModel,
+    CLIPProcessor,
+    CLIPTextConfig,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+)
 
 from nepotism import streams
 from nepotism.features import clip_image_features, clip_text_features, load_clip
@@ -18,12 +26,8 @@ from nepotism.pretrain.training import batches, train
 MEAN, DEVIATION = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
 
 
-def fit(
-    data: PretrainData, steps: int, batch_size: int, learning_rate: float, seed: int
-) -> tuple[CLIPModel, CLIPProcessor]:
-    """Train with CLIP's symmetric contrastive loss; returns model and processor."""
-    torch.manual_seed(seed)
-    words = tokenizer()
+def new(words: CLIPTokenizer) -> CLIPModel:
+    """An untrained model of two small towers."""
     tower = {"hidden_size": 128, "intermediate_size": 384, "num_attention_heads": 4, "projection_dim": 64}
     special = {
         "bos_token_id": words.bos_token_id,
@@ -34,18 +38,35 @@ def fit(
         vocab_size=len(words), max_position_embeddings=MAX_LENGTH, num_hidden_layers=3, **tower, **special
     )
     vision = CLIPVisionConfig(image_size=64, patch_size=8, num_hidden_layers=4, **tower)
-    model = CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=64))
+    return CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=64))
+
+
+def fit(
+    data: PretrainData, steps: int, batch_size: int, learning_rate: float, seed: int, start: Path | None
+) -> tuple[CLIPModel, CLIPProcessor]:
+    """Train with CLIP's symmetric contrastive loss; returns model and processor.
+
+    With ``start``, the training goes on from that model, and every factor's names compete as captions of their own for
+    each picture: that teaches shapes, which the contrast of whole captions leaves for last.
+    """
+    torch.manual_seed(seed)
+    words = tokenizer()
+    model = new(words) if start is None else load_clip(start, torch.device("cpu")).model.requires_grad_(True).train()
     rng = streams.generator("pretrain", "clip", seed, "draws")
+    factor_prompts = [describe({factor: name}) for factor, names in NAMES.items() for name in names]
+
+    def tokens_of(captions: list[str]) -> dict[str, torch.Tensor]:
+        made = words(captions, padding="max_length", max_length=MAX_LENGTH, truncation=True, return_tensors="pt")
+        return {"input_ids": made.input_ids, "attention_mask": made.attention_mask}
 
     def loss_of(batch: NDArray[np.int64]) -> torch.Tensor:
         captions = [evaluator_caption(data.factors[index], rng) for index in batch]
-        tokens = words(captions, padding="max_length", max_length=MAX_LENGTH, truncation=True, return_tensors="pt")
         pixels = torch.from_numpy(data.pixels[batch]).permute(0, 3, 1, 2).float() / 127.5 - 1
-        logits = model(
-            input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, pixel_values=pixels
-        ).logits_per_image
-        answers = torch.arange(len(batch))
-        return (cross_entropy(logits.float(), answers) + cross_entropy(logits.float().T, answers)) / 2
+        every = captions if start is None else captions + factor_prompts
+        logits = model(**tokens_of(every), pixel_values=pixels).logits_per_image.float()
+        own, answers = logits[:, : len(batch)], torch.arange(len(batch))
+        loss = (cross_entropy(own, answers) + cross_entropy(own.T, answers)) / 2
+        return loss if start is None else loss + factor_loss(logits[:, len(batch) :], data.factors[batch])
 
     indices = batches(data, steps, batch_size, "clip", seed)
     averaged = train(model, loss_of, indices, steps, learning_rate, "pretrain_clip", bf16=False)
@@ -53,6 +74,23 @@ def fit(
     size = {"height": 64, "width": 64}
     images = CLIPImageProcessor(size=size, crop_size=size, image_mean=MEAN, image_std=DEVIATION, do_convert_rgb=True)
     return averaged.eval(), CLIPProcessor(image_processor=images, tokenizer=words)
+
+
+def factor_loss(logits: torch.Tensor, factors: NDArray[np.int64]) -> torch.Tensor:
+    """Mean cross-entropy of each factor's names, over the pictures that have the factor.
+
+    Args:
+        logits: (N, P) similarities of N pictures to the P names of all factors, in the order of `NAMES`.
+        factors: (N, F) as in `PretrainData`.
+    """
+    losses, column = [], 0
+    for index, names in enumerate(NAMES.values()):
+        shown = torch.from_numpy(factors[:, index] >= 0)
+        if shown.any():
+            answers = torch.from_numpy(factors[:, index])[shown]
+            losses.append(cross_entropy(logits[shown, column : column + len(names)], answers))
+        column += len(names)
+    return torch.stack(losses).mean()
 
 
 @torch.no_grad()
