@@ -32,7 +32,7 @@ class Project:
 
     def jobs(self, *arguments: str) -> dict[str, int]:
         """Number of jobs per rule that a dry run plans; empty if nothing is to be done."""
-        output = self.snakemake("-n", "--quiet", "host", *arguments).stdout
+        output = self.snakemake("--quiet", "host", "-n", *arguments).stdout
         if "Nothing to be done" in output:
             return {}
         lines = output.split("Job stats:")[1].split("\n\n")[0].splitlines()[3:]
