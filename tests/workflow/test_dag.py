@@ -2,6 +2,7 @@
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
@@ -147,9 +148,11 @@ def test_every_rule_of_the_experiment_logs_and_the_heavy_ones_are_timed(project)
 
 
 def test_every_script_explains_itself(project):
-    for path in sorted((ROOT / "scripts").glob("*.py")):
-        result = project.script(path.stem, "--help")
-        assert result.returncode == 0, result.stderr
+    names = [path.stem for path in sorted((ROOT / "scripts").glob("*.py"))]
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda name: project.script(name, "--help"), names))
+    for name, result in zip(names, results):
+        assert result.returncode == 0, f"{name}: {result.stderr}"
         assert len(result.stdout) > 100
 
 
