@@ -14,7 +14,7 @@ from nepotism.grid import Cell, Grid
 
 # `.venv/bin/snakemake` works without activation: shell rules find the interpreter that runs Snakemake.
 os.environ.update(
-    PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()])
 )
 # A chain of hundreds of iterations, asked for as one target, is resolved recursively.
 sys.setrecursionlimit(20_000)

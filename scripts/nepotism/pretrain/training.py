@@ -13,6 +13,7 @@ from nepotism.pretrain.data import PretrainData
 from nepotism.progress import Progress
 
 DIGIT_SHARE = 0.15
+Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
 
 
 def batches(data: PretrainData, steps: int, size: int, *key: str | int) -> Iterator[NDArray[np.int64]]:
@@ -67,12 +68,12 @@ def train(
     return averaged.module
 
 
-def _average(longest: float) -> Callable[[list[torch.Tensor], list[torch.Tensor], torch.Tensor | int], None]:
+def _average(longest: float) -> Callable[[Tensors, Tensors, torch.Tensor | int], None]:
     """An exponential average whose memory grows with the training: a short one must not remember its first weights."""
 
     @torch.no_grad()
-    def update(averages: list[torch.Tensor], current: list[torch.Tensor], updates: torch.Tensor | int) -> None:
+    def update(averages: Tensors, current: Tensors, updates: torch.Tensor | int) -> None:
         decay = min(longest, (1 + int(updates)) / (10 + int(updates)))
-        torch._foreach_lerp_(averages, current, 1 - decay)
+        torch._foreach_lerp_(list(averages), list(current), 1 - decay)
 
     return update
