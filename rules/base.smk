@@ -60,6 +60,8 @@ rule sample_base:
 rule sample_unseen_base:
     input:
         base=base_model,
+        # Not read: bad images must stop the run before anything is computed.
+        checked=ancient("results/{experiment}/reference/real.parquet"),
     output:
         images="results/{experiment}/base/seed-{seed}/unseen.parquet",
         sheet="results/{experiment}/base/seed-{seed}/unseen.png",
