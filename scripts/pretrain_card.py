@@ -83,7 +83,7 @@ On two CPU cores of one machine, which some trainings shared.
 
 Data: {count:,} pictures drawn or enlarged by this project: portraits with all factors random (pose and colours vary more than
 in the reference split), and scikit-learn's handwritten digits of the pretrain split, each with {data.DIGIT_VARIANTS} moved and
-turned copies. Seed 0 throughout; steps, batch sizes and learning rates are in `rules/pretrain.smk`. No filter, no licence
+turned copies. Seeds, steps, batch sizes and learning rates are in `rules/pretrain.smk`. No filter, no licence
 but this project's: the portraits are drawings of nobody.
 
 | part | steps | time |
