@@ -24,8 +24,7 @@ localrules:
 rule all:
     input:
         f"{grid.folder}/tables/metrics.csv",
-        multiext(f"{grid.folder}/figures/figure-2", ".svg", ".png", ".csv"),
-        multiext(f"{grid.folder}/figures/figure-3", ".svg", ".png", ".csv"),
+        figure_files,
 
 
 include: "rules/targets.smk"

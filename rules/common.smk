@@ -120,3 +120,11 @@ def shown_unseen(wildcards):
 
 def shown_base(name):
     return f"{grid.folder}/base/seed-{grid.seeds[0]}/{name}.parquet"
+
+
+def figure_files(wildcards):
+    return [
+        f"{grid.folder}/figures/{figure}{suffix}"
+        for figure in ("figure-2", "figure-3")
+        for suffix in (".svg", ".png", ".csv")
+    ]

@@ -9,8 +9,7 @@ localrules:
 
 rule figures:
     input:
-        multiext(f"{grid.folder}/figures/figure-2", ".svg", ".png", ".csv"),
-        multiext(f"{grid.folder}/figures/figure-3", ".svg", ".png", ".csv"),
+        figure_files,
 
 
 rule metrics:

@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from nepotism import streams
+from nepotism.families.diffusion.pipeline import to_unit_range
 from nepotism.features import clip_image_features, clip_text_features, load_clip
 from nepotism.pretrain.captions import MAX_LENGTH, evaluator_caption, tokenizer
 from nepotism.pretrain.data import NAMES, PretrainData, describe
@@ -61,7 +62,7 @@ def fit(
 
     def loss_of(batch: NDArray[np.int64]) -> torch.Tensor:
         captions = [evaluator_caption(data.factors[index], rng) for index in batch]
-        pixels = torch.from_numpy(data.pixels[batch]).permute(0, 3, 1, 2).float() / 127.5 - 1
+        pixels = to_unit_range(data.pixels[batch])
         every = captions if start is None else captions + factor_prompts
         logits = model(**tokens_of(every), pixel_values=pixels).logits_per_image.float()
         own, answers = logits[:, : len(batch)], torch.arange(len(batch))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nepotism import streams
+from nepotism.families.diffusion.pipeline import to_unit_range
 from nepotism.pretrain.data import PretrainData
 from nepotism.progress import Progress
 
@@ -28,9 +29,7 @@ def batches(data: PretrainData, steps: int, size: int, *key: str | int) -> Itera
 
 def to_tensor(pixels: NDArray[np.uint8]) -> torch.Tensor:
     """uint8 (N, H, W, 3) as float32 (N, 3, H, W) in [-1, 1], channels last in memory."""
-    return (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(
-        memory_format=torch.channels_last
-    )
+    return to_unit_range(pixels).contiguous(memory_format=torch.channels_last)
 
 
 def train(

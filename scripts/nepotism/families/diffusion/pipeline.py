@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import torch
 from diffusers import (
@@ -76,12 +77,8 @@ def load_pipeline(
     Raises:
         UserError: if diffusers has no scheduler of that name.
     """
-    import diffusers
-
     diffusers.utils.logging.disable_progress_bar()
-    scheduler_class = getattr(diffusers, scheduler, None)
-    if not (isinstance(scheduler_class, type) and issubclass(scheduler_class, diffusers.SchedulerMixin)):
-        raise UserError(f"`scheduler`: diffusers has no scheduler called {scheduler}; DDIMScheduler is a safe choice")
+    scheduler_class = _scheduler_class(scheduler)
     pipeline_class = StableDiffusionImg2ImgPipeline if image_to_image else StableDiffusionPipeline
     pipeline = pipeline_class.from_pretrained(
         base_model,
@@ -93,9 +90,16 @@ def load_pipeline(
         local_files_only=True,
     )
     logger.info("safety checker off: it would return black images")
-    pipeline.scheduler = getattr(diffusers, scheduler).from_config(pipeline.scheduler.config)
+    pipeline.scheduler = scheduler_class.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
+
+
+def _scheduler_class(name: str) -> Any:
+    found = getattr(diffusers, name, None)
+    if not (isinstance(found, type) and issubclass(found, diffusers.SchedulerMixin)):
+        raise UserError(f"`scheduler`: diffusers has no scheduler called {name}; DDIMScheduler is a safe choice")
+    return found
 
 
 @torch.no_grad()
