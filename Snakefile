@@ -29,11 +29,11 @@ rule all:
 
 include: "rules/targets.smk"
 include: "rules/reference.smk"
-include: "rules/base.smk"
 include: "rules/mix.smk"
 include: "rules/finetune.smk"
 include: "rules/sample.smk"
 include: "rules/metrics.smk"
+include: "rules/base.smk"
 include: "rules/report.smk"
 include: "rules/pretrain.smk"
 

@@ -27,7 +27,7 @@ rule seed_images:
         " --real {input.real} --seed {wildcards.seed} --output {output} --log {log}"
 
 
-rule sample_base:
+use rule sample as sample_base with:
     input:
         real="results/{experiment}/reference/real.parquet",
         base=base_model,
@@ -38,26 +38,9 @@ rule sample_base:
         "results/{experiment}/logs/sample_base/seed-{seed}.log",
     benchmark:
         "results/{experiment}/benchmarks/sample_base/seed-{seed}.tsv"
-    conda:
-        "../envs/torch.yaml"
-    threads: grid.config["how"]["threads"]
-    resources:
-        mem_mb=2000,
-        runtime=60,
-    params:
-        settings=settings_of("sample"),
-        how=lambda wildcards, resources: grid.how(
-            "device", "threads", "sample_batch_size"
-        ),
-    shell:
-        "python scripts/sample.py {params.settings} {params.how}"
-        " --real {input.real}"
-        " --cell base/seed-{wildcards.seed}"
-        " --seed {wildcards.seed} --iteration 0"
-        " --output {output.images} --sheet {output.sheet} --log {log}"
 
 
-rule sample_unseen_base:
+use rule sample_unseen as sample_unseen_base with:
     input:
         base=base_model,
         # Not read: bad images must stop the run before anything is computed.
@@ -69,25 +52,9 @@ rule sample_unseen_base:
         "results/{experiment}/logs/sample_unseen_base/seed-{seed}.log",
     benchmark:
         "results/{experiment}/benchmarks/sample_unseen_base/seed-{seed}.tsv"
-    conda:
-        "../envs/torch.yaml"
-    threads: grid.config["how"]["threads"]
-    resources:
-        mem_mb=2000,
-        runtime=60,
-    params:
-        settings=settings_of("sample_unseen"),
-        how=lambda wildcards, resources: grid.how(
-            "device", "threads", "sample_batch_size"
-        ),
-    shell:
-        "python scripts/sample_unseen.py {params.settings} {params.how}"
-        " --cell base/seed-{wildcards.seed}"
-        " --seed {wildcards.seed} --iteration 0"
-        " --output {output.images} --sheet {output.sheet} --log {log}"
 
 
-rule score_base:
+use rule score as score_base with:
     input:
         samples="results/{experiment}/base/seed-{seed}/samples.parquet",
         unseen="results/{experiment}/base/seed-{seed}/unseen.parquet",
@@ -101,20 +68,3 @@ rule score_base:
         "results/{experiment}/logs/score_base/seed-{seed}.log",
     benchmark:
         "results/{experiment}/benchmarks/score_base/seed-{seed}.tsv"
-    conda:
-        "../envs/torch.yaml"
-    threads: grid.config["how"]["threads"]
-    resources:
-        mem_mb=2000,
-        runtime=30,
-    params:
-        settings=settings_of("score"),
-        how=lambda wildcards, resources: grid.how(
-            "device", "threads", "embed_batch_size"
-        ),
-    shell:
-        "python scripts/score.py {params.settings} {params.how}"
-        " --samples {input.samples} --unseen {input.unseen} --seed-images {input.seed_images}"
-        " --reference {input.reference} --experiment {wildcards.experiment} --control base"
-        " --seed {wildcards.seed} --iteration 0"
-        " --embeddings {output.embeddings} --metrics {output.metrics} --log {log}"

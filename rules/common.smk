@@ -74,6 +74,32 @@ def parent_option(wildcards, input):
     return f"--parent-model {Path(input.parent[0]).parent}" if input.parent else ""
 
 
+def in_base(wildcards):
+    """Whether a job belongs to iteration 0, which has no control, ratio and iteration in its paths."""
+    return not hasattr(wildcards, "control")
+
+
+def named_cell(wildcards):
+    if in_base(wildcards):
+        return (
+            f"--cell base/seed-{wildcards.seed} --seed {wildcards.seed} --iteration 0"
+        )
+    cell = cell_of(wildcards)
+    return f"--cell {cell.path} --seed {cell.seed} --iteration {cell.iteration}"
+
+
+def sampled_cell(wildcards, input):
+    model = "" if in_base(wildcards) else f" --model {Path(input.model[0]).parent}"
+    return named_cell(wildcards) + model
+
+
+def scored_cell(wildcards, input):
+    if in_base(wildcards):
+        return f"--control base --seed {wildcards.seed} --iteration 0 --seed-images {input.seed_images}"
+    cell = cell_of(wildcards)
+    return f"--control {cell.control} --ratio {cell.ratio} --seed {cell.seed} --iteration {cell.iteration}"
+
+
 def checksums(folder, otherwise):
     """The small file that stands for a folder of weights: Snakemake compares it by content, not by time."""
     sums = Path(folder) / "SHA256SUMS"

@@ -27,11 +27,10 @@ rule finetune:
         runtime=60,
     params:
         settings=settings_of("finetune"),
+        cell=named_cell,
         parent=parent_option,
         how=lambda wildcards, resources: grid.how("device", "threads"),
     shell:
         "python scripts/finetune.py {params.settings} {params.how} {params.parent}"
-        " --mix {input.mix} --latents {input.latents}"
-        " --cell {wildcards.control}/ratio-{wildcards.ratio}/seed-{wildcards.seed}/iteration-{wildcards.iteration}"
-        " --seed {wildcards.seed} --iteration {wildcards.iteration}"
+        " --mix {input.mix} --latents {input.latents} {params.cell}"
         " --model $(dirname {output.model[0]:q}) --losses {output.losses} --log {log}"

@@ -22,14 +22,14 @@ rule score:
         runtime=30,
     params:
         settings=settings_of("score"),
+        cell=scored_cell,
         how=lambda wildcards, resources: grid.how(
             "device", "threads", "embed_batch_size"
         ),
     shell:
         "python scripts/score.py {params.settings} {params.how}"
         " --samples {input.samples} --unseen {input.unseen} --reference {input.reference}"
-        " --experiment {wildcards.experiment} --control {wildcards.control} --ratio {wildcards.ratio}"
-        " --seed {wildcards.seed} --iteration {wildcards.iteration}"
+        " --experiment {wildcards.experiment} {params.cell}"
         " --embeddings {output.embeddings} --metrics {output.metrics} --log {log}"
 
 

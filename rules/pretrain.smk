@@ -97,16 +97,16 @@ rule pretrain_decoder:
         " --data {input.data} --vae {input.vae} --output {output} --log {log}"
 
 
-rule pretrain_unet:
+rule pretrain_unet_short:
     input:
         data="results/pretrain/pretrain.npz",
         vae="results/pretrain/vae-refined",
     output:
-        directory("results/pretrain/tiny-diffusion"),
+        directory("results/pretrain/unet-short"),
     log:
-        "results/pretrain/logs/pretrain_unet.log",
+        "results/pretrain/logs/pretrain_unet_short.log",
     benchmark:
-        "results/pretrain/benchmarks/pretrain_unet.tsv"
+        "results/pretrain/benchmarks/pretrain_unet_short.tsv"
     conda:
         "../envs/torch.yaml"
     threads: 1
@@ -120,32 +120,33 @@ rule pretrain_unet:
         " --data {input.data} --vae {input.vae} --output {output} --log {log}"
 
 
-rule pretrain_clip_coarse:
+rule pretrain_unet:
     input:
-        "results/pretrain/pretrain.npz",
+        data="results/pretrain/pretrain.npz",
+        vae="results/pretrain/vae-refined",
+        start="results/pretrain/unet-short",
     output:
-        directory("results/pretrain/clip-coarse"),
+        directory("results/pretrain/tiny-diffusion"),
     log:
-        "results/pretrain/logs/pretrain_clip_coarse.log",
+        "results/pretrain/logs/pretrain_unet.log",
     benchmark:
-        "results/pretrain/benchmarks/pretrain_clip_coarse.tsv"
+        "results/pretrain/benchmarks/pretrain_unet.tsv"
     conda:
         "../envs/torch.yaml"
     threads: 1
     resources:
         mem_mb=4000,
-        runtime=60,
+        runtime=120,
     params:
-        settings="--batch-size 128 --learning-rate 0.001 --seed 0 --steps 650",
+        settings="--batch-size 32 --learning-rate 0.0007 --seed 1 --steps 4000",
     shell:
-        "python scripts/pretrain_clip.py {params.settings} --threads {threads}"
-        " --data {input} --output {output} --log {log}"
+        "python scripts/pretrain_unet.py {params.settings} --threads {threads}"
+        " --data {input.data} --vae {input.vae} --start {input.start} --output {output} --log {log}"
 
 
 rule pretrain_clip:
     input:
-        data="results/pretrain/pretrain.npz",
-        start="results/pretrain/clip-coarse",
+        "results/pretrain/pretrain.npz",
     output:
         directory("results/pretrain/tiny-clip"),
     log:
@@ -157,12 +158,12 @@ rule pretrain_clip:
     threads: 1
     resources:
         mem_mb=4000,
-        runtime=60,
+        runtime=120,
     params:
-        settings="--batch-size 96 --learning-rate 0.001 --seed 1 --steps 750",
+        settings="--batch-size 48 --learning-rate 0.001 --seed 0 --steps 3600",
     shell:
         "python scripts/pretrain_clip.py {params.settings} --threads {threads}"
-        " --data {input.data} --start {input.start} --output {output} --log {log}"
+        " --data {input} --output {output} --log {log}"
 
 
 rule pretrain_card:

@@ -26,15 +26,13 @@ rule sample:
         runtime=60,
     params:
         settings=settings_of("sample"),
+        cell=sampled_cell,
         how=lambda wildcards, resources: grid.how(
             "device", "threads", "sample_batch_size"
         ),
     shell:
         "python scripts/sample.py {params.settings} {params.how}"
-        " --model $(dirname {input.model[0]:q})"
-        " --real {input.real}"
-        " --cell {wildcards.control}/ratio-{wildcards.ratio}/seed-{wildcards.seed}/iteration-{wildcards.iteration}"
-        " --seed {wildcards.seed} --iteration {wildcards.iteration}"
+        " --real {input.real} {params.cell}"
         " --output {output.images} --sheet {output.sheet} --log {log}"
 
 
@@ -61,12 +59,10 @@ rule sample_unseen:
         runtime=60,
     params:
         settings=settings_of("sample_unseen"),
+        cell=sampled_cell,
         how=lambda wildcards, resources: grid.how(
             "device", "threads", "sample_batch_size"
         ),
     shell:
-        "python scripts/sample_unseen.py {params.settings} {params.how}"
-        " --model $(dirname {input.model[0]:q})"
-        " --cell {wildcards.control}/ratio-{wildcards.ratio}/seed-{wildcards.seed}/iteration-{wildcards.iteration}"
-        " --seed {wildcards.seed} --iteration {wildcards.iteration}"
+        "python scripts/sample_unseen.py {params.settings} {params.how} {params.cell}"
         " --output {output.images} --sheet {output.sheet} --log {log}"

@@ -12,6 +12,7 @@ def main() -> None:
     parser = cli.parser(__doc__)
     cli.add_pretraining(parser)
     parser.add_argument("--vae", type=Path, required=True, help="folder of the trained autoencoder")
+    parser.add_argument("--start", type=Path, help="folder of a pipeline whose U-Net and text encoder to go on from")
     cli.run(run, parser.parse_args())
 
 
@@ -24,6 +25,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.batch_size,
         arguments.learning_rate,
         arguments.seed,
+        arguments.start,
     )
     pipeline.save_pretrained(arguments.output, safe_serialization=True)
 

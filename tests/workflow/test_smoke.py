@@ -5,8 +5,10 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -235,3 +237,30 @@ def test_the_summary_prints_every_condition(smoke):
     missing = smoke.script("summary", "results/nothing")
     assert missing.returncode == 1
     assert "there is no results/nothing/tables/metrics.csv" in missing.stderr
+
+
+def test_a_killed_retraining_leaves_nothing_and_is_made_again_with_the_same_bytes(smoke):
+    """SIGKILL to the whole run while the U-Net is being trained."""
+    cell = f"{RESULTS}/none/ratio-50/seed-0/iteration-2"
+    weights = smoke.folder / cell / "model" / "diffusion_pytorch_model.safetensors"
+    before = weights.read_bytes()
+    process = subprocess.Popen(
+        [str(Path(sys.executable).parent / "snakemake"), "--cores", "1", "--force", str(weights.relative_to(smoke.folder)), *SMOKE],
+        cwd=smoke.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    log = smoke.folder / RESULTS / "logs/finetune/none/ratio-50/seed-0/iteration-2.log"
+    before_run = time.time()
+    while process.poll() is None and not (
+        log.exists() and log.stat().st_mtime > before_run and "encoding" in log.read_text()
+    ):
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not weights.exists()
+    locked = smoke.snakemake("--cores", "1", *SMOKE, check=False)
+    assert "--unlock" in locked.stdout + locked.stderr
+    smoke.snakemake("--unlock", *SMOKE)
+    smoke.snakemake("--cores", "2", "--rerun-incomplete", str(weights.relative_to(smoke.folder)), *SMOKE)
+    smoke.snakemake("--cores", "2", *SMOKE)
+    assert weights.read_bytes() == before
+    assert smoke.jobs(*SMOKE) == {}

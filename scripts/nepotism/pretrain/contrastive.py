@@ -43,31 +43,35 @@ def new(words: CLIPTokenizer) -> CLIPModel:
 
 
 def fit(
-    data: PretrainData, steps: int, batch_size: int, learning_rate: float, seed: int, start: Path | None
+    data: PretrainData, steps: int, batch_size: int, learning_rate: float, seed: int
 ) -> tuple[CLIPModel, CLIPProcessor]:
-    """Train with CLIP's symmetric contrastive loss; returns model and processor.
+    """Train both towers; returns model and processor.
 
-    With ``start``, the training goes on from that model, and every factor's names compete as captions of their own for
-    each picture: that teaches shapes, which the contrast of whole captions leaves for last.
+    Each factor's names compete as captions of their own for every picture. In the second half of the steps, CLIP's
+    symmetric contrast of whole captions joins in. Contrast alone stops at colours: they tell the pictures of a batch
+    apart well enough, and mouths and chins are never looked at.
     """
     torch.manual_seed(seed)
     words = tokenizer()
-    model = new(words) if start is None else load_clip(start, torch.device("cpu")).model.requires_grad_(True).train()
+    model = new(words)
     rng = streams.generator("pretrain", "clip", seed, "draws")
-    factor_prompts = [describe({factor: name}) for factor, names in NAMES.items() for name in names]
+    names = [describe({factor: name}) for factor, of_factor in NAMES.items() for name in of_factor]
+    step = iter(range(steps))
 
     def tokens_of(captions: list[str]) -> dict[str, torch.Tensor]:
         made = words(captions, padding="max_length", max_length=MAX_LENGTH, truncation=True, return_tensors="pt")
         return {"input_ids": made.input_ids, "attention_mask": made.attention_mask}
 
     def loss_of(batch: NDArray[np.int64]) -> torch.Tensor:
-        captions = [evaluator_caption(data.factors[index], rng) for index in batch]
-        pixels = to_unit_range(data.pixels[batch])
-        every = captions if start is None else captions + factor_prompts
-        logits = model(**tokens_of(every), pixel_values=pixels).logits_per_image.float()
-        own, answers = logits[:, : len(batch)], torch.arange(len(batch))
-        loss = (cross_entropy(own, answers) + cross_entropy(own.T, answers)) / 2
-        return loss if start is None else loss + factor_loss(logits[:, len(batch) :], data.factors[batch])
+        factors = data.factors[batch]
+        captions = [evaluator_caption(row, rng) for row in factors] if next(step) >= steps // 2 else []
+        pixels = mirror(to_unit_range(data.pixels[batch]), factors, rng)
+        logits = model(**tokens_of(names + captions), pixel_values=pixels).logits_per_image.float()
+        loss = factor_loss(logits[:, : len(names)], factors)
+        if captions:
+            own, answers = logits[:, len(names) :], torch.arange(len(batch))
+            loss = loss + (cross_entropy(own, answers) + cross_entropy(own.T, answers)) / 2
+        return loss
 
     indices = batches(data, steps, batch_size, "clip", seed)
     averaged = train(model, loss_of, indices, steps, learning_rate, "pretrain_clip", bf16=False)
@@ -75,6 +79,18 @@ def fit(
     size = {"height": 64, "width": 64}
     images = CLIPImageProcessor(size=size, crop_size=size, image_mean=MEAN, image_std=DEVIATION, do_convert_rgb=True)
     return averaged.eval(), CLIPProcessor(image_processor=images, tokenizer=words)
+
+
+def mirror(pixels: torch.Tensor, factors: NDArray[np.int64], rng: np.random.Generator) -> torch.Tensor:
+    """Mirror half of the portraits; a mirrored digit would be another sign.
+
+    Args:
+        pixels: (N, 3, H, W).
+        factors: (N, F) as in `PretrainData`.
+        rng: draws N coins.
+    """
+    turned = torch.from_numpy((rng.random(len(factors)) < 0.5) & (factors[:, -1] < 0))
+    return torch.where(turned[:, None, None, None], pixels.flip(3), pixels)
 
 
 def factor_loss(logits: torch.Tensor, factors: NDArray[np.int64]) -> torch.Tensor:

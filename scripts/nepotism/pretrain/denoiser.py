@@ -1,5 +1,7 @@
 """The tiny U-Net and its text encoder, trained together on the latents of the pretrain split."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -9,6 +11,7 @@ from torch.nn.functional import mse_loss
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from nepotism import streams
+from nepotism.families.diffusion.pipeline import load_unet
 from nepotism.pretrain.captions import MAX_LENGTH, generator_caption, tokenizer
 from nepotism.pretrain.data import PretrainData
 from nepotism.pretrain.training import batches, train
@@ -50,7 +53,7 @@ class Denoiser(nn.Module):
 
 
 def scheduler() -> DDIMScheduler:
-    """Stable Diffusion's schedule with v-prediction; trailing timesteps start sampling from pure noise."""
+    """Stable Diffusion's schedule with v-prediction, its last step being pure noise: that is where sampling starts."""
     return DDIMScheduler(
         beta_schedule="scaled_linear",
         beta_start=0.00085,
@@ -60,16 +63,27 @@ def scheduler() -> DDIMScheduler:
         steps_offset=1,
         prediction_type="v_prediction",
         timestep_spacing="trailing",
+        rescale_betas_zero_snr=True,
     )
 
 
 def fit(
-    data: PretrainData, vae: AutoencoderKL, steps: int, batch_size: int, learning_rate: float, seed: int
+    data: PretrainData,
+    vae: AutoencoderKL,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    start: Path | None,
 ) -> StableDiffusionPipeline:
-    """Train U-Net and text encoder; returns the whole pipeline, ready to save."""
+    """Train U-Net and text encoder, from new or from those of the pipeline ``start``; returns the whole pipeline."""
     torch.manual_seed(seed)
     words = tokenizer()
     model = Denoiser(words, vae.config.latent_channels)
+    if start is not None:
+        model.unet = load_unet(start, None)
+        model.text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder", use_safetensors=True)
+        model.train().requires_grad_(True)
     noise_scheduler = DDPMScheduler.from_config(scheduler().config)
     mean, deviation = encode(vae, data.pixels)
     scale = vae.config.scaling_factor

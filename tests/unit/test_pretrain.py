@@ -1,0 +1,50 @@
+"""What the embedded models were trained with, and that they see what experiments need them to see."""
+
+import numpy as np
+import pytest
+import torch
+from nepotism.pretrain import contrastive, data
+from nepotism.pretrain.captions import generator_caption, tokenizer
+from nepotism.sources import portraits
+from torch.nn.functional import log_softmax
+
+
+def test_the_factor_loss_is_the_mean_cross_entropy_of_the_factors_that_a_picture_has():
+    rng = np.random.default_rng(0)
+    width = sum(map(len, data.NAMES.values()))
+    logits = torch.from_numpy(rng.normal(size=(2, width)))
+    portrait, digit = [1, 4, 2, 0, 1, 1, 7, 3, -1], [-1] * 8 + [6]
+    losses, column = [], 0
+    for names, values in zip(data.NAMES.values(), zip(portrait, digit, strict=True), strict=True):
+        row = 0 if values[0] >= 0 else 1
+        losses.append(-log_softmax(logits[row, column : column + len(names)], 0)[values[row]])
+        column += len(names)
+    found = contrastive.factor_loss(logits, np.array([portrait, digit]))
+    assert found == pytest.approx(float(sum(losses)) / len(losses))
+
+
+def test_portraits_are_mirrored_and_digits_never():
+    pixels = torch.rand(200, 3, 4, 4)
+    factors = np.full((200, 9), -1)
+    factors[:100, :8], factors[100:, 8] = 0, 3
+    made = contrastive.mirror(pixels, factors, np.random.default_rng(0))
+    turned = [bool(torch.equal(one, other.flip(2))) for one, other in zip(made, pixels, strict=True)]
+    assert 30 < sum(turned[:100]) < 70
+    assert torch.equal(made[100:], pixels[100:])
+
+
+def test_the_generator_knows_the_captions_of_the_experiments():
+    words = tokenizer()
+    row = np.array([0, 1, 2, 0, 0, 0, 0, 0, -1])
+    rng = np.random.default_rng(0)
+    captions = {generator_caption(row, rng) for _ in range(100)}
+    portrait = portraits.Portrait(*(names[value] for names, value in zip(portraits.FACTORS.values(), row, strict=False)))
+    assert portrait.caption() in captions
+    assert "" in captions
+    assert words.unk_token_id is None or words.unk_token_id not in words(portrait.caption()).input_ids
+
+
+def test_the_shipped_clip_tells_every_factor_of_pictures_it_has_not_seen(tiny_clip):
+    pictures = data.build("develop", 300)
+    accuracy = contrastive.zero_shot_accuracy(tiny_clip, pictures)
+    assert {name: share for name, share in accuracy.items() if share < 0.95} == {}
