@@ -38,7 +38,9 @@ def test_the_generator_knows_the_captions_of_the_experiments():
     row = np.array([0, 1, 2, 0, 0, 0, 0, 0, -1])
     rng = np.random.default_rng(0)
     captions = {generator_caption(row, rng) for _ in range(100)}
-    portrait = portraits.Portrait(*(names[value] for names, value in zip(portraits.FACTORS.values(), row, strict=False)))
+    portrait = portraits.Portrait(
+        *(names[value] for names, value in zip(portraits.FACTORS.values(), row, strict=False))
+    )
     assert portrait.caption() in captions
     assert "" in captions
     assert words.unk_token_id is None or words.unk_token_id not in words(portrait.caption()).input_ids

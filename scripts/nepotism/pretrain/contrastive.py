@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, normalize
 from transformers import (
     CLIPConfig,
     CLIPImageProcessor,
@@ -42,20 +42,42 @@ def new(words: CLIPTokenizer) -> CLIPModel:
     return CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=64))
 
 
+class TwoTowers(nn.Module):
+    """A CLIP and one free direction per name, which stands for the name's caption while the text tower is untrained."""
+
+    def __init__(self, clip: CLIPModel, names: int) -> None:
+        super().__init__()
+        self.clip = clip
+        self.directions = nn.Parameter(nn.init.orthogonal_(torch.empty(names, clip.config.projection_dim)))
+
+    def images(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Projected image embeddings (N, D)."""
+        return self.clip.visual_projection(self.clip.vision_model(pixels).pooler_output)
+
+    def texts(self, tokens: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Projected text embeddings (P, D)."""
+        return self.clip.text_projection(self.clip.text_model(**tokens).pooler_output)
+
+    def similarities(self, images: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
+        """Cosines times the learned scale (N, P)."""
+        return normalize(images) @ normalize(texts).T * self.clip.logit_scale.exp()
+
+
 def fit(
     data: PretrainData, steps: int, batch_size: int, learning_rate: float, seed: int
 ) -> tuple[CLIPModel, CLIPProcessor]:
     """Train both towers; returns model and processor.
 
-    Each factor's names compete as captions of their own for every picture. In the second half of the steps, CLIP's
-    symmetric contrast of whole captions joins in. Contrast alone stops at colours: they tell the pictures of a batch
-    apart well enough, and mouths and chins are never looked at.
+    Each factor's names compete as captions of their own for every picture. In the first half of the steps the vision
+    tower learns alone, against free directions; then the text tower joins in, with CLIP's symmetric contrast of whole
+    captions. Together from the start they get stuck: while pictures say nothing of mouths, the best text for "smiling"
+    is the one for "frowning", and from equal texts no picture learns.
     """
     torch.manual_seed(seed)
     words = tokenizer()
-    model = new(words)
-    rng = streams.generator("pretrain", "clip", seed, "draws")
     names = [describe({factor: name}) for factor, of_factor in NAMES.items() for name in of_factor]
+    model = TwoTowers(new(words), len(names))
+    rng = streams.generator("pretrain", "clip", seed, "draws")
     step = iter(range(steps))
 
     def tokens_of(captions: list[str]) -> dict[str, torch.Tensor]:
@@ -64,21 +86,21 @@ def fit(
 
     def loss_of(batch: NDArray[np.int64]) -> torch.Tensor:
         factors = data.factors[batch]
-        captions = [evaluator_caption(row, rng) for row in factors] if next(step) >= steps // 2 else []
-        pixels = mirror(to_unit_range(data.pixels[batch]), factors, rng)
-        logits = model(**tokens_of(names + captions), pixel_values=pixels).logits_per_image.float()
-        loss = factor_loss(logits[:, : len(names)], factors)
-        if captions:
-            own, answers = logits[:, len(names) :], torch.arange(len(batch))
-            loss = loss + (cross_entropy(own, answers) + cross_entropy(own.T, answers)) / 2
-        return loss
+        images = model.images(mirror(to_unit_range(data.pixels[batch]), factors, rng))
+        if next(step) < steps // 2:
+            return factor_loss(model.similarities(images, model.directions), factors)
+        captions = [evaluator_caption(row, rng) for row in factors]
+        logits = model.similarities(images, model.texts(tokens_of(names + captions)))
+        own, answers = logits[:, len(names) :], torch.arange(len(batch))
+        contrast = (cross_entropy(own, answers) + cross_entropy(own.T, answers)) / 2
+        return contrast + factor_loss(logits[:, : len(names)], factors)
 
     indices = batches(data, steps, batch_size, "clip", seed)
     averaged = train(model, loss_of, indices, steps, learning_rate, "pretrain_clip", bf16=False)
-    assert isinstance(averaged, CLIPModel)
+    assert isinstance(averaged, TwoTowers)
     size = {"height": 64, "width": 64}
     images = CLIPImageProcessor(size=size, crop_size=size, image_mean=MEAN, image_std=DEVIATION, do_convert_rgb=True)
-    return averaged.eval(), CLIPProcessor(image_processor=images, tokenizer=words)
+    return averaged.clip.eval(), CLIPProcessor(image_processor=images, tokenizer=words)
 
 
 def mirror(pixels: torch.Tensor, factors: NDArray[np.int64], rng: np.random.Generator) -> torch.Tensor:
