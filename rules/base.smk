@@ -40,28 +40,16 @@ use rule sample as sample_base with:
         "results/{experiment}/benchmarks/sample_base/seed-{seed}.tsv"
 
 
-use rule sample_unseen as sample_unseen_base with:
-    input:
-        base=base_model,
-        # Not read: bad images must stop the run before anything is computed.
-        checked=ancient("results/{experiment}/reference/real.parquet"),
-    output:
-        images="results/{experiment}/base/seed-{seed}/unseen.parquet",
-        sheet="results/{experiment}/base/seed-{seed}/unseen.png",
-    log:
-        "results/{experiment}/logs/sample_unseen_base/seed-{seed}.log",
-    benchmark:
-        "results/{experiment}/benchmarks/sample_unseen_base/seed-{seed}.tsv"
-
-
 use rule score as score_base with:
     input:
         samples="results/{experiment}/base/seed-{seed}/samples.parquet",
-        unseen="results/{experiment}/base/seed-{seed}/unseen.parquet",
         seed_images="results/{experiment}/base/seed-{seed}/seed_images.parquet",
         reference="results/{experiment}/reference/embeddings.npz",
+        base=base_model,
         evaluator=evaluator_files,
     output:
+        unseen="results/{experiment}/base/seed-{seed}/unseen.parquet",
+        sheet="results/{experiment}/base/seed-{seed}/unseen.png",
         embeddings="results/{experiment}/base/seed-{seed}/embeddings.npz",
         metrics="results/{experiment}/base/seed-{seed}/metrics.json",
     log:

@@ -94,10 +94,8 @@ def sampled_cell(wildcards, input):
 
 
 def scored_cell(wildcards, input):
-    if in_base(wildcards):
-        return f"--control base --seed {wildcards.seed} --iteration 0 --seed-images {input.seed_images}"
-    cell = cell_of(wildcards)
-    return f"--control {cell.control} --ratio {cell.ratio} --seed {cell.seed} --iteration {cell.iteration}"
+    seed_images = f" --seed-images {input.seed_images}" if in_base(wildcards) else ""
+    return sampled_cell(wildcards, input) + seed_images
 
 
 def checksums(folder, otherwise):

@@ -1,13 +1,20 @@
-# Features and scores of every cell, and the one table that gathers them.
+# Unseen captions, features and scores of every cell, and the one table that gathers the scores.
 
 
 rule score:
     input:
+        model=multiext(
+            "results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/model/",
+            "config.json",
+            "diffusion_pytorch_model.safetensors",
+        ),
         samples="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/samples.parquet",
-        unseen="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/unseen.parquet",
         reference="results/{experiment}/reference/embeddings.npz",
+        base=base_model,
         evaluator=evaluator_files,
     output:
+        unseen="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/unseen.parquet",
+        sheet="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/unseen.png",
         embeddings="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/embeddings.npz",
         metrics="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/metrics.json",
     log:
@@ -19,17 +26,18 @@ rule score:
     threads: grid.config["how"]["threads"]
     resources:
         mem_mb=2000,
-        runtime=30,
+        runtime=60,
     params:
         settings=settings_of("score"),
         cell=scored_cell,
         how=lambda wildcards, resources: grid.how(
-            "device", "threads", "embed_batch_size"
+            "device", "threads", "sample_batch_size", "embed_batch_size"
         ),
     shell:
         "python scripts/score.py {params.settings} {params.how}"
-        " --samples {input.samples} --unseen {input.unseen} --reference {input.reference}"
+        " --samples {input.samples} --reference {input.reference}"
         " --experiment {wildcards.experiment} {params.cell}"
+        " --unseen {output.unseen} --sheet {output.sheet}"
         " --embeddings {output.embeddings} --metrics {output.metrics} --log {log}"
 
 

@@ -160,7 +160,7 @@ rule pretrain_clip:
         mem_mb=4000,
         runtime=120,
     params:
-        settings="--batch-size 48 --learning-rate 0.001 --seed 0 --steps 2600",
+        settings="--batch-size 48 --learning-rate 0.001 --seed 0 --steps 4800",
     shell:
         "python scripts/pretrain_clip.py {params.settings} --threads {threads}"
         " --data {input} --output {output} --log {log}"

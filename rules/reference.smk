@@ -64,7 +64,7 @@ rule embed_reference:
         mem_mb=2000,
         runtime=30,
     params:
-        settings=settings_of("score"),
+        settings=settings_of("embed_reference"),
         how=lambda wildcards, resources: grid.how(
             "device", "threads", "embed_batch_size"
         ),

@@ -10,7 +10,7 @@ from nepotism.images import read_image_set
 
 
 def main() -> None:
-    parser = cli.parser(__doc__, stage="score")
+    parser = cli.parser(__doc__, stage="embed_reference")
     cli.add_device(parser)
     cli.add_evaluator(parser)
     parser.add_argument("--real", type=Path, required=True, help="image set that is mixed in")

@@ -14,9 +14,11 @@ from nepotism.files import write_text
 from nepotism.images import ImageSet, Record, contact_sheet
 from nepotism.pretrain import contrastive, data, vae
 from nepotism.sources import portraits
+from numpy.typing import NDArray
 
 PER_GROUP = 10
-SAMPLING = {"guidance_scale": 2.0, "num_inference_steps": 12}
+# As in workflow_config.yaml.
+GUIDANCE, STEPS, SCHEDULER = 1.0, 10, "UniPCMultistepScheduler"
 
 
 def main() -> None:
@@ -38,7 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
     count = len(data.load(arguments.pretrain).pixels)
     accuracy = contrastive.zero_shot_accuracy(arguments.clip, develop)
     restored = vae.restoration_error(vae.load(arguments.diffusion / "vae"), develop.pixels)
-    pipeline = load_pipeline(arguments.diffusion, None, "DDIMScheduler", device)
+    pipeline = load_pipeline(arguments.diffusion, None, SCHEDULER, device)
     real = portraits.real_images(PER_GROUP, "develop", 64, portraits.DEFAULT_CAPTION).scoring
     records = [
         Record(f"{group}/{index}", images[0].prompt, group, f"{group}/{index:03d}", "generated")
@@ -46,11 +48,9 @@ def run(arguments: argparse.Namespace) -> None:
         for index in range(PER_GROUP)
     ]
     keys = [("pretrain", "card", record.slot) for record in records]
-    pixels = sample(
-        pipeline, [record.prompt for record in records], keys, SAMPLING["guidance_scale"],
-        int(SAMPLING["num_inference_steps"]), 64, 60, "sampling",
-    )  # fmt: skip
+    pixels = sample(pipeline, [record.prompt for record in records], keys, GUIDANCE, STEPS, 64, 60, "sampling")
     contact_sheet(arguments.sheet, ImageSet(pixels, records))
+    followed = contrastive.zero_shot_accuracy(arguments.clip, data.PretrainData(pixels, asked(records)))
     evaluator = load_clip(arguments.clip, device)
     halves = [
         np.stack([image.pixels for images in real.values() for image in images[part : part + PER_GROUP]])
@@ -92,16 +92,17 @@ but this project's: the portraits are drawings of nobody.
 
 ## Scores on the develop split
 
-Zero-shot accuracy of tiny-clip, by captions that name one factor:
+Zero-shot accuracy of tiny-clip, by captions that name one factor, on pictures, and on base samples for what their
+captions ask:
 
-| factor | accuracy |
-| --- | --- |
-{chr(10).join(f"| {factor} | {share:.1%} |" for factor, share in accuracy.items())}
+| factor | pictures | base samples |
+| --- | --- | --- |
+{chr(10).join(f"| {factor} | {share:.1%} | {_percent(followed.get(factor))} |" for factor, share in accuracy.items())}
 
 Mean absolute error of decode(encode(x)) on [-1, 1]: {restored:.4f}.
 
-Fréchet distance of {len(records)} base samples (txt2img, guidance {SAMPLING["guidance_scale"]:g}, {SAMPLING["num_inference_steps"]:g} DDIM
-steps) to as many portraits, and of two sets of portraits:
+Fréchet distance of {len(records)} base samples (txt2img, guidance {GUIDANCE:g}, {STEPS} steps of
+{SCHEDULER}) to as many portraits, and of two sets of portraits:
 
 | features | base samples | real against real | ratio |
 | --- | --- | --- | --- |
@@ -114,6 +115,19 @@ steps) to as many portraits, and of two sets of portraits:
 The models know drawn portraits and digits, nothing else. They exist so that every rule runs for real within minutes.
 """,
     )
+
+
+def asked(records: list[Record]) -> NDArray[np.int64]:
+    """The factors that the records' groups ask for, as in `PretrainData`."""
+    factors = np.full((len(records), len(data.NAMES)), -1)
+    for row, record in zip(factors, records, strict=True):
+        for factor, name in zip(portraits.GROUP_FACTORS, record.group.split("-"), strict=True):
+            row[list(data.NAMES).index(factor)] = data.NAMES[factor].index(name)
+    return factors
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.1%}"
 
 
 def _training_rows(logs: Path) -> str:

@@ -4,26 +4,20 @@ import argparse
 from pathlib import Path
 
 from nepotism import cli, sampling
-from nepotism.images import read_records
+from nepotism.devices import start
 
 
 def main() -> None:
     parser = cli.parser(__doc__, stage="sample")
     sampling.add_options(parser)
     parser.add_argument("--real", type=Path, required=True, help="image set whose slots and captions are sampled")
+    parser.add_argument("--output", type=Path, required=True, help="output: image set")
     cli.run(run, parser.parse_args())
 
 
 def run(arguments: argparse.Namespace) -> None:
-    sampling.run(arguments, "samples", plan)
-
-
-def plan(arguments: argparse.Namespace) -> list[sampling.Wanted]:
-    seed, iteration = arguments.seed, arguments.iteration
-    return [
-        (real.slot, real.group, real.prompt, (seed, iteration, "sample", real.slot))
-        for real in read_records(arguments.real)
-    ]
+    wanted = sampling.per_slot(arguments.real, arguments.seed, arguments.iteration)
+    sampling.draw(arguments, start(arguments.device, arguments.threads), "samples", wanted, arguments.output)
 
 
 if __name__ == "__main__":

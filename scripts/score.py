@@ -1,42 +1,51 @@
-"""Embed a cell's image sets and score them: distances to the holdout, CLIP scores, intervals."""
+"""Draw images for the unseen captions, embed all image sets and score them.
+
+One process does all three: starting torch and its libraries takes longer than any of them on the embedded experiment.
+"""
 
 import argparse
 from pathlib import Path
 
-from nepotism import cli
+from nepotism import cli, sampling
 from nepotism.devices import start
 from nepotism.evaluation import Place, captions, compare, embed, from_arguments, read_embedded, write_embedded
+from nepotism.grid import cell_in
 from nepotism.images import read_image_set
 from nepotism.tables import write_metrics
 
 
 def main() -> None:
     parser = cli.parser(__doc__, stage="score")
-    cli.add_device(parser)
+    sampling.add_options(parser)
     cli.add_evaluator(parser)
+    parser.add_argument("--prompts", nargs="+", required=True, help="captions that are never trained on")
+    parser.add_argument("--images-per-prompt", type=int, required=True, help="images of each such caption")
     parser.add_argument("--samples", type=Path, required=True, help="image set for the training captions")
-    parser.add_argument("--unseen", type=Path, required=True, help="image set for the unseen captions")
     parser.add_argument(
         "--seed-images", type=Path, help="img2img images of iteration 0; scores the holdout's floor too"
     )
     parser.add_argument("--reference", type=Path, required=True, help="features of the holdout (.npz)")
     parser.add_argument("--experiment", required=True, help="column of the table")
-    parser.add_argument("--control", required=True, help="column of the table")
-    parser.add_argument("--ratio", default="", help="column of the table; empty for the base model")
-    parser.add_argument("--seed", type=int, required=True, help="column of the table")
-    parser.add_argument("--iteration", type=int, required=True, help="column of the table")
+    parser.add_argument("--unseen", type=Path, required=True, help="output: image set for the unseen captions")
     parser.add_argument("--embeddings", type=Path, required=True, help="output: features (.npz)")
     parser.add_argument("--metrics", type=Path, required=True, help="output: scores (JSON)")
     cli.run(run, parser.parse_args())
 
 
 def run(arguments: argparse.Namespace) -> None:
-    evaluator = from_arguments(arguments, start(arguments.device, arguments.threads))
-    files = {"samples": arguments.samples, "unseen": arguments.unseen, "seed_images": arguments.seed_images}
-    sets = {name: embed(evaluator, read_image_set(path)) for name, path in files.items() if path is not None}
+    device = start(arguments.device, arguments.threads)
+    wanted = sampling.per_prompt(arguments.prompts, arguments.images_per_prompt, arguments.seed, arguments.iteration)
+    images = {"unseen": sampling.draw(arguments, device, "unseen", wanted, arguments.unseen)}
+    images["samples"] = read_image_set(arguments.samples)
+    if arguments.seed_images is not None:
+        images["seed_images"] = read_image_set(arguments.seed_images)
+    evaluator = from_arguments(arguments, device)
+    sets = {name: embed(evaluator, each) for name, each in images.items()}
     write_embedded(arguments.embeddings, sets)
     holdout = read_embedded(arguments.reference, "holdout")
-    place = Place(arguments.experiment, arguments.control, arguments.ratio, arguments.seed, arguments.iteration)
+    cell = cell_in(arguments.cell)
+    control, ratio = (cell.control, cell.ratio) if cell else ("base", "")
+    place = Place(arguments.experiment, control, ratio, arguments.seed, arguments.iteration)
     rows = [*compare(place, "samples", sets["samples"], holdout), *captions(place, "unseen", sets["unseen"])]
     if "seed_images" in sets:
         rows += compare(place, "seed_images", sets["seed_images"], holdout)

@@ -16,11 +16,11 @@ from typing import Any
 STAGE_VERSIONS = {
     "reference": 1,
     "encode": 1,
+    "embed_reference": 1,
     "seed_images": 1,
     "mix": 1,
     "finetune": 1,
     "sample": 1,
-    "sample_unseen": 1,
     "score": 1,
     "metrics_table": 1,
     "figure_2": 1,
@@ -183,10 +183,10 @@ class Grid:
                 return {**model, **{key: value for key, value in config["finetune"].items() if key != "start_from"}}
             case "sample":
                 return sampling
-            case "sample_unseen":
-                return {**sampling, **config["unseen"]}
-            case "score":
+            case "embed_reference":
                 return {**config["score"]}
+            case "score":
+                return {**sampling, **config["unseen"], **config["score"]}
             case "figure_2":
                 return {**config["figures"]}
             case "figure_3":

@@ -1,16 +1,18 @@
-"""Drawing an image set from a model: what `sample` and `sample_unseen` share."""
+"""Drawing image sets from a model, with their contact sheets."""
 
 import argparse
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from nepotism import cli
-from nepotism.devices import start
 from nepotism.families.diffusion.pipeline import load_pipeline, unet_digest
 from nepotism.families.diffusion.sample import sample
-from nepotism.images import ImageSet, Record, contact_sheet, write_image_set
-from nepotism.streams import Key, name
+from nepotism.images import ImageSet, Record, contact_sheet, read_records, write_image_set
+from nepotism.streams import Key
+from nepotism.streams import name as stream_name
 
 logger = logging.getLogger(__name__)
 
@@ -19,23 +21,22 @@ Wanted = tuple[str, str, str, Key]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that both command lines have."""
+    """What both rules that draw images need to know."""
     cli.add_base_model(parser)
     cli.add_device(parser)
     cli.add_sampling(parser)
     parser.add_argument("--resolution", type=int, required=True, help="height and width in pixels")
     parser.add_argument("--model", type=Path, help="folder of the retrained U-Net; without it, the base model's")
-    parser.add_argument("--cell", required=True, help="whose samples these are: the first part of their ids")
+    parser.add_argument("--cell", required=True, help="folder of the cell inside the experiment, or base/seed-<seed>")
     parser.add_argument("--seed", type=int, required=True, help="replicate seed")
     parser.add_argument("--iteration", type=int, required=True, help="how often the model was retrained")
-    parser.add_argument("--output", type=Path, required=True, help="output: image set")
     parser.add_argument("--sheet", type=Path, required=True, help="output: contact sheet (PNG)")
 
 
-def run(arguments: argparse.Namespace, what: str, plan: Callable[[argparse.Namespace], Sequence[Wanted]]) -> None:
-    """Draw what ``plan`` asks for and write the image set ``what`` with its contact sheet."""
-    device = start(arguments.device, arguments.threads)
-    wanted = plan(arguments)
+def draw(
+    arguments: argparse.Namespace, device: torch.device, name: str, wanted: Sequence[Wanted], output: Path
+) -> ImageSet:
+    """Draw the ``wanted`` images, write them as the image set ``name`` with its contact sheet, and return them."""
     pipeline = load_pipeline(arguments.base_model, arguments.model, arguments.scheduler, device)
     pixels = sample(
         pipeline,
@@ -45,16 +46,40 @@ def run(arguments: argparse.Namespace, what: str, plan: Callable[[argparse.Names
         arguments.num_inference_steps,
         arguments.resolution,
         arguments.sample_batch_size,
-        f"sample {arguments.cell}/{what}",
+        f"sample {arguments.cell}/{name}",
     )
     digest = unet_digest(arguments.base_model, arguments.model)
     records = [
         Record(
-            f"{arguments.cell}/{what}/{slot}", prompt, group, slot,
-            "generated", arguments.iteration, (), digest, name(key),
+            f"{arguments.cell}/{name}/{slot}", prompt, group, slot,
+            "generated", arguments.iteration, (), digest, stream_name(key),
         )
         for slot, group, prompt, key in wanted
     ]  # fmt: skip
-    write_image_set(arguments.output, pixels, records)
-    contact_sheet(arguments.sheet, ImageSet(pixels, records))
-    logger.info("%s: %d images", arguments.output, len(records))
+    images = ImageSet(pixels, records)
+    write_image_set(output, pixels, records)
+    contact_sheet(arguments.sheet, images)
+    logger.info("%s: %d images", output, len(records))
+    return images
+
+
+def per_slot(real: Path, seed: int, iteration: int) -> list[Wanted]:
+    """One image for every slot of the image set ``real``, from its caption."""
+    return [
+        (record.slot, record.group, record.prompt, (seed, iteration, "sample", record.slot))
+        for record in read_records(real)
+    ]
+
+
+def per_prompt(prompts: Sequence[str], count: int, seed: int, iteration: int) -> list[Wanted]:
+    """``count`` images for every caption, keyed by the caption: adding or reordering captions changes no other image."""
+    return [
+        (
+            f"unseen-{position:02d}/{index:03d}",
+            f"unseen-{position:02d}",
+            prompt,
+            (seed, iteration, "unseen", prompt, index),
+        )
+        for position, prompt in enumerate(prompts)
+        for index in range(count)
+    ]

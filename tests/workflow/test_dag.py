@@ -26,8 +26,8 @@ def test_the_default_grid(project):
     cells = 3 * 4
     assert project.jobs() == {
         "reference": 1, "encode": 1, "embed_reference": 1, "seed_images": 1,
-        "sample_base": 1, "sample_unseen_base": 1, "score_base": 1,
-        "mix": cells, "finetune": cells, "sample": cells, "sample_unseen": cells, "score": cells,
+        "sample_base": 1, "score_base": 1,
+        "mix": cells, "finetune": cells, "sample": cells, "score": cells,
         "metrics_table": 1, "figure_2": 1, "figure_3": 1,
     }  # fmt: skip
 
@@ -47,7 +47,6 @@ def test_the_papers_ratios_for_one_seed_take_thirty_retrainings(project):
 def test_one_cell_computes_its_own_ancestors_only(project):
     jobs = project.jobs(f"{CELL}/metrics.json")
     assert jobs["finetune"] == jobs["mix"] == jobs["sample"] == 3
-    assert jobs["sample_unseen"] == 1
     assert jobs["score"] == 1
     assert "metrics_table" not in jobs
     assert "score_base" not in jobs
@@ -141,7 +140,6 @@ def test_every_rule_of_the_experiment_logs_and_the_heavy_ones_are_timed(project)
             "sample_base",
             "finetune",
             "sample",
-            "sample_unseen",
             "score",
         ):
             assert "    benchmark:" in rule, name

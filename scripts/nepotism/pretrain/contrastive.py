@@ -134,13 +134,18 @@ def factor_loss(logits: torch.Tensor, factors: NDArray[np.int64]) -> torch.Tenso
 
 @torch.no_grad()
 def zero_shot_accuracy(folder: Path, data: PretrainData) -> dict[str, float]:
-    """Share of pictures whose factor is told right, per factor, by comparing captions that name that factor alone."""
+    """Share of pictures whose factor is told right, by comparing captions that name that factor alone.
+
+    Factors that no picture has are left out.
+    """
     evaluator = load_clip(folder, torch.device("cpu"))
     images = clip_image_features(evaluator, data.pixels, batch_size=100)
     accuracy = {}
     for column, (factor, names) in enumerate(NAMES.items()):
         texts = clip_text_features(evaluator, [describe({factor: name}) for name in names])
         shown = data.factors[:, column] >= 0
+        if not shown.any():
+            continue
         unit = texts / np.linalg.norm(texts, axis=1, keepdims=True)
         told = (images[shown] @ unit.T).argmax(1)
         accuracy[factor] = float((told == data.factors[shown, column]).mean())
