@@ -78,7 +78,8 @@ def fit(
 ) -> StableDiffusionPipeline:
     """Train U-Net and text encoder, from new or from those of the pipeline ``start``; returns the whole pipeline."""
     torch.manual_seed(seed)
-    words = tokenizer()
+    # Another training of the tokenizer may number the words otherwise.
+    words = tokenizer() if start is None else CLIPTokenizer.from_pretrained(start / "tokenizer")
     model = Denoiser(words, vae.config.latent_channels)
     if start is not None:
         model.unet = load_unet(start, None)
