@@ -21,6 +21,8 @@ rule finetune:
         "results/{experiment}/benchmarks/finetune/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.tsv"
     conda:
         "../envs/torch.yaml"
+    # Retraining and sampling are the chain that everything waits for; scoring fills the gaps.
+    priority: 1
     threads: grid.config["how"]["threads"]
     resources:
         mem_mb=2000,

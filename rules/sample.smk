@@ -20,6 +20,7 @@ rule sample:
         "results/{experiment}/benchmarks/sample/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.tsv"
     conda:
         "../envs/torch.yaml"
+    priority: 1
     threads: grid.config["how"]["threads"]
     resources:
         mem_mb=2000,
