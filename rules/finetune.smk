@@ -19,10 +19,10 @@ rule finetune:
         "results/{experiment}/logs/finetune/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.log",
     benchmark:
         "results/{experiment}/benchmarks/finetune/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.tsv"
-    conda:
-        "../envs/torch.yaml"
     # Retraining and sampling are the chain that everything waits for; scoring fills the gaps.
     priority: 1
+    conda:
+        "../envs/torch.yaml"
     threads: grid.config["how"]["threads"]
     resources:
         mem_mb=2000,

@@ -18,9 +18,9 @@ rule sample:
         "results/{experiment}/logs/sample/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.log",
     benchmark:
         "results/{experiment}/benchmarks/sample/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.tsv"
+    priority: 1
     conda:
         "../envs/torch.yaml"
-    priority: 1
     threads: grid.config["how"]["threads"]
     resources:
         mem_mb=2000,
