@@ -81,12 +81,17 @@ def convolution_features(pixels: NDArray[np.uint8], batch_size: int, device: tor
     """64 features of fixed random convolutions, averaged over the picture: float32 (N, 64).
 
     Three layers of stride 2 with He-scaled Gaussian weights from a keyed stream: a feature space that no training chose.
+    The first kernels sum to zero over the pixels of each colour, so that they see edges, blur and contrast, but no flat
+    area: otherwise a few hundred images differ most by the background colours they happen to have.
     """
     layers: list[nn.Module] = []
     for index, (inputs, outputs, width) in enumerate([(3, 32, 5), (32, 64, 3), (64, 64, 3)]):
         layer = nn.Conv2d(inputs, outputs, width, stride=2, padding=width // 2, bias=False)
         scale = math.sqrt(2 / (inputs * width * width))
         weights = streams.generator("features", "conv", index).standard_normal(layer.weight.shape, dtype=np.float32)
+        if index == 0:
+            layer.padding_mode = "replicate"
+            weights -= weights.mean((2, 3), keepdims=True)
         layer.weight.data = torch.from_numpy(weights * np.float32(scale))
         layers += [layer, nn.ReLU()]
     network = nn.Sequential(*layers).to(device)

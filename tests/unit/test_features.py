@@ -45,6 +45,14 @@ def test_random_convolutions_are_always_the_same():
     assert one.shape == (2, 64)
 
 
+def test_random_convolutions_see_edges_and_no_flat_colour():
+    flat = np.full((2, 64, 64, 3), (200, 40, 90), np.uint8)
+    striped = flat.copy()
+    striped[:, :, ::8] = 255
+    nothing, stripes = (np.abs(features.convolution_features(images, 2, CPU)).mean() for images in (flat, striped))
+    assert nothing < 1e-4 * stripes
+
+
 def test_large_images_are_resized_as_clean_fid_does():
     large = pictures(1, size=96)
     resizer = make_resizer("PIL", quantize_after=False, filter="bicubic", output_size=(64, 64))
