@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -179,10 +180,10 @@ def test_a_bumped_stage_version_reruns_that_stage_and_what_follows(smoke):
     grid = smoke.folder / "scripts" / "nepotism" / "grid.py"
     source = grid.read_text()
     try:
-        grid.write_text(source.replace('"score": 1', '"score": 2'))
+        grid.write_text(re.sub(r'"score": \d+', '"score": 99', source))
         jobs = smoke.jobs(*SMOKE)
-        assert set(jobs) == {"embed_reference", "score", "score_base", "metrics_table", "figure_2", "figure_3"}
-        grid.write_text(source.replace('"sample": 1', '"sample": 2'))
+        assert set(jobs) == {"score", "score_base", "metrics_table", "figure_2", "figure_3"}
+        grid.write_text(re.sub(r'"sample": \d+', '"sample": 99', source))
         jobs = smoke.jobs(*SMOKE)
         assert {"sample", "sample_base", "score"} < set(jobs)
         assert not {"reference", "encode", "seed_images"} & set(jobs)
