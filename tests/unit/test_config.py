@@ -106,7 +106,7 @@ def test_a_number_is_the_same_however_it_is_written():
     changes = {"iterations": 4.0, "sample": {"guidance_scale": 3}, "finetune": {"epochs": 8.0}}
     written = Grid(configuration.checked(merged(DEFAULT, changes)))
     plain = Grid(configuration.checked(merged(DEFAULT, {"sample": {"guidance_scale": 3.0}, "finetune": {"epochs": 8}})))
-    for stage in STAGE_VERSIONS:
+    for stage, version in STAGE_VERSIONS.items():
         assert written.settings(stage) == plain.settings(stage)
     assert written.cells() == plain.cells()
 
@@ -151,9 +151,9 @@ def test_cells_are_found_in_paths():
 def test_settings_carry_the_version_and_nothing_that_only_changes_how():
     grid = Grid(DEFAULT)
     other = Grid(merged(DEFAULT, {"how": {"threads": 8, "sample_batch_size": 1}}))
-    for stage in STAGE_VERSIONS:
+    for stage, version in STAGE_VERSIONS.items():
         assert grid.settings(stage) == other.settings(stage)
-        assert "--stage-version 1" in grid.settings(stage)
+        assert f"--stage-version {version}" in grid.settings(stage)
     assert "--learning-rate" in grid.settings("finetune")
 
 
