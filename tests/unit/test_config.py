@@ -106,7 +106,7 @@ def test_a_number_is_the_same_however_it_is_written():
     changes = {"iterations": 4.0, "sample": {"guidance_scale": 3}, "finetune": {"epochs": 8.0}}
     written = Grid(configuration.checked(merged(DEFAULT, changes)))
     plain = Grid(configuration.checked(merged(DEFAULT, {"sample": {"guidance_scale": 3.0}, "finetune": {"epochs": 8}})))
-    for stage, version in STAGE_VERSIONS.items():
+    for stage in STAGE_VERSIONS:
         assert written.settings(stage) == plain.settings(stage)
     assert written.cells() == plain.cells()
 
