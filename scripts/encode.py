@@ -3,7 +3,6 @@
 import argparse
 from pathlib import Path
 
-import torch
 from nepotism import cli
 from nepotism.devices import start
 from nepotism.families.diffusion.latents import Encoded, encode_images, write_encoded
@@ -26,7 +25,7 @@ def run(arguments: argparse.Namespace) -> None:
     images = read_image_set(arguments.real)
     pipeline = load_pipeline(arguments.base_model, None, "DDIMScheduler", device)
     prompts = [*dict.fromkeys(record.prompt for record in images.records), ""]
-    text: torch.Tensor = encode_prompts(pipeline, prompts)
+    text = encode_prompts(pipeline, prompts)
     posteriors = encode_images(pipeline.vae, images.pixels)
     write_encoded(arguments.output, Encoded(posteriors, [record.slot for record in images.records], text, prompts))
 

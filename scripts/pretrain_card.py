@@ -121,11 +121,8 @@ for the face), samples show the factor, but not the one that was asked for.
 
 def asked(records: list[Record]) -> NDArray[np.int64]:
     """The factors that the records' groups ask for, as in `PretrainData`."""
-    factors = np.full((len(records), len(data.NAMES)), -1)
-    for row, record in zip(factors, records, strict=True):
-        for factor, name in zip(portraits.GROUP_FACTORS, record.group.split("-"), strict=True):
-            row[list(data.NAMES).index(factor)] = data.NAMES[factor].index(name)
-    return factors
+    groups = [dict(zip(portraits.GROUP_FACTORS, record.group.split("-"), strict=True)) for record in records]
+    return np.array([data.indices_of(named) for named in groups])
 
 
 def _percent(share: float | None) -> str:

@@ -4,6 +4,7 @@ import os
 import warnings
 
 import torch
+from accelerate import Accelerator
 
 from nepotism.cli import UserError
 
@@ -35,3 +36,8 @@ def start(device: str, threads: int) -> torch.device:
         # fp32 means fp32, in convolutions too.
         torch.backends.cudnn.allow_tf32 = False
     return torch.device(device)
+
+
+def accelerator(device: torch.device, precision: str) -> Accelerator:
+    """Accelerate's handle on ``device``; ``precision`` is ``fp32``, or ``bf16`` for mixed precision."""
+    return Accelerator(cpu=device.type == "cpu", mixed_precision="no" if precision == "fp32" else precision)

@@ -21,19 +21,18 @@ def tokenizer() -> CLIPTokenizer:
     return blank.train_new_from_iterator([captions], vocab_size=600)
 
 
-def generator_caption(row: NDArray[np.int64], rng: np.random.Generator) -> str:
-    """What the generator learns from: mostly the group's caption, sometimes other factors too, sometimes nothing."""
+def generator_names(row: NDArray[np.int64], rng: np.random.Generator) -> dict[str, str]:
+    """The factors that a caption names for the generator: mostly the group's, sometimes others too, sometimes none."""
     named = named_factors(row)
     kind = rng.random()
     if kind < 0.1:
-        return ""
+        return {}
     if "digit" in named or kind < 0.3:
-        return describe({factor: name for factor, name in named.items() if factor == "digit" or rng.random() < 0.6})
-    return describe({factor: named[factor] for factor in GROUP_FACTORS})
+        return {factor: name for factor, name in named.items() if factor == "digit" or rng.random() < 0.6}
+    return {factor: named[factor] for factor in GROUP_FACTORS}
 
 
-def evaluator_caption(row: NDArray[np.int64], rng: np.random.Generator) -> str:
-    """What the evaluator learns from: few or many of all factors, so that it sees wherever diversity may die."""
-    named = named_factors(row)
+def evaluator_names(row: NDArray[np.int64], rng: np.random.Generator) -> dict[str, str]:
+    """The factors that a caption names for the evaluator: few or many, so that it sees wherever diversity may die."""
     share = rng.uniform(0.3, 1.0)
-    return describe({factor: name for factor, name in named.items() if factor == "digit" or rng.random() < share})
+    return {factor: name for factor, name in named_factors(row).items() if factor == "digit" or rng.random() < share}

@@ -20,9 +20,9 @@ from transformers import (
 from nepotism import streams
 from nepotism.families.diffusion.pipeline import to_unit_range
 from nepotism.features import clip_image_features, clip_text_features, load_clip
-from nepotism.pretrain.captions import MAX_LENGTH, evaluator_caption, tokenizer
+from nepotism.pretrain.captions import MAX_LENGTH, evaluator_names, tokenizer
 from nepotism.pretrain.data import NAMES, PretrainData, describe
-from nepotism.pretrain.training import batches, train
+from nepotism.pretrain.training import batches, factor_loss, train
 
 MEAN, DEVIATION = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
 
@@ -89,7 +89,7 @@ def fit(
         images = model.images(mirror(to_unit_range(data.pixels[batch]), factors, rng))
         if next(step) < steps // 2:
             return factor_loss(model.similarities(images, model.directions), factors)
-        captions = [evaluator_caption(row, rng) for row in factors]
+        captions = [describe(evaluator_names(row, rng)) for row in factors]
         logits = model.similarities(images, model.texts(tokens_of(names + captions)))
         own, answers = logits[:, len(names) :], torch.arange(len(batch))
         contrast = (cross_entropy(own, answers) + cross_entropy(own.T, answers)) / 2
@@ -113,23 +113,6 @@ def mirror(pixels: torch.Tensor, factors: NDArray[np.int64], rng: np.random.Gene
     """
     turned = torch.from_numpy((rng.random(len(factors)) < 0.5) & (factors[:, -1] < 0))
     return torch.where(turned[:, None, None, None], pixels.flip(3), pixels)
-
-
-def factor_loss(logits: torch.Tensor, factors: NDArray[np.int64]) -> torch.Tensor:
-    """Mean cross-entropy of each factor's names, over the pictures that have the factor.
-
-    Args:
-        logits: (N, P) similarities of N pictures to the P names of all factors, in the order of `NAMES`.
-        factors: (N, F) as in `PretrainData`.
-    """
-    losses, column = [], 0
-    for index, names in enumerate(NAMES.values()):
-        shown = torch.from_numpy(factors[:, index] >= 0)
-        if shown.any():
-            answers = torch.from_numpy(factors[:, index])[shown]
-            losses.append(cross_entropy(logits[shown, column : column + len(names)], answers))
-        column += len(names)
-    return torch.stack(losses).mean()
 
 
 @torch.no_grad()

@@ -95,3 +95,8 @@ def describe(named: dict[str, str]) -> str:
 def named_factors(row: NDArray[np.int64]) -> dict[str, str]:
     """The names of one row of `PretrainData.factors`."""
     return {factor: names[value] for (factor, names), value in zip(NAMES.items(), row, strict=True) if value >= 0}
+
+
+def indices_of(named: dict[str, str]) -> list[int]:
+    """A row of `PretrainData.factors` that knows the factors in ``named`` only."""
+    return [names.index(named[factor]) if factor in named else -1 for factor, names in NAMES.items()]

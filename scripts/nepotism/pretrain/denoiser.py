@@ -12,16 +12,20 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from nepotism import streams
 from nepotism.families.diffusion.pipeline import load_unet
-from nepotism.pretrain.captions import MAX_LENGTH, generator_caption, tokenizer
-from nepotism.pretrain.data import PretrainData
-from nepotism.pretrain.training import batches, train
+from nepotism.pretrain.captions import MAX_LENGTH, generator_names, tokenizer
+from nepotism.pretrain.data import NAMES, PretrainData, describe, indices_of
+from nepotism.pretrain.training import batches, factor_loss, train
 from nepotism.pretrain.vae import encode
 
 WIDTH = 128
+# Weight of the loss that keeps captions apart.
+NAMES_WEIGHT = 0.3
 
 
 class Denoiser(nn.Module):
     """U-Net and text encoder as one module, so that one optimizer trains both."""
+
+    directions: torch.Tensor
 
     def __init__(self, words: CLIPTokenizer, latent_channels: int) -> None:
         super().__init__()
@@ -50,6 +54,12 @@ class Denoiser(nn.Module):
                 pad_token_id=words.pad_token_id,
             )
         )
+        names = torch.empty(sum(map(len, NAMES.values())), WIDTH)
+        self.register_buffer("directions", nn.init.orthogonal_(names))
+
+    def named(self, text: torch.Tensor) -> torch.Tensor:
+        """Which names a caption says: its states (N, L, D), averaged, along one fixed direction per name (N, P)."""
+        return text.mean(1) @ self.directions.T
 
 
 def scheduler() -> DDIMScheduler:
@@ -76,7 +86,11 @@ def fit(
     seed: int,
     start: Path | None,
 ) -> StableDiffusionPipeline:
-    """Train U-Net and text encoder, from new or from those of the pipeline ``start``; returns the whole pipeline."""
+    """Train U-Net and text encoder, from new or from those of the pipeline ``start``; returns the whole pipeline.
+
+    The text encoder must also say what each caption names. Without that it got stuck: while samples showed nothing of
+    mouths, "smiling" and "frowning" became nearly the same text, and from equal texts no sample learns.
+    """
     torch.manual_seed(seed)
     # Another training of the tokenizer may number the words otherwise.
     words = tokenizer() if start is None else CLIPTokenizer.from_pretrained(start / "tokenizer")
@@ -91,7 +105,8 @@ def fit(
     rng = streams.generator("pretrain", "unet", seed, "draws")
 
     def loss_of(batch: NDArray[np.int64]) -> torch.Tensor:
-        captions = [generator_caption(data.factors[index], rng) for index in batch]
+        named = [generator_names(data.factors[index], rng) for index in batch]
+        captions = [describe(names) if names else "" for names in named]
         tokens = words(
             captions, padding="max_length", max_length=MAX_LENGTH, truncation=True, return_tensors="pt"
         ).input_ids
@@ -100,7 +115,8 @@ def fit(
         time = torch.from_numpy(rng.integers(0, noise_scheduler.config.num_train_timesteps, len(batch)))
         text = model.text_encoder(tokens).last_hidden_state
         predicted = model.unet(noise_scheduler.add_noise(latents, noise, time), time, text, return_dict=False)[0]
-        return mse_loss(predicted, noise_scheduler.get_velocity(latents, noise, time))
+        said = factor_loss(model.named(text), np.array([indices_of(names) for names in named]))
+        return mse_loss(predicted, noise_scheduler.get_velocity(latents, noise, time)) + NAMES_WEIGHT * said
 
     indices = batches(data, steps, batch_size, "unet", seed)
     averaged = train(model, loss_of, indices, steps, learning_rate, "pretrain_unet", bf16=False)

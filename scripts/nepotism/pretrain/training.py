@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.functional import cross_entropy
 
 from nepotism import streams
 from nepotism.families.diffusion.pipeline import to_unit_range
-from nepotism.pretrain.data import PretrainData
+from nepotism.pretrain.data import NAMES, PretrainData
 from nepotism.progress import Progress
 
 DIGIT_SHARE = 0.15
@@ -30,6 +31,23 @@ def batches(data: PretrainData, steps: int, size: int, *key: str | int) -> Itera
 def to_tensor(pixels: NDArray[np.uint8]) -> torch.Tensor:
     """uint8 (N, H, W, 3) as float32 (N, 3, H, W) in [-1, 1], channels last in memory."""
     return to_unit_range(pixels).contiguous(memory_format=torch.channels_last)
+
+
+def factor_loss(logits: torch.Tensor, factors: NDArray[np.int64]) -> torch.Tensor:
+    """Mean cross-entropy of each factor's names, over the rows that have the factor.
+
+    Args:
+        logits: (N, P) similarities of N pictures or captions to the P names of all factors, in the order of `NAMES`.
+        factors: (N, F) as in `PretrainData`.
+    """
+    losses, column = [], 0
+    for index, names in enumerate(NAMES.values()):
+        shown = torch.from_numpy(factors[:, index] >= 0)
+        if shown.any():
+            answers = torch.from_numpy(factors[:, index])[shown]
+            losses.append(cross_entropy(logits[shown, column : column + len(names)], answers))
+        column += len(names)
+    return torch.stack(losses).mean()
 
 
 def train(

@@ -6,7 +6,7 @@ every random number is keyed by (seed, iteration, epoch, slot), so that the same
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch.nn.functional import mse_loss
 
 from nepotism import streams
 from nepotism.cli import UserError
-from nepotism.families.diffusion.latents import Posteriors
+from nepotism.families.diffusion.training_set import TrainingSet
 from nepotism.progress import Progress
 
 
@@ -30,25 +30,6 @@ class FitSettings:
     batch_size: int
     flip: bool
     caption_dropout: float
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """One image per slot, encoded.
-
-    Attributes:
-        slots: names of the N slots; they key the random streams.
-        posteriors: of the N images, unscaled.
-        scaling_factor: the autoencoder's.
-        text: float32 (P, L, D) prompt embeddings; the last is the empty prompt's.
-        prompt_of: N indices into ``text``.
-    """
-
-    slots: Sequence[str]
-    posteriors: Posteriors
-    scaling_factor: float
-    text: torch.Tensor
-    prompt_of: Sequence[int]
 
 
 @dataclass(frozen=True)

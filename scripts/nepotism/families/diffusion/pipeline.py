@@ -1,6 +1,8 @@
 """Loading Stable-Diffusion-shaped pipelines from a folder: safetensors only, no remote code, no network."""
 
 import logging
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +57,24 @@ def load_unet(base_model: Path, model: Path | None) -> UNet2DConditionModel:
     )
 
 
+def save_unet(unet: UNet2DConditionModel, folder: Path) -> None:
+    """Save beside ``folder`` first, then move file by file: weights last, so that they never lack their config."""
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        unet.save_pretrained(temporary, safe_serialization=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in sorted(temporary.iterdir()):
+            os.replace(file, folder / file.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def load_vae(base_model: Path) -> AutoencoderKL:
-    """The frozen autoencoder."""
-    return AutoencoderKL.from_pretrained(
+    """The frozen autoencoder, channels last in memory: a quarter faster on processors, and what tensor cores want."""
+    vae = AutoencoderKL.from_pretrained(
         base_model, subfolder="vae", use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
-    ).requires_grad_(False)
+    )
+    return vae.requires_grad_(False).to(memory_format=torch.channels_last)
 
 
 def load_noise_scheduler(base_model: Path) -> DDPMScheduler:
@@ -82,7 +97,9 @@ def load_pipeline(
     pipeline_class = StableDiffusionImg2ImgPipeline if image_to_image else StableDiffusionPipeline
     pipeline = pipeline_class.from_pretrained(
         base_model,
-        unet=load_unet(base_model, model),
+        # Sampling is a quarter faster with channels last in memory; training is not.
+        unet=load_unet(base_model, model).to(memory_format=torch.channels_last),
+        vae=load_vae(base_model),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
