@@ -6,11 +6,13 @@ rule seed_images:
         real="results/{experiment}/reference/real.parquet",
         base=base_model,
     output:
-        "results/{experiment}/base/seed-{seed}/seed_images.parquet",
+        images="results/{experiment}/base/seed-{seed}/seed_images.parquet",
+        sheet="results/{experiment}/base/seed-{seed}/seed_images.png",
     log:
         "results/{experiment}/logs/seed_images/seed-{seed}.log",
     benchmark:
         "results/{experiment}/benchmarks/seed_images/seed-{seed}.tsv"
+    priority: 1
     conda:
         "../envs/torch.yaml"
     threads: grid.config["how"]["threads"]
@@ -19,12 +21,14 @@ rule seed_images:
         runtime=60,
     params:
         settings=settings_of("seed_images"),
+        cell=named_cell,
         how=lambda wildcards, resources: grid.how(
             "device", "threads", "sample_batch_size"
         ),
     shell:
         "python scripts/seed_images.py {params.settings} {params.how}"
-        " --real {input.real} --seed {wildcards.seed} --output {output} --log {log}"
+        " --real {input.real} {params.cell}"
+        " --output {output.images} --sheet {output.sheet} --log {log}"
 
 
 use rule sample as sample_base with:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from nepotism import cli, sampling
 from nepotism.devices import start
+from nepotism.images import read_records
 
 
 def main() -> None:
@@ -16,7 +17,7 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    wanted = sampling.per_slot(arguments.real, arguments.seed, arguments.iteration)
+    wanted = sampling.per_slot(read_records(arguments.real), arguments.seed, arguments.iteration, "sample")
     sampling.draw(arguments, start(arguments.device, arguments.threads), "samples", wanted, arguments.output)
 
 

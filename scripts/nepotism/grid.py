@@ -178,7 +178,7 @@ class Grid:
             case "encode":
                 return model
             case "seed_images":
-                return {**model, **config["seed_images"]}
+                return {**sampling, **config["seed_images"]}
             case "finetune":
                 return {**model, **{key: value for key, value in config["finetune"].items() if key != "start_from"}}
             case "sample":

@@ -10,7 +10,7 @@ import torch
 from nepotism import cli
 from nepotism.families.diffusion.pipeline import load_pipeline, unet_digest
 from nepotism.families.diffusion.sample import sample
-from nepotism.images import ImageSet, Record, contact_sheet, read_records, write_image_set
+from nepotism.images import ImageSet, Record, contact_sheet, write_image_set
 from nepotism.streams import Key
 from nepotism.streams import name as stream_name
 
@@ -21,7 +21,7 @@ Wanted = tuple[str, str, str, Key]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """What both rules that draw images need to know."""
+    """What every rule that draws images needs to know."""
     cli.add_base_model(parser)
     cli.add_device(parser)
     cli.add_sampling(parser)
@@ -34,10 +34,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def draw(
-    arguments: argparse.Namespace, device: torch.device, name: str, wanted: Sequence[Wanted], output: Path
+    arguments: argparse.Namespace,
+    device: torch.device,
+    name: str,
+    wanted: Sequence[Wanted],
+    output: Path,
+    sources: ImageSet | None = None,
 ) -> ImageSet:
-    """Draw the ``wanted`` images, write them as the image set ``name`` with its contact sheet, and return them."""
-    pipeline = load_pipeline(arguments.base_model, arguments.model, arguments.scheduler, device)
+    """Draw the ``wanted`` images, write them as the image set ``name`` with its contact sheet, and return them.
+
+    With ``sources``, one for each, by img2img from them (``arguments.strength``), and they are named as parents.
+    """
+    pipeline = load_pipeline(
+        arguments.base_model, arguments.model, arguments.scheduler, device, image_to_image=sources is not None
+    )
     pixels = sample(
         pipeline,
         [prompt for _, _, prompt, _ in wanted],
@@ -47,14 +57,17 @@ def draw(
         arguments.resolution,
         arguments.sample_batch_size,
         f"sample {arguments.cell}/{name}",
+        sources=None if sources is None else sources.pixels,
+        strength=None if sources is None else arguments.strength,
     )
     digest = unet_digest(arguments.base_model, arguments.model)
+    parents = [()] * len(wanted) if sources is None else [(source.id,) for source in sources.records]
     records = [
         Record(
             f"{arguments.cell}/{name}/{slot}", prompt, group, slot,
-            "generated", arguments.iteration, (), digest, stream_name(key),
+            "generated", arguments.iteration, parent, digest, stream_name(key),
         )
-        for slot, group, prompt, key in wanted
+        for (slot, group, prompt, key), parent in zip(wanted, parents, strict=True)
     ]  # fmt: skip
     images = ImageSet(pixels, records)
     write_image_set(output, pixels, records)
@@ -63,12 +76,9 @@ def draw(
     return images
 
 
-def per_slot(real: Path, seed: int, iteration: int) -> list[Wanted]:
-    """One image for every slot of the image set ``real``, from its caption."""
-    return [
-        (record.slot, record.group, record.prompt, (seed, iteration, "sample", record.slot))
-        for record in read_records(real)
-    ]
+def per_slot(records: Sequence[Record], seed: int, iteration: int, purpose: str) -> list[Wanted]:
+    """One image for every slot of ``records``, from its caption; ``purpose`` keeps random streams apart."""
+    return [(each.slot, each.group, each.prompt, (seed, iteration, purpose, each.slot)) for each in records]
 
 
 def per_prompt(prompts: Sequence[str], count: int, seed: int, iteration: int) -> list[Wanted]:

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from nepotism.pretrain import contrastive, data, training
+from nepotism.pretrain import contrastive, data, training, vae
 from nepotism.pretrain.captions import generator_names, tokenizer
 from nepotism.sources import portraits
-from torch.nn.functional import log_softmax
+from torch.nn.functional import avg_pool2d, log_softmax
+from transformers import CLIPTextModel, CLIPTokenizer
 
 
 def test_the_factor_loss_is_the_mean_cross_entropy_of_the_factors_that_a_picture_has():
@@ -51,3 +52,28 @@ def test_the_shipped_clip_tells_every_factor_of_pictures_it_has_not_seen(tiny_cl
     pictures = data.build("develop", 300)
     accuracy = contrastive.zero_shot_accuracy(tiny_clip, pictures)
     assert {name: share for name, share in accuracy.items() if share < 0.95} == {}
+
+
+def test_the_discriminator_pulls_with_a_share_of_the_restoration_loss_once_it_can_tell(monkeypatch):
+    torch.manual_seed(0)
+    monkeypatch.setattr(vae, "YOUNG", 3)
+    images = training.to_tensor(data.build("develop", 8).pixels[:8])
+    blurred = avg_pool2d(images, 3, 1, 1).requires_grad_()
+    critic, loss = vae.Critic(), (blurred - images).abs().mean()
+    assert [float(critic.pull(blurred, images, loss)) for _ in range(3)] == [0, 0, 0]
+    pull = critic.pull(blurred, images, loss)
+    pulled, anchored = (torch.autograd.grad(each, blurred, retain_graph=True)[0].norm() for each in (pull, loss))
+    assert float(pulled) == pytest.approx(vae.ADVERSARIAL_SHARE * float(anchored), rel=1e-4)
+
+
+def test_the_shipped_text_encoder_keeps_every_pair_of_names_apart(tiny_diffusion):
+    """Equal texts for a smile and a frown are what once kept the generator from learning mouths."""
+    encoder = CLIPTextModel.from_pretrained(tiny_diffusion / "text_encoder")
+    words = CLIPTokenizer.from_pretrained(tiny_diffusion / "tokenizer")
+    named = {"expression": "smiling", "hair": "red", "face": "round"}
+    others = [{**named, factor: name} for factor in named for name in data.NAMES[factor] if name != named[factor]]
+    captions = [data.describe(each) for each in [named, *others]]
+    with torch.no_grad():
+        states = encoder(words(captions, padding="max_length", return_tensors="pt").input_ids).last_hidden_state
+    distances = (states[1:] - states[0]).flatten(1).norm(dim=1)
+    assert float(distances.min() / distances.max()) > 0.3
