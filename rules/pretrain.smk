@@ -97,16 +97,31 @@ rule pretrain_decoder:
         " --data {input.data} --vae {input.vae} --output {output} --log {log}"
 
 
-rule pretrain_unet_short:
+use rule pretrain_decoder as pretrain_sharpen with:
     input:
         data="results/pretrain/pretrain.npz",
         vae="results/pretrain/vae-refined",
     output:
-        directory("results/pretrain/unet-short"),
+        directory("results/pretrain/vae-sharp"),
     log:
-        "results/pretrain/logs/pretrain_unet_short.log",
+        "results/pretrain/logs/pretrain_sharpen.log",
     benchmark:
-        "results/pretrain/benchmarks/pretrain_unet_short.tsv"
+        "results/pretrain/benchmarks/pretrain_sharpen.tsv"
+    params:
+        settings="--adversarial --batch-size 16 --learning-rate 0.0004 --seed 1 --steps 1500",
+
+
+# The U-Net is trained in three legs of about an hour, so that an interruption costs one of them.
+rule pretrain_unet_first:
+    input:
+        data="results/pretrain/pretrain.npz",
+        vae="results/pretrain/vae-sharp",
+    output:
+        directory("results/pretrain/unet-first"),
+    log:
+        "results/pretrain/logs/pretrain_unet_first.log",
+    benchmark:
+        "results/pretrain/benchmarks/pretrain_unet_first.tsv"
     conda:
         "../envs/torch.yaml"
     threads: 1
@@ -115,33 +130,42 @@ rule pretrain_unet_short:
         runtime=120,
     params:
         settings="--batch-size 32 --learning-rate 0.001 --seed 0 --steps 3800",
+        start="",
     shell:
-        "python scripts/pretrain_unet.py {params.settings} --threads {threads}"
+        "python scripts/pretrain_unet.py {params.settings} {params.start} --threads {threads}"
         " --data {input.data} --vae {input.vae} --output {output} --log {log}"
 
 
-rule pretrain_unet:
+use rule pretrain_unet_first as pretrain_unet_second with:
     input:
         data="results/pretrain/pretrain.npz",
-        vae="results/pretrain/vae-refined",
-        start="results/pretrain/unet-short",
+        vae="results/pretrain/vae-sharp",
+        start="results/pretrain/unet-first",
+    output:
+        directory("results/pretrain/unet-second"),
+    log:
+        "results/pretrain/logs/pretrain_unet_second.log",
+    benchmark:
+        "results/pretrain/benchmarks/pretrain_unet_second.tsv"
+    params:
+        settings="--batch-size 32 --learning-rate 0.0007 --seed 1 --steps 4000",
+        start=lambda wildcards, input: f"--start {input.start}",
+
+
+use rule pretrain_unet_second as pretrain_unet with:
+    input:
+        data="results/pretrain/pretrain.npz",
+        vae="results/pretrain/vae-sharp",
+        start="results/pretrain/unet-second",
     output:
         directory("results/pretrain/tiny-diffusion"),
     log:
         "results/pretrain/logs/pretrain_unet.log",
     benchmark:
         "results/pretrain/benchmarks/pretrain_unet.tsv"
-    conda:
-        "../envs/torch.yaml"
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=120,
     params:
-        settings="--batch-size 32 --learning-rate 0.0007 --seed 1 --steps 4000",
-    shell:
-        "python scripts/pretrain_unet.py {params.settings} --threads {threads}"
-        " --data {input.data} --vae {input.vae} --start {input.start} --output {output} --log {log}"
+        settings="--batch-size 32 --learning-rate 0.0007 --seed 2 --steps 5000",
+        start=lambda wildcards, input: f"--start {input.start}",
 
 
 rule pretrain_clip:

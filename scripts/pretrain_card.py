@@ -132,7 +132,7 @@ def _percent(share: float | None) -> str:
 def _training_rows(logs: Path) -> str:
     """Steps and wall-clock of each training, from the last line of its log."""
     rows = []
-    parts = ("vae_narrow", "vae", "decoder", "unet_short", "unet", "clip")
+    parts = ("vae_narrow", "vae", "decoder", "sharpen", "unet_first", "unet_second", "unet", "clip")
     for name in (f"pretrain_{part}" for part in parts):
         log = (logs / f"{name}.log").read_text(encoding="utf-8")
         found = re.findall(r"(\d+) steps in ([0-9.]+) s", log)

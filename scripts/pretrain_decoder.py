@@ -12,6 +12,7 @@ def main() -> None:
     parser = cli.parser(__doc__)
     cli.add_pretraining(parser)
     parser.add_argument("--vae", type=Path, required=True, help="folder of the autoencoder to go on from")
+    parser.add_argument("--adversarial", action="store_true", help="train against a discriminator, which sharpens")
     cli.run(run, parser.parse_args())
 
 
@@ -24,6 +25,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.batch_size,
         arguments.learning_rate,
         arguments.seed,
+        arguments.adversarial,
     )
     model.save_pretrained(arguments.output, safe_serialization=True)
 

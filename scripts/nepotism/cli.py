@@ -73,7 +73,6 @@ def add_pretraining(parser: argparse.ArgumentParser) -> None:
 
 def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> None:
     """Set up logging, run ``main``, and turn a `UserError` into its message and exit code 2."""
-    gc.freeze()
     gc.enable()
     screen = logging.StreamHandler()
     handlers: list[logging.Handler] = [screen]

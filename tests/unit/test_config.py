@@ -103,7 +103,7 @@ def test_a_missing_key_is_told_once():
 
 
 def test_a_number_is_the_same_however_it_is_written():
-    changes = {"iterations": 4.0, "sample": {"guidance_scale": 3}, "finetune": {"epochs": 8.0}}
+    changes = {"iterations": 5.0, "sample": {"guidance_scale": 3}, "finetune": {"epochs": 8.0}}
     written = Grid(configuration.checked(merged(DEFAULT, changes)))
     plain = Grid(configuration.checked(merged(DEFAULT, {"sample": {"guidance_scale": 3.0}, "finetune": {"epochs": 8}})))
     for stage in STAGE_VERSIONS:
@@ -130,7 +130,7 @@ def test_parents_and_advice():
         (Cell("heal", "0", 0, 1), "no arm is called 'heal'; the config's `arms` has: none"),
         (Cell("none", "50", 0, 1), "no ratio 50; its `ratios` are: 0, 3.3"),
         (Cell("none", "0", 7, 1), "no seed 7"),
-        (Cell("none", "0", 0, 9), "no iteration 9; the config's `iterations` is 4"),
+        (Cell("none", "0", 0, 9), "no iteration 9; the config's `iterations` is 5"),
     ):
         with pytest.raises(ValueError, match=advice.replace("(", r"\(")):
             grid.parent(cell)

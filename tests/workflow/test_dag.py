@@ -24,7 +24,7 @@ def arms(*ratios):
 
 
 def test_the_default_grid(project):
-    cells = 3 * 4
+    cells = 3 * 5
     assert project.jobs() == {
         "reference": 1, "encode": 1, "embed_reference": 1, "seed_images": 1,
         "sample_base": 1, "score_base": 1,
@@ -79,7 +79,7 @@ def test_any_file_of_the_layout_is_a_target(project, target):
         ("results/faces/none/ratio-50/seed-0/iteration-1/mix.parquet", "no ratio 50; its `ratios` are: 0, 25, 100"),
         (
             "results/faces/none/ratio-25/seed-0/iteration-9/mix.parquet",
-            "no iteration 9; the config's `iterations` is 4",
+            "no iteration 9; the config's `iterations` is 5",
         ),
         (
             "results/faces/heal/ratio-25/seed-0/iteration-1/mix.parquet",

@@ -1,7 +1,7 @@
 """The tiny autoencoder: 64 x 64 RGB to 8 x 8 latents, as Stable Diffusion's maps 512 x 512 to 64 x 64.
 
-It is trained in three stages: with 4 latent channels, which blurs eyes and mouths; widened to 8; the decoder alone,
-first as before, then against a discriminator, as latent diffusion's is.
+It is trained in four stages: with 4 latent channels, which blurs eyes and mouths; widened to 8; the decoder alone; the
+decoder against a discriminator, as latent diffusion's is.
 """
 
 from pathlib import Path
@@ -97,12 +97,18 @@ def fit(
 
 
 def refine_decoder(
-    vae: AutoencoderKL, data: PretrainData, steps: int, batch_size: int, learning_rate: float, seed: int
+    vae: AutoencoderKL,
+    data: PretrainData,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    adversarial: bool,
 ) -> AutoencoderKL:
     """Train the decoder on, with the encoder frozen: latents stay as they are, pictures become sharper.
 
-    In the second half of the steps a discriminator joins in. Where latents leave open what a small mouth does, the
-    least absolute error is a blur of all that it may do; a blur is what the discriminator tells from pictures.
+    With ``adversarial``, a discriminator joins in. Where latents leave open what a small mouth does, the least absolute
+    error is a blur of all that it may do; a blur is what the discriminator tells from pictures.
     """
     torch.manual_seed(seed)
     mean, deviation = encode(vae, data.pixels)
@@ -111,15 +117,14 @@ def refine_decoder(
     half.requires_grad_(True)
     weights = centre_weights(data.pixels.shape[1])
     rng = streams.generator("pretrain", "decoder", seed, "posterior")
-    critic = Critic()
-    step = iter(range(steps))
+    critic = Critic() if adversarial else None
 
     def loss_of(batch: NDArray[np.int64]) -> torch.Tensor:
         noise = torch.from_numpy(rng.standard_normal((len(batch), *mean.shape[1:]), dtype=np.float32))
         restored = half(mean[batch] + deviation[batch] * noise).float()
         images = to_tensor(data.pixels[batch])
         loss = restoration_loss(restored, images, weights)
-        return loss if next(step) < steps // 2 else loss + critic.pull(restored, images, loss)
+        return loss if critic is None else loss + critic.pull(restored, images, loss)
 
     indices = batches(data, steps, batch_size, "decoder", seed)
     averaged = train(half, loss_of, indices, steps, learning_rate, "pretrain_decoder", bf16=True)
