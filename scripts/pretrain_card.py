@@ -113,8 +113,7 @@ Fréchet distance of {len(records)} base samples (txt2img, guidance {GUIDANCE:g}
 ## Limits
 
 The models know drawn portraits and digits, nothing else. They exist so that every rule runs for real within minutes.
-What the generator follows of its captions, the table says: where the share is near chance (1/2 for the expression, 1/3
-for the face), samples show the factor, but not the one that was asked for.
+What the generator follows of its captions, the table says; chance is 1/2 for the expression, 1/3 for the face.
 """,
     )
 
