@@ -22,7 +22,7 @@ run: .venv/torch
 	$(BIN)/python scripts/summary.py results/$(EXPERIMENT)
 
 test: .venv/dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 check: .venv/dev
 	$(BIN)/ruff check

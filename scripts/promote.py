@@ -1,6 +1,7 @@
 """Copy what `snakemake pretrain` trained into resources/, with checksums, so that experiments use it."""
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
@@ -22,10 +23,19 @@ def run(arguments: argparse.Namespace) -> None:
             raise cli.UserError(f"there is no {source}; run: snakemake --cores all pretrain")
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(source, target)
+        for file in target.rglob("*.json"):
+            forget_origin(file)
         files = sorted(path for path in target.rglob("*") if path.is_file())
         write_text(target / "SHA256SUMS", "".join(f"{sha256(path)}  {path.relative_to(target)}\n" for path in files))
     for file in sorted((arguments.source / "card").iterdir()):
         shutil.copy(file, arguments.target / "tiny-diffusion" / file.name)
+
+
+def forget_origin(file: Path) -> None:
+    """Drop from a configuration where the weights lay while they were trained."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if content.pop("_name_or_path", None) is not None:
+        write_text(file, json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":
