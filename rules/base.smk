@@ -12,7 +12,8 @@ rule seed_images:
         "results/{experiment}/logs/seed_images/seed-{seed}.log",
     benchmark:
         "results/{experiment}/benchmarks/seed_images/seed-{seed}.tsv"
-    priority: 1
+    # With `encode`, what every chain waits for.
+    priority: 2 * grid.iterations + 1
     conda:
         "../envs/torch.yaml"
     threads: grid.config["how"]["threads"]

@@ -58,6 +58,11 @@ def with_advice(question, wildcards):
         ) from None
 
 
+def urgency(wildcards):
+    """Priority of retraining and sampling, the chain that everything waits for; scoring fills the gaps."""
+    return 0 if in_base(wildcards) else grid.urgency(cell_of(wildcards))
+
+
 def generated_images(wildcards):
     return with_advice(grid.generated_images, wildcards) or []
 

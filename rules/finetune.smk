@@ -19,8 +19,7 @@ rule finetune:
         "results/{experiment}/logs/finetune/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.log",
     benchmark:
         "results/{experiment}/benchmarks/finetune/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.tsv"
-    # Retraining and sampling are the chain that everything waits for; scoring fills the gaps.
-    priority: 1
+    priority: urgency
     conda:
         "../envs/torch.yaml"
     threads: grid.config["how"]["threads"]

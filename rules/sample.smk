@@ -18,7 +18,7 @@ rule sample:
         "results/{experiment}/logs/sample/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.log",
     benchmark:
         "results/{experiment}/benchmarks/sample/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.tsv"
-    priority: 1
+    priority: urgency
     conda:
         "../envs/torch.yaml"
     threads: grid.config["how"]["threads"]

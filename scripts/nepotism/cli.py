@@ -3,9 +3,11 @@
 import argparse
 import gc
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from nepotism.grid import STAGE_VERSIONS
 
@@ -71,8 +73,8 @@ def add_pretraining(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, help="output: folder of the trained model")
 
 
-def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> None:
-    """Set up logging, run ``main``, and turn a `UserError` into its message and exit code 2."""
+def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> NoReturn:
+    """Set up logging, run ``main`` and end the process; a `UserError` becomes its message and exit code 2."""
     gc.enable()
     screen = logging.StreamHandler()
     handlers: list[logging.Handler] = [screen]
@@ -84,12 +86,18 @@ def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Namespac
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers)
     for noisy in ("httpx", "PIL", "matplotlib", "fontTools"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    status = 0
     try:
         main(arguments)
     except UserError as error:
         logging.error("error: %s", error)
-        sys.exit(2)
+        status = 2
     except Exception:
         # The traceback belongs into the log file too, not only on the terminal of whoever happened to start the job.
         logging.exception("failed")
-        sys.exit(1)
+        status = 1
+    # Everything is written and closed. Python would take torch and its libraries apart now, for two seconds.
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

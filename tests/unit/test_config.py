@@ -160,3 +160,12 @@ def test_settings_carry_the_version_and_nothing_that_only_changes_how():
 def test_options_are_sorted_and_safe_in_a_shell():
     assert options({"b": True, "a": False, "c": None, "d": [], "e": 1e-6}) == "--no-a --b --e 1e-06"
     assert options({"prompts": ["it's; rm -rf $HOME", "b"]}) == """--prompts 'it'"'"'s; rm -rf $HOME' b"""
+
+
+def test_the_longest_chain_is_the_most_urgent():
+    grid = Grid(configuration.checked(DEFAULT))
+    generated, real = (
+        [grid.urgency(Cell("none", ratio, 0, iteration)) for iteration in (1, 2, 5)] for ratio in ("25", "0")
+    )
+    assert generated == [10, 8, 2]
+    assert real == [5, 4, 1]

@@ -128,12 +128,15 @@ def test_a_chain_of_two_hundred_iterations_resolves_as_one_target(project):
 def test_every_rule_of_the_experiment_logs_and_the_heavy_ones_are_timed():
     """Read from the rules themselves: an unlogged rule or an untimed training is a mistake."""
     text = "".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
-    blocks = re.split(r"^(?:use rule \w+ as|rule) (\w+)", text, flags=re.MULTILINE)[1:]
-    rules = dict(zip(blocks[::2], blocks[1::2]))
+    blocks = re.split(r"^(?:use rule (\w+) as|rule) (\w+)", text, flags=re.MULTILINE)[1:]
+    parents, rules = dict(zip(blocks[1::3], blocks[::3])), dict(zip(blocks[1::3], blocks[2::3]))
     assert {"sample_base", "score_base", "pretrain_unet"} < set(rules)
     for name in set(rules) - {"cells", "metrics", "figures", "pretrain"}:
         assert "    log:" in rules[name], name
-        assert "    conda:" in rules[name] or name.endswith("_base"), name
+        ancestor = name
+        while parents[ancestor]:
+            ancestor = parents[ancestor]
+        assert "    conda:" in rules[ancestor], name
     for name in ("reference", "encode", "seed_images", "sample_base", "finetune", "sample", "score", "score_base"):
         assert "    benchmark:" in rules[name], name
 
