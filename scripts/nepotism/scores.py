@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torchmetrics.image.kid import poly_mmd
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -72,9 +74,6 @@ def kernel_distance(one: NDArray, other: NDArray) -> float:
     Returns:
         Around 0 for equal distributions, and then negative half the time; higher is farther.
     """
-    import torch
-    from torchmetrics.image.kid import poly_mmd
-
     tensors = [torch.from_numpy(np.asarray(features, np.float64)) for features in (one, other)]
     return float(poly_mmd(*tensors))
 
