@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from scipy.stats import t as student
 
 from nepotism.files import whole
@@ -168,6 +169,9 @@ def _curve_panel(axis: Axes, panel: str, points: Sequence[Point]) -> None:
         point.value > 0 and (point.low is None or point.low > 0) for point in points
     ):
         axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(NullFormatter())
     axis.set_xticks(sorted({point.iteration for point in points}))
     axis.set_xlabel("retraining iteration (0: base model)")
     axis.set_title(panel, fontsize=10)

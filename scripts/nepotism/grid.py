@@ -24,7 +24,7 @@ STAGE_VERSIONS = {
     "score": 2,
     "metrics_table": 1,
     "figure_2": 1,
-    "figure_3": 1,
+    "figure_3": 2,
 }
 
 # What each family calls the files of a retrained model, inside the cell's folder `model/`.
