@@ -7,15 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from nepotism.files import whole
 from nepotism.images import Pixels
@@ -53,12 +49,11 @@ class Point:
 
 def save(figure: Figure, paths: Sequence[Path], dpi: int) -> None:
     """Save under every given name, whole or not at all, with no date in the files: equal figures are equal bytes."""
-    with plt.rc_context({"svg.hashsalt": "nepotism"}):
+    with matplotlib.rc_context({"svg.hashsalt": "nepotism"}):
         for path in paths:
             with whole(path) as temporary:
                 metadata = {"Date": None} if path.suffix == ".svg" else None
                 figure.savefig(temporary, dpi=dpi, bbox_inches="tight", metadata=metadata)
-    plt.close(figure)
 
 
 def image_grid(pictures: Sequence[Picture], pixels: dict[str, Pixels]) -> Figure:
@@ -68,7 +63,7 @@ def image_grid(pictures: Sequence[Picture], pixels: dict[str, Pixels]) -> Figure
     columns = {name: list(dict.fromkeys(p.column for p in shown)) for name, shown in panels.items()}
     heights = [len(names) + 0.6 for names in rows.values()]
     width = max(map(len, columns.values()))
-    figure = plt.figure(figsize=(width + 0.7, sum(heights)), layout="constrained")
+    figure = Figure(figsize=(width + 0.7, sum(heights)), layout="constrained")
     blocks = figure.subfigures(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
     for block, (name, shown) in zip(blocks, panels.items(), strict=True):
         block.suptitle(name, fontsize=8)
@@ -127,7 +122,7 @@ def _point(panel: str, ratio: str, iteration: int, rows: Sequence[Row]) -> Point
     values = np.array([row.value for row in rows])
     low, high = rows[0].ci_low, rows[0].ci_high
     if len(values) > 1:
-        half = float(student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+        half = float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / math.sqrt(len(values)))
         low, high = float(values.mean()) - half, float(values.mean()) + half
     return Point(panel, ratio, iteration, float(values.mean()), low, high, len(values))
 
@@ -135,7 +130,8 @@ def _point(panel: str, ratio: str, iteration: int, rows: Sequence[Row]) -> Point
 def curves(points: Sequence[Point]) -> Figure:
     """Figure 3: every score against the iteration, one line per ratio, real against real as a dotted line."""
     panels = list(dict.fromkeys(point.panel for point in points))
-    figure, axes = plt.subplots(1, len(panels), figsize=(3.6 * len(panels), 3.3), layout="constrained", squeeze=False)
+    figure = Figure(figsize=(3.6 * len(panels), 3.3), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False)
     for axis, panel in zip(axes[0], panels, strict=True):
         _curve_panel(axis, panel, [point for point in points if point.panel == panel])
     handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -150,7 +146,7 @@ def curves(points: Sequence[Point]) -> Figure:
 def _curve_panel(axis: Axes, panel: str, points: Sequence[Point]) -> None:
     base = [point for point in points if point.ratio == ""]
     ratios = sorted({point.ratio for point in points} - {"", "real"}, key=float)
-    colours = plt.get_cmap("viridis")(np.linspace(0.0, 0.85, len(ratios)))
+    colours = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.85, len(ratios)))
     for index, ratio in enumerate(ratios):
         line = base + sorted((point for point in points if point.ratio == ratio), key=lambda point: point.iteration)
         x = np.array([point.iteration for point in line]) + 0.06 * (index - (len(ratios) - 1) / 2)
