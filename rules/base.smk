@@ -12,8 +12,7 @@ rule seed_images:
         "results/{experiment}/logs/seed_images/seed-{seed}.log",
     benchmark:
         "results/{experiment}/benchmarks/seed_images/seed-{seed}.tsv"
-    # With `encode`, what every chain waits for.
-    priority: 2 * grid.iterations + 1
+    priority: most_urgent
     conda:
         "../envs/torch.yaml"
     threads: grid.config["how"]["threads"]

@@ -61,6 +61,10 @@ def with_advice(question, wildcards):
         ) from None
 
 
+# Of what every chain waits for: above the priority of every cell.
+most_urgent = 2 * grid.iterations + 1
+
+
 def urgency(wildcards):
     """Priority of retraining and sampling, the chain that everything waits for; scoring fills the gaps."""
     return 0 if in_base(wildcards) else grid.urgency(cell_of(wildcards))

@@ -32,7 +32,7 @@ rule encode:
         "results/{experiment}/logs/encode.log",
     benchmark:
         "results/{experiment}/benchmarks/encode.tsv"
-    priority: 2 * grid.iterations + 1
+    priority: most_urgent
     conda:
         "../envs/torch.yaml"
     threads: grid.config["how"]["threads"]

@@ -9,15 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from nepotism.errors import UserError
 from nepotism.grid import STAGE_VERSIONS
 
 # What a script imports lives until its end. Looking for garbage in it takes a quarter of the time that torch, diffusers
 # and transformers need to start; `run` switches it on again. So scripts import this module before those.
 gc.disable()
-
-
-class UserError(Exception):
-    """A mistake in the user's input: its message names the key or file, what was wrong and what to do."""
 
 
 def parser(description: str | None, stage: str | None = None) -> argparse.ArgumentParser:

@@ -6,7 +6,7 @@ import warnings
 import torch
 from accelerate import Accelerator
 
-from nepotism.cli import UserError
+from nepotism.errors import UserError
 
 
 def start(device: str, threads: int) -> torch.device:

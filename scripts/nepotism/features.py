@@ -18,7 +18,7 @@ from torch import nn
 from transformers import CLIPModel, CLIPProcessor
 
 from nepotism import streams
-from nepotism.cli import UserError
+from nepotism.errors import UserError
 from nepotism.files import mismatches, sha256
 from nepotism.progress import Progress
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from nepotism import streams
-from nepotism.cli import UserError
+from nepotism.errors import UserError
 from nepotism.grid import generated_count
 from nepotism.images import Record
 

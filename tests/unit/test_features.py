@@ -7,7 +7,7 @@ import pytest
 import torch
 from cleanfid.resize import make_resizer
 from nepotism import evaluation, features, scores
-from nepotism.cli import UserError
+from nepotism.errors import UserError
 from nepotism.images import ImageSet, Record
 from transformers import CLIPModel, CLIPProcessor
 

@@ -6,7 +6,7 @@ import torch
 from accelerate import Accelerator
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from nepotism import streams
-from nepotism.cli import UserError
+from nepotism.errors import UserError
 from nepotism.families.diffusion import fit as fitting
 from nepotism.families.diffusion.latents import Encoded, Posteriors, encode_images, read_encoded, write_encoded
 from nepotism.families.diffusion.pipeline import load_noise_scheduler, load_unet, load_vae

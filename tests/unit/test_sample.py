@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from nepotism import streams
-from nepotism.cli import UserError
+from nepotism.errors import UserError
 from nepotism.families.diffusion.pipeline import check_base_model, load_pipeline
 from nepotism.families.diffusion.sample import sample
 from nepotism.sources import portraits

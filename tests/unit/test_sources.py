@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nepotism import reference, streams
-from nepotism.cli import UserError
+from nepotism.errors import UserError
 from nepotism.images import digest, read_records
 from nepotism.pretrain import data as pretrain_data
 from nepotism.sources import digits, folder, portraits, splits

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nepotism.cli import UserError
+from nepotism.errors import UserError
 from nepotism.images import digest
 from nepotism.sources import splits
 from nepotism.sources.base import RealImage, RealImages, Split

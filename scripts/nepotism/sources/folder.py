@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from nepotism.cli import UserError
+from nepotism.errors import UserError
 from nepotism.images import Pixels, digest
 from nepotism.progress import Progress
 from nepotism.sources import splits

@@ -16,7 +16,7 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch.nn.functional import mse_loss
 
 from nepotism import streams
-from nepotism.cli import UserError
+from nepotism.errors import UserError
 from nepotism.families.diffusion.training_set import TrainingSet
 from nepotism.progress import Progress
 

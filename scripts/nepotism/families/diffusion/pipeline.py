@@ -18,7 +18,7 @@ from diffusers import (
 )
 from numpy.typing import NDArray
 
-from nepotism.cli import UserError
+from nepotism.errors import UserError
 from nepotism.files import mismatches, sha256
 
 logger = logging.getLogger(__name__)
