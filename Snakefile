@@ -9,9 +9,13 @@ configfile: "workflow_config.yaml"
 include: "rules/common.smk"
 
 
+report: f"{grid.folder}/report/answer.rst"
+
+
 wildcard_constraints:
     experiment=grid.experiment,
-    control=r"(?!(base|reference|tables|figures|logs|benchmarks)/)[a-z0-9_-]+",
+    control=r"(?!(base(-[a-z0-9_-]+)?|reference|report|tables|figures|logs|benchmarks)/)[a-z0-9_-]+",
+    base=r"base(-[a-z0-9_-]+)?",
     ratio=r"100|0|[1-9]?[0-9](\.[0-9]*[1-9])?",
     seed=r"0|[1-9][0-9]*",
     iteration=r"[1-9][0-9]*",
@@ -24,11 +28,14 @@ localrules:
 rule all:
     input:
         f"{grid.folder}/tables/metrics.csv",
+        f"{grid.folder}/tables/claims.csv",
+        f"{grid.folder}/report/answer.rst",
         figure_files,
 
 
 include: "rules/targets.smk"
 include: "rules/reference.smk"
+include: "rules/controls.smk"
 include: "rules/mix.smk"
 include: "rules/finetune.smk"
 include: "rules/sample.smk"

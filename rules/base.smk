@@ -1,4 +1,4 @@
-# Iteration 0, shared by every cell of a seed.
+# Iteration 0, shared by every cell of a seed. {base} is `base`, or `base-<control>` for an arm that samples in another way.
 
 
 rule seed_images:
@@ -6,12 +6,12 @@ rule seed_images:
         real="results/{experiment}/reference/real.parquet",
         base=base_model,
     output:
-        images="results/{experiment}/base/seed-{seed}/seed_images.parquet",
-        sheet="results/{experiment}/base/seed-{seed}/seed_images.png",
+        images="results/{experiment}/{base}/seed-{seed}/seed_images.parquet",
+        sheet="results/{experiment}/{base}/seed-{seed}/seed_images.png",
     log:
-        "results/{experiment}/logs/seed_images/seed-{seed}.log",
+        "results/{experiment}/logs/seed_images/{base}/seed-{seed}.log",
     benchmark:
-        "results/{experiment}/benchmarks/seed_images/seed-{seed}.tsv"
+        "results/{experiment}/benchmarks/seed_images/{base}/seed-{seed}.tsv"
     priority: most_urgent
     conda:
         "../envs/torch.yaml"
@@ -36,27 +36,32 @@ use rule sample as sample_base with:
         real="results/{experiment}/reference/real.parquet",
         base=base_model,
     output:
-        images="results/{experiment}/base/seed-{seed}/samples.parquet",
-        sheet="results/{experiment}/base/seed-{seed}/samples.png",
+        images="results/{experiment}/{base}/seed-{seed}/samples.parquet",
+        sheet=report(
+            "results/{experiment}/{base}/seed-{seed}/samples.png",
+            caption="../resources/report/samples.rst",
+            category="Contact sheets",
+            labels=labels(images="samples", control="base", iteration="0"),
+        ),
     log:
-        "results/{experiment}/logs/sample_base/seed-{seed}.log",
+        "results/{experiment}/logs/sample_base/{base}/seed-{seed}.log",
     benchmark:
-        "results/{experiment}/benchmarks/sample_base/seed-{seed}.tsv"
+        "results/{experiment}/benchmarks/sample_base/{base}/seed-{seed}.tsv"
 
 
 use rule score as score_base with:
     input:
-        samples="results/{experiment}/base/seed-{seed}/samples.parquet",
-        seed_images="results/{experiment}/base/seed-{seed}/seed_images.parquet",
+        samples="results/{experiment}/{base}/seed-{seed}/samples.parquet",
+        seed_images="results/{experiment}/{base}/seed-{seed}/seed_images.parquet",
         reference="results/{experiment}/reference/embeddings.npz",
         base=base_model,
         evaluator=evaluator_files,
     output:
-        unseen="results/{experiment}/base/seed-{seed}/unseen.parquet",
-        sheet="results/{experiment}/base/seed-{seed}/unseen.png",
-        embeddings="results/{experiment}/base/seed-{seed}/embeddings.npz",
-        metrics="results/{experiment}/base/seed-{seed}/metrics.json",
+        unseen="results/{experiment}/{base}/seed-{seed}/unseen.parquet",
+        sheet="results/{experiment}/{base}/seed-{seed}/unseen.png",
+        embeddings="results/{experiment}/{base}/seed-{seed}/embeddings.npz",
+        metrics="results/{experiment}/{base}/seed-{seed}/metrics.json",
     log:
-        "results/{experiment}/logs/score_base/seed-{seed}.log",
+        "results/{experiment}/logs/score_base/{base}/seed-{seed}.log",
     benchmark:
-        "results/{experiment}/benchmarks/score_base/seed-{seed}.tsv"
+        "results/{experiment}/benchmarks/score_base/{base}/seed-{seed}.tsv"

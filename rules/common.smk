@@ -37,9 +37,33 @@ def write_resolved_config():
     write_text(f"{grid.folder}/config.json", json.dumps(grid.config, indent=2) + "\n")
 
 
+def with_advice(question, *arguments):
+    """Ask the grid; what it does not have becomes a readable error."""
+    try:
+        return question(*arguments)
+    except ValueError as error:
+        raise WorkflowError(
+            f"{error}. Change the configuration or ask for another file."
+        ) from None
+
+
+def arm_of(wildcards):
+    """The arm that a job's settings are taken from; None where the config's own hold."""
+    if hasattr(wildcards, "control"):
+        return with_advice(grid.arm, wildcards.control)
+    return with_advice(grid.arm_of_base, getattr(wildcards, "base", "base"))
+
+
 def settings_of(stage):
     # A function, because Snakemake would read the braces of captions in a plain string as wildcards.
-    return lambda wildcards: grid.settings(stage)
+    return lambda wildcards: grid.settings(
+        stage, arm_of(wildcards), int(getattr(wildcards, "iteration", 0))
+    )
+
+
+def arms_of(kind):
+    """Pattern of the {control}s whose arm is of a type; without such an arm it matches nothing."""
+    return "|".join(arm.name for arm in grid.arms_of(kind)) or "(?!)"
 
 
 def cell_of(wildcards):
@@ -51,31 +75,45 @@ def cell_of(wildcards):
     )
 
 
-def with_advice(question, wildcards):
-    """Ask the grid about a cell; a cell that it does not have becomes a readable error."""
-    try:
-        return question(cell_of(wildcards))
-    except ValueError as error:
-        raise WorkflowError(
-            f"{error}. Change the configuration or ask for another cell."
-        ) from None
-
-
 # Of what every chain waits for: above the priority of every cell.
-most_urgent = 2 * grid.iterations + 1
+most_urgent = 1 + max(grid.urgency(cell) for cell in grid.cells())
 
 
 def urgency(wildcards):
     """Priority of retraining and sampling, the chain that everything waits for; scoring fills the gaps."""
-    return 0 if in_base(wildcards) else grid.urgency(cell_of(wildcards))
+    return 0 if in_base(wildcards) else with_advice(grid.urgency, cell_of(wildcards))
 
 
 def generated_images(wildcards):
-    return with_advice(grid.generated_images, wildcards) or []
+    return with_advice(grid.generated_images, cell_of(wildcards)) or []
+
+
+def mixed_images(wildcards):
+    return with_advice(grid.mixed_images, cell_of(wildcards)) or []
+
+
+def curated_files(wildcards):
+    """A control's images and its table; nothing where the arm has none."""
+    curated = with_advice(grid.curated_images, cell_of(wildcards))
+    return [curated, str(Path(curated).with_suffix(".csv"))] if curated else []
+
+
+def seed_images_of_arm(wildcards):
+    base = with_advice(grid.arm, wildcards.control).base
+    return f"{grid.folder}/{base}/seed-{wildcards.seed}/seed_images.parquet"
 
 
 def parent_model(wildcards):
-    return with_advice(grid.parent_model, wildcards)
+    return with_advice(grid.parent_model, cell_of(wildcards))
+
+
+def sampled_model(wildcards):
+    """The model that drew the images which a control treats."""
+    return with_advice(grid.sampled_model, cell_of(wildcards))
+
+
+def training_ratio(wildcards):
+    return grid.training_ratio(cell_of(wildcards))
 
 
 def generated_option(wildcards, input):
@@ -86,6 +124,11 @@ def parent_option(wildcards, input):
     return f"--parent-model {Path(input.parent[0]).parent}" if input.parent else ""
 
 
+def drop_option(wildcards):
+    replacement = arm_of(wildcards).parameters.get("replacement")
+    return "--drop-missing" if replacement == "drop" else ""
+
+
 def in_base(wildcards):
     """Whether a job belongs to iteration 0, which has no control, ratio and iteration in its paths."""
     return not hasattr(wildcards, "control")
@@ -93,8 +136,9 @@ def in_base(wildcards):
 
 def named_cell(wildcards):
     if in_base(wildcards):
+        base = getattr(wildcards, "base", "base")
         return (
-            f"--cell base/seed-{wildcards.seed} --seed {wildcards.seed} --iteration 0"
+            f"--cell {base}/seed-{wildcards.seed} --seed {wildcards.seed} --iteration 0"
         )
     cell = cell_of(wildcards)
     return f"--cell {cell.path} --seed {cell.seed} --iteration {cell.iteration}"
@@ -105,9 +149,19 @@ def sampled_cell(wildcards, input):
     return named_cell(wildcards) + model
 
 
+def curated_cell(wildcards, input):
+    """A control draws from the model that its images come from: the parent's, or the base model."""
+    model = f" --model {Path(input.model[0]).parent}" if input.model else ""
+    return named_cell(wildcards) + model
+
+
 def scored_cell(wildcards, input):
-    seed_images = f" --seed-images {input.seed_images}" if in_base(wildcards) else ""
-    return sampled_cell(wildcards, input) + seed_images
+    words = sampled_cell(wildcards, input)
+    if in_base(wildcards):
+        words += f" --seed-images {input.seed_images}"
+    elif input.curated:
+        words += f" --curated {input.curated[0]} --curated-table {input.curated[1]}"
+    return words
 
 
 def checksums(folder, otherwise):
@@ -126,30 +180,48 @@ def evaluator_files(wildcards):
 
 
 def base_metrics(wildcards):
-    return [f"{grid.folder}/base/seed-{seed}/metrics.json" for seed in grid.seeds]
+    return [
+        f"{grid.folder}/{base}/seed-{seed}/metrics.json"
+        for base in grid.bases
+        for seed in grid.seeds
+    ]
+
+
+def first_base_metrics(wildcards):
+    return base_metrics(wildcards)[0]
 
 
 def cell_metrics(wildcards):
     return [f"{grid.folder}/{cell.path}/metrics.json" for cell in grid.cells()]
 
 
-def shown_cells():
-    """The cells of figure 2: every ratio and iteration of the first arm, at the first seed."""
+def diagnostic_metrics(wildcards):
+    if not grid.config["diagnostics"]["vae_round_trips"]:
+        return []
+    return [f"{grid.folder}/reference/vae_round_trips.json"]
+
+
+def shown_cells(arm):
+    """The cells of an arm that figures show: every ratio and iteration at the first seed."""
     return [
         cell
         for cell in grid.cells()
-        if cell.control == grid.arms[0].name and cell.seed == grid.seeds[0]
+        if cell.control == arm.name and cell.seed == grid.seeds[0]
     ]
 
 
 def shown_samples(wildcards):
-    return [f"{grid.folder}/{cell.path}/samples.parquet" for cell in shown_cells()]
+    """The samples that figure 2 shows: those of the first arm."""
+    return [
+        f"{grid.folder}/{cell.path}/samples.parquet"
+        for cell in shown_cells(grid.arms[0])
+    ]
 
 
 def shown_unseen(wildcards):
     return [
         f"{grid.folder}/{cell.path}/unseen.parquet"
-        for cell in shown_cells()
+        for cell in shown_cells(grid.arms[0])
         if cell.iteration == grid.iterations
     ]
 
@@ -158,9 +230,56 @@ def shown_base(name):
     return f"{grid.folder}/base/seed-{grid.seeds[0]}/{name}.parquet"
 
 
-def figure_files(wildcards):
+def first_arm(kind):
+    arms = grid.arms_of(kind)
+    if not arms:
+        raise WorkflowError(f"the config's `arms` has none of type {kind}; add one.")
+    return arms[0]
+
+
+def healing_samples(wildcards):
+    """The samples that figure 4 shows: of the first healing arm, before healing and after each retraining."""
+    arm = first_arm("heal")
+    cells = [cell for cell in shown_cells(arm) if cell.ratio == arm.ratios[0]]
     return [
-        f"{grid.folder}/figures/{figure}{suffix}"
-        for figure in ("figure-2", "figure-3")
+        f"{grid.folder}/{cell.path}/samples.parquet"
+        for cell in [grid.parent(cells[0]), *cells]
+    ]
+
+
+def culled_cells():
+    """The cells that figure 6 shows: of the first culling arm."""
+    arm = first_arm("sifid_cull")
+    return [cell for cell in shown_cells(arm) if cell.ratio == arm.ratios[0]]
+
+
+def culled_tables(wildcards):
+    return [f"{grid.folder}/{cell.path}/curated.csv" for cell in culled_cells()]
+
+
+def culled_images(wildcards):
+    return [grid.generated_images(cell) for cell in culled_cells()]
+
+
+def figure_files(wildcards):
+    numbers = [1, 2, 3, 5, 7]
+    numbers += [4] if grid.arms_of("heal") else []
+    numbers += [6] if grid.arms_of("sifid_cull") else []
+    return [
+        f"{grid.folder}/figures/figure-{number}{suffix}"
+        for number in sorted(numbers)
         for suffix in (".svg", ".png", ".csv")
     ]
+
+
+def labels(**fixed):
+    """Labels of a result in the report: what is fixed, and the wildcards that the job has."""
+
+    def of(wildcards):
+        names = ("control", "ratio", "seed", "iteration")
+        given = {
+            name: getattr(wildcards, name) for name in names if hasattr(wildcards, name)
+        }
+        return {**given, **fixed}
+
+    return of

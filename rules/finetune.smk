@@ -4,7 +4,7 @@
 rule finetune:
     input:
         mix="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/mix.parquet",
-        generated=generated_images,
+        generated=mixed_images,
         latents="results/{experiment}/reference/latents.safetensors",
         parent=parent_model,
         base=base_model,

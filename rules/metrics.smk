@@ -9,6 +9,7 @@ rule score:
             "diffusion_pytorch_model.safetensors",
         ),
         samples="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/samples.parquet",
+        curated=curated_files,
         reference="results/{experiment}/reference/embeddings.npz",
         base=base_model,
         evaluator=evaluator_files,
@@ -45,8 +46,14 @@ rule metrics_table:
     input:
         base_metrics,
         cell_metrics,
+        diagnostic_metrics,
     output:
-        "results/{experiment}/tables/metrics.csv",
+        report(
+            "results/{experiment}/tables/metrics.csv",
+            caption="../resources/report/metrics.rst",
+            category="Tables",
+            labels=labels(table="scores"),
+        ),
     log:
         "results/{experiment}/logs/metrics_table.log",
     conda:
@@ -58,3 +65,63 @@ rule metrics_table:
         settings=settings_of("metrics_table"),
     shell:
         "python scripts/metrics_table.py {params.settings} --metrics {input} --output {output} --log {log}"
+
+
+rule vae_round_trips:
+    input:
+        real="results/{experiment}/reference/real.parquet",
+        reference="results/{experiment}/reference/embeddings.npz",
+        base=base_model,
+        evaluator=evaluator_files,
+    output:
+        images="results/{experiment}/reference/vae_round_trips.parquet",
+        metrics="results/{experiment}/reference/vae_round_trips.json",
+    log:
+        "results/{experiment}/logs/vae_round_trips.log",
+    benchmark:
+        "results/{experiment}/benchmarks/vae_round_trips.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: grid.config["how"]["threads"]
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        settings=settings_of("vae_round_trips"),
+        how=lambda wildcards, resources: grid.how(
+            "device", "threads", "embed_batch_size"
+        ),
+    shell:
+        "python scripts/vae_round_trips.py {params.settings} {params.how}"
+        " --real {input.real} --reference {input.reference} --experiment {wildcards.experiment}"
+        " --output {output.images} --metrics {output.metrics} --log {log}"
+
+
+rule claims:
+    input:
+        "results/{experiment}/tables/metrics.csv",
+    output:
+        table=report(
+            "results/{experiment}/tables/claims.csv",
+            caption="../resources/report/claims.rst",
+            category="Tables",
+            labels=labels(table="claims"),
+        ),
+        details=report(
+            "results/{experiment}/tables/claim_details.csv",
+            caption="../resources/report/claim_details.rst",
+            category="Tables",
+            labels=labels(table="claims, part by part"),
+        ),
+    log:
+        "results/{experiment}/logs/claims.log",
+    conda:
+        "../envs/light.yaml"
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        settings=settings_of("claims"),
+    shell:
+        "python scripts/claims.py {params.settings} --metrics {input}"
+        " --output {output.table} --details {output.details} --log {log}"

@@ -4,7 +4,7 @@
 rule mix:
     input:
         real="results/{experiment}/reference/real.parquet",
-        generated=generated_images,
+        generated=mixed_images,
     output:
         "results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/mix.parquet",
     log:
@@ -17,6 +17,8 @@ rule mix:
     params:
         settings=settings_of("mix"),
         generated=generated_option,
+        ratio=training_ratio,
+        drop=drop_option,
     shell:
-        "python scripts/mix.py {params.settings} --real {input.real} {params.generated}"
-        " --ratio {wildcards.ratio} --seed {wildcards.seed} --output {output} --log {log}"
+        "python scripts/mix.py {params.settings} --real {input.real} {params.generated} {params.drop}"
+        " --ratio {params.ratio} --seed {wildcards.seed} --output {output} --log {log}"

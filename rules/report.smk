@@ -1,4 +1,30 @@
-# The paper's figures, each drawn from a table that is written beside it.
+# The paper's figures and one of ours, each drawn from a table that is written beside it, and the report's first page.
+
+
+rule figure_1:
+    input:
+        samples=shown_base("samples"),
+    output:
+        svg=report(
+            "results/{experiment}/figures/figure-1.svg",
+            caption="../resources/report/figure_1.rst",
+            category="Figures",
+            labels=labels(figure="1"),
+        ),
+        others=multiext("results/{experiment}/figures/figure-1", ".png", ".csv"),
+    log:
+        "results/{experiment}/logs/figure_1.log",
+    conda:
+        "../envs/light.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        settings=settings_of("figure_1"),
+    shell:
+        "python scripts/figure_1.py {params.settings}"
+        " --samples {input.samples}"
+        " --output {output} --log {log}"
 
 
 rule figure_2:
@@ -8,7 +34,13 @@ rule figure_2:
         samples=shown_samples,
         unseen=shown_unseen,
     output:
-        multiext("results/{experiment}/figures/figure-2", ".svg", ".png", ".csv"),
+        svg=report(
+            "results/{experiment}/figures/figure-2.svg",
+            caption="../resources/report/figure_2.rst",
+            category="Figures",
+            labels=labels(figure="2"),
+        ),
+        others=multiext("results/{experiment}/figures/figure-2", ".png", ".csv"),
     log:
         "results/{experiment}/logs/figure_2.log",
     conda:
@@ -21,14 +53,21 @@ rule figure_2:
     shell:
         "python scripts/figure_2.py {params.settings}"
         " --base-samples {input.base_samples} --base-unseen {input.base_unseen}"
-        " --samples {input.samples} --unseen {input.unseen} --output {output} --log {log}"
+        " --samples {input.samples} --unseen {input.unseen}"
+        " --output {output} --log {log}"
 
 
 rule figure_3:
     input:
         "results/{experiment}/tables/metrics.csv",
     output:
-        multiext("results/{experiment}/figures/figure-3", ".svg", ".png", ".csv"),
+        svg=report(
+            "results/{experiment}/figures/figure-3.svg",
+            caption="../resources/report/figure_3.rst",
+            category="Figures",
+            labels=labels(figure="3"),
+        ),
+        others=multiext("results/{experiment}/figures/figure-3", ".png", ".csv"),
     log:
         "results/{experiment}/logs/figure_3.log",
     conda:
@@ -39,4 +78,142 @@ rule figure_3:
     params:
         settings=settings_of("figure_3"),
     shell:
-        "python scripts/figure_3.py {params.settings} --metrics {input} --output {output} --log {log}"
+        "python scripts/figure_3.py {params.settings}"
+        " --metrics {input}"
+        " --output {output} --log {log}"
+
+
+rule figure_4:
+    input:
+        samples=healing_samples,
+    output:
+        svg=report(
+            "results/{experiment}/figures/figure-4.svg",
+            caption="../resources/report/figure_4.rst",
+            category="Figures",
+            labels=labels(figure="4"),
+        ),
+        others=multiext("results/{experiment}/figures/figure-4", ".png", ".csv"),
+    log:
+        "results/{experiment}/logs/figure_4.log",
+    conda:
+        "../envs/light.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        settings=settings_of("figure_4"),
+    shell:
+        "python scripts/figure_4.py {params.settings}"
+        " --samples {input.samples}"
+        " --output {output} --log {log}"
+
+
+rule figure_5:
+    input:
+        real="results/{experiment}/reference/real.parquet",
+        seed_images=shown_base("seed_images"),
+    output:
+        svg=report(
+            "results/{experiment}/figures/figure-5.svg",
+            caption="../resources/report/figure_5.rst",
+            category="Figures",
+            labels=labels(figure="5"),
+        ),
+        others=multiext("results/{experiment}/figures/figure-5", ".png", ".csv"),
+    log:
+        "results/{experiment}/logs/figure_5.log",
+    conda:
+        "../envs/light.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        settings=settings_of("figure_5"),
+    shell:
+        "python scripts/figure_5.py {params.settings}"
+        " --real {input.real} --seed-images {input.seed_images}"
+        " --output {output} --log {log}"
+
+
+rule figure_6:
+    input:
+        tables=culled_tables,
+        images=culled_images,
+    output:
+        svg=report(
+            "results/{experiment}/figures/figure-6.svg",
+            caption="../resources/report/figure_6.rst",
+            category="Figures",
+            labels=labels(figure="6"),
+        ),
+        others=multiext("results/{experiment}/figures/figure-6", ".png", ".csv"),
+    log:
+        "results/{experiment}/logs/figure_6.log",
+    conda:
+        "../envs/light.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        settings=settings_of("figure_6"),
+    shell:
+        "python scripts/figure_6.py {params.settings}"
+        " --tables {input.tables} --images {input.images}"
+        " --output {output} --log {log}"
+
+
+rule figure_7:
+    input:
+        "results/{experiment}/tables/metrics.csv",
+    output:
+        svg=report(
+            "results/{experiment}/figures/figure-7.svg",
+            caption="../resources/report/figure_7.rst",
+            category="Figures",
+            labels=labels(figure="7"),
+        ),
+        others=multiext("results/{experiment}/figures/figure-7", ".png", ".csv"),
+    log:
+        "results/{experiment}/logs/figure_7.log",
+    conda:
+        "../envs/light.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        settings=settings_of("figure_7"),
+    shell:
+        "python scripts/figure_7.py {params.settings}"
+        " --metrics {input}"
+        " --output {output} --log {log}"
+
+
+rule answer:
+    input:
+        base_metrics=first_base_metrics,
+        claims="results/{experiment}/tables/claims.csv",
+        details="results/{experiment}/tables/claim_details.csv",
+    output:
+        page="results/{experiment}/report/answer.rst",
+        cost=report(
+            "results/{experiment}/tables/cost.csv",
+            caption="../resources/report/cost.rst",
+            category="Tables",
+            labels=labels(table="time and memory"),
+        ),
+    log:
+        "results/{experiment}/logs/answer.log",
+    conda:
+        "../envs/light.yaml"
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        settings=settings_of("answer"),
+        # Time and memory of every job so far. Snakemake does not list benchmarks as files that a rule could need.
+        benchmarks="results/{experiment}/benchmarks",
+    shell:
+        "python scripts/answer.py {params.settings} --base-metrics {input.base_metrics} --claims {input.claims}"
+        " --details {input.details} --benchmarks {params.benchmarks}"
+        " --output {output.page} --cost {output.cost} --log {log}"

@@ -13,7 +13,12 @@ rule sample:
         base=base_model,
     output:
         images="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/samples.parquet",
-        sheet="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/samples.png",
+        sheet=report(
+            "results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/samples.png",
+            caption="../resources/report/samples.rst",
+            category="Contact sheets",
+            labels=labels(images="samples"),
+        ),
     log:
         "results/{experiment}/logs/sample/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.log",
     benchmark:

@@ -5,30 +5,26 @@ from pathlib import Path
 
 from nepotism import cli, figures
 from nepotism.grid import cell_in
-from nepotism.images import Pixels, Record, read_image_set, read_records
-from nepotism.tables import write_csv
+from nepotism.images import Pixels, read_records
 
 
 def main() -> None:
     parser = cli.parser(__doc__, stage="figure_2")
+    cli.add_figure(parser)
     parser.add_argument("--slot", help="slot to show; without it, the first")
-    parser.add_argument("--dpi", type=int, default=200, help="resolution of the PNG")
     parser.add_argument("--base-samples", type=Path, required=True, help="samples of the base model")
     parser.add_argument("--base-unseen", type=Path, required=True, help="unseen samples of the base model")
     parser.add_argument("--samples", type=Path, nargs="+", required=True, help="samples of the cells, chain by chain")
     parser.add_argument(
         "--unseen", type=Path, nargs="+", required=True, help="unseen samples of each chain's last cell"
     )
-    parser.add_argument("--output", type=Path, nargs=3, required=True, help="output: .svg, .png and the table (.csv)")
     cli.run(run, parser.parse_args())
 
 
 def run(arguments: argparse.Namespace) -> None:
     pixels: dict[str, Pixels] = {}
     pictures = through_iterations(arguments, pixels) + unseen(arguments, pixels)
-    svg, png, table = arguments.output
-    figures.save(figures.image_grid(pictures, pixels), [svg, png], arguments.dpi)
-    write_csv(table, pictures)
+    figures.write_grid(arguments.output, pictures, pixels, arguments.dpi)
 
 
 def through_iterations(arguments: argparse.Namespace, pixels: dict[str, Pixels]) -> list[figures.Picture]:
@@ -37,10 +33,10 @@ def through_iterations(arguments: argparse.Namespace, pixels: dict[str, Pixels])
     slot = arguments.slot or slots[0]
     if slot not in slots:
         raise cli.UserError(f"`figures.slot`: there is no slot {slot}; there are, for instance: {', '.join(slots[:3])}")
-    base = load(arguments.base_samples, {slot}, pixels)[0]
+    base = figures.load(arguments.base_samples, {slot}, pixels)[0]
     pictures = []
     for file in arguments.samples:
-        record, cell = load(file, {slot}, pixels)[0], cell_in(str(file))
+        record, cell = figures.load(file, {slot}, pixels)[0], cell_in(str(file))
         assert cell is not None, file
         name, row = f"“{record.prompt}”, by iteration", f"{cell.ratio} %"
         if cell.iteration == 1:
@@ -56,19 +52,12 @@ def unseen(arguments: argparse.Namespace, pixels: dict[str, Pixels]) -> list[fig
     for file in (arguments.base_unseen, *arguments.unseen):
         cell = cell_in(str(file))
         row = f"{cell.ratio} %" if cell else "base"
-        for record in load(file, slots, pixels):
+        for record in figures.load(file, slots, pixels):
             last = cell_in(str(arguments.unseen[0]))
             assert last is not None
             name = f"captions never trained on, after iteration {last.iteration}"
             pictures.append(figures.Picture(name, row, record.prompt, record.prompt, record.id, str(file)))
     return pictures
-
-
-def load(file: Path, slots: set[str], pixels: dict[str, Pixels]) -> list[Record]:
-    """Read the images of some slots into ``pixels``, by id."""
-    images = read_image_set(file, slots)
-    pixels.update({record.id: image for record, image in zip(images.records, images.pixels, strict=True)})
-    return images.records
 
 
 if __name__ == "__main__":

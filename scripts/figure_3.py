@@ -1,27 +1,29 @@
-"""Draw figure 3: Frechet distance and CLIP score against the iteration, one line per ratio, with intervals."""
+"""Draw figure 3: Frechet distance and CLIP score against the iteration, for every ratio, control and healing, with intervals."""
 
 import argparse
 from pathlib import Path
 
-from nepotism import cli, figures
+from nepotism import cli, curves, figures
 from nepotism.tables import read_csv, write_csv
 
 
 def main() -> None:
     parser = cli.parser(__doc__, stage="figure_3")
-    parser.add_argument("--dpi", type=int, default=200, help="resolution of the PNG")
+    cli.add_figure(parser)
     parser.add_argument("--clip", type=Path, required=True, help="folder of the CLIP that scored, for the titles")
+    parser.add_argument(
+        "--arms", nargs="+", required=True, help="arms to draw, as name:kind (mixture, control or heal)"
+    )
     parser.add_argument("--metrics", type=Path, required=True, help="tables/metrics.csv")
-    parser.add_argument("--output", type=Path, nargs=3, required=True, help="output: .svg, .png and the table (.csv)")
     cli.run(run, parser.parse_args())
 
 
 def run(arguments: argparse.Namespace) -> None:
     rows = read_csv(arguments.metrics)
-    arm = next(row.control for row in rows if row.control != "base")
-    points = figures.curve_points(rows, arm, arguments.clip.name)
+    lines = [curves.Line(*arm.split(":")) for arm in arguments.arms]
+    points = curves.curve_points(rows, curves.score_panels(rows, arguments.clip.name), lines)
     svg, png, table = arguments.output
-    figures.save(figures.curves(points), [svg, png], arguments.dpi)
+    figures.save(curves.curves(points), [svg, png], arguments.dpi)
     write_csv(table, points)
 
 

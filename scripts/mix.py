@@ -14,6 +14,7 @@ def main() -> None:
     parser.add_argument("--generated", type=Path, help="image set with generated images; not needed at ratio 0")
     parser.add_argument("--ratio", required=True, help="percent of generated images")
     parser.add_argument("--seed", type=int, required=True, help="replicate seed")
+    parser.add_argument("--drop-missing", action="store_true", help="leave out slots whose generated image was dropped")
     parser.add_argument("--output", type=Path, required=True, help="output: the manifest (Parquet)")
     cli.run(run, parser.parse_args())
 
@@ -22,7 +23,13 @@ def run(arguments: argparse.Namespace) -> None:
     real = read_records(arguments.real)
     generated = read_records(arguments.generated) if arguments.generated else []
     records, files = mix.mix(
-        real, str(arguments.real), generated, str(arguments.generated), arguments.ratio, arguments.seed
+        real,
+        str(arguments.real),
+        generated,
+        str(arguments.generated),
+        arguments.ratio,
+        arguments.seed,
+        arguments.drop_missing,
     )
     write_manifest(arguments.output, records, files)
     logging.info(

@@ -4,11 +4,21 @@ One process does all three: starting torch and its libraries takes longer than a
 """
 
 import argparse
+import csv
 from pathlib import Path
 
 from nepotism import cli, sampling
 from nepotism.devices import start
-from nepotism.evaluation import Place, captions, compare, embed, from_arguments, read_embedded, write_embedded
+from nepotism.evaluation import (
+    Place,
+    captions,
+    compare,
+    curation,
+    embed,
+    from_arguments,
+    read_reference,
+    write_embedded,
+)
 from nepotism.grid import cell_in
 from nepotism.images import read_image_set
 from nepotism.tables import write_metrics
@@ -24,7 +34,9 @@ def main() -> None:
     parser.add_argument(
         "--seed-images", type=Path, help="img2img images of iteration 0; scores the holdout's floor too"
     )
-    parser.add_argument("--reference", type=Path, required=True, help="features of the holdout (.npz)")
+    parser.add_argument("--curated", type=Path, help="image set after the cell's control")
+    parser.add_argument("--curated-table", type=Path, help="what the control did to each image (CSV)")
+    parser.add_argument("--reference", type=Path, required=True, help="features of the real images (.npz)")
     parser.add_argument("--experiment", required=True, help="column of the table")
     parser.add_argument("--unseen", type=Path, required=True, help="output: image set for the unseen captions")
     parser.add_argument("--embeddings", type=Path, required=True, help="output: features (.npz)")
@@ -37,20 +49,31 @@ def run(arguments: argparse.Namespace) -> None:
     wanted = sampling.per_prompt(arguments.prompts, arguments.images_per_prompt, arguments.seed, arguments.iteration)
     images = {"unseen": sampling.draw(arguments, device, "unseen", wanted, arguments.unseen)}
     images["samples"] = read_image_set(arguments.samples)
-    if arguments.seed_images is not None:
-        images["seed_images"] = read_image_set(arguments.seed_images)
+    for name, path in (("seed_images", arguments.seed_images), ("curated", arguments.curated)):
+        if path is not None:
+            images[name] = read_image_set(path)
     evaluator = from_arguments(arguments, device)
     sets = {name: embed(evaluator, each) for name, each in images.items()}
     write_embedded(arguments.embeddings, sets)
-    holdout = read_embedded(arguments.reference, "holdout")
+    reference = read_reference(arguments.reference)
     cell = cell_in(arguments.cell)
-    control, ratio = (cell.control, cell.ratio) if cell else ("base", "")
+    control, ratio = (cell.control, cell.ratio) if cell else (arguments.cell.split("/")[0], "")
     place = Place(arguments.experiment, control, ratio, arguments.seed, arguments.iteration)
-    rows = [*compare(place, "samples", sets["samples"], holdout), *captions(place, "unseen", sets["unseen"])]
+    rows = [*captions(place, "unseen", sets["unseen"])]
+    for name in [name for name in sets if name != "unseen"]:
+        rows += compare(place, name, sets[name], reference)
     if "seed_images" in sets:
-        rows += compare(place, "seed_images", sets["seed_images"], holdout)
-        rows += compare(place, "real", holdout, holdout)
+        rows += compare(place, "real", reference.holdout, reference)
+    if "curated" in sets:
+        rows += curation(place, images["curated"].records, kept_column(arguments.curated_table))
     write_metrics(arguments.metrics, rows)
+
+
+def kept_column(table: Path) -> list[bool] | None:
+    """The column ``kept`` of a control's table; None for a control that keeps everything."""
+    with open(table, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [row["kept"] == "True" for row in rows] if "kept" in rows[0] else None
 
 
 if __name__ == "__main__":

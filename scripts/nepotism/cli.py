@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from nepotism.errors import UserError
-from nepotism.grid import STAGE_VERSIONS
+from nepotism.grid import stage_version
 
 # What a script imports lives until its end. Looking for garbage in it takes a quarter of the time that torch, diffusers
 # and transformers need to start; `run` switches it on again. So scripts import this module before those.
@@ -22,7 +22,7 @@ def parser(description: str | None, stage: str | None = None) -> argparse.Argume
     made = argparse.ArgumentParser(description=description)
     made.add_argument("--log", type=Path, help="write progress and messages to this file")
     if stage is not None:
-        current = STAGE_VERSIONS[stage]
+        current = stage_version(stage)
         made.add_argument(
             "--stage-version", type=int, choices=[current], default=current, help="version of the algorithm"
         )
@@ -48,6 +48,32 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sample-batch-size", type=int, default=60, help="images sampled together")
 
 
+def add_control(parser: argparse.ArgumentParser) -> None:
+    """What every control is given, and what it makes."""
+    parser.add_argument("--cell", required=True, help="folder of the cell inside the experiment")
+    parser.add_argument("--ratio", required=True, help="percent of generated images; only those are treated")
+    parser.add_argument("--seed", type=int, required=True, help="replicate seed")
+    parser.add_argument("--iteration", type=int, required=True, help="of the retraining that the images feed")
+    parser.add_argument("--generated", type=Path, required=True, help="image set with an image for every slot")
+    parser.add_argument("--real", type=Path, required=True, help="image set with the real image of every slot")
+    parser.add_argument("--output", type=Path, required=True, help="output: image set after the control")
+    parser.add_argument("--table", type=Path, required=True, help="output: what happened to each image (CSV)")
+
+
+def add_sifid(parser: argparse.ArgumentParser) -> None:
+    """How single images are compared."""
+    parser.add_argument(
+        "--features", choices=["vae", "inception-64", "inception-192"], required=True, help="features of one image"
+    )
+    parser.add_argument("--inception", type=Path, help="torchvision's inception_v3 weights (safetensors)")
+    parser.add_argument(
+        "--pair",
+        choices=["slot", "nearest_in_group", "group_mean"],
+        required=True,
+        help="which real image to compare with",
+    )
+
+
 def add_evaluator(parser: argparse.ArgumentParser) -> None:
     """Feature spaces and where their weights are."""
     parser.add_argument(
@@ -57,6 +83,12 @@ def add_evaluator(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inception", type=Path, help="clean-fid's TorchScript Inception")
     parser.add_argument("--inception-sha256", help="its sha256")
     parser.add_argument("--embed-batch-size", type=int, default=100, help="images embedded together")
+
+
+def add_figure(parser: argparse.ArgumentParser) -> None:
+    """What every figure is given, and what it makes."""
+    parser.add_argument("--dpi", type=int, default=200, help="resolution of the PNG")
+    parser.add_argument("--output", type=Path, nargs=3, required=True, help="output: .svg, .png and the table (.csv)")
 
 
 def add_pretraining(parser: argparse.ArgumentParser) -> None:

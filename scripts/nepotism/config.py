@@ -11,7 +11,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from nepotism.grid import canonical_ratio
+from nepotism.grid import BRANCHED_ARM, PLAIN_TYPES, canonical_ratio
 
 SCHEMA = Path(__file__).parents[2] / "resources" / "schemas" / "config.schema.yaml"
 
@@ -24,8 +24,8 @@ def checked(config: Mapping[str, Any]) -> dict[str, Any]:
     """Check a resolved configuration against the schema and against itself.
 
     Returns:
-        The configuration with every number in the type of its schema: 3 and 3.0 are the same guidance and must not
-        rerun anything.
+        The configuration with every number in the type of its schema (3 and 3.0 are the same guidance and must not
+        rerun anything) and the schema's defaults of what arms leave out.
 
     Raises:
         ConfigError: naming every wrong key.
@@ -50,7 +50,12 @@ def _canonical(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -
         schema = root["$defs"][schema["$ref"].rsplit("/", 1)[1]]
     match schema.get("type"):
         case "object":
-            return {key: _canonical(entry, schema["properties"][key], root) for key, entry in value.items()}
+            known = dict(schema.get("properties", {}))
+            for branch in schema.get("allOf", []):
+                if Draft202012Validator(branch["if"]).is_valid(value):
+                    known |= branch["then"]["properties"]
+            given = {key: entry["default"] for key, entry in known.items() if "default" in entry} | dict(value)
+            return {key: _canonical(entry, known[key], root) for key, entry in given.items()}
         case "array":
             return [_canonical(entry, schema["items"], root) for entry in value]
         case "integer":
@@ -87,7 +92,7 @@ def _explain(error: ValidationError) -> Iterator[str]:
             hint = f"; did you mean {near[0]}?" if near else ""
             yield f"`{key}`: {value!r} is none of {', '.join(map(str, error.validator_value))}{hint}"
         case "not":
-            yield f"`{key}`: {value!r} is the name of a folder of the results; choose another"
+            yield f"`{key}`: {value!r} is, or looks like, a folder of the results; choose another"
         case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
             schema = error.schema
             low = schema.get("minimum", schema.get("exclusiveMinimum"))
@@ -106,6 +111,7 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         ratios = [canonical_ratio(ratio) for ratio in arm["ratios"]]
         for ratio in sorted({ratio for ratio in ratios if ratios.count(ratio) > 1}):
             yield f"`arms[{index}].ratios`: {ratio} appears twice"
+        yield from _arm_contradictions(config, f"arms[{index}]", arm, ratios)
     reference = config["reference"]
     if reference["source"] == "folder":
         if reference["folder"]["path"] is None:
@@ -130,6 +136,36 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     score = config["score"]
     if "inception" in score["features"] and not (score["inception"] and score["inception_sha256"]):
         yield "`score.inception`: the feature space `inception` needs the file's path and `score.inception_sha256`"
+
+
+def _arm_contradictions(
+    config: Mapping[str, Any], key: str, arm: Mapping[str, Any], ratios: list[str]
+) -> Iterator[str]:
+    parameters = arm.get("parameters", {})
+    if arm["type"] not in PLAIN_TYPES and "0" in ratios:
+        yield f"`{key}.ratios`: at ratio 0 there are no generated images for {arm['type']} to treat; leave it out"
+    if arm["type"] == "heal":
+        branches = {
+            canonical_ratio(ratio)
+            for other in config["arms"]
+            if (other["name"], other["type"]) == (BRANCHED_ARM, "none")
+            for ratio in other["ratios"]
+        }
+        for ratio in ratios:
+            if ratio not in branches:
+                yield f"`{key}.ratios`: healing goes on from the arm '{BRANCHED_ARM}', which has no ratio {ratio}"
+        if parameters["after"] > config["iterations"]:
+            yield f"`{key}.parameters.after`: {parameters['after']}, but `iterations` ends at {config['iterations']}"
+    if arm["type"] == "sifid_cull":
+        yield from _sifid_contradictions(f"{key}.parameters", parameters)
+    sampled = {**config["seed_images"], **arm.get("overrides", {}).get("seed_images", {})}
+    if sampled["strength"] * sampled["num_inference_steps"] < 1:
+        yield f"`{key}.overrides.seed_images`: strength x num_inference_steps is below 1, so that no step is run"
+
+
+def _sifid_contradictions(key: str, parameters: Mapping[str, Any]) -> Iterator[str]:
+    if parameters.get("features", "vae") != "vae" and not parameters.get("inception"):
+        yield f"`{key}.inception`: missing; {parameters['features']} needs the weights of torchvision's Inception"
 
 
 def _path(error: ValidationError) -> str:

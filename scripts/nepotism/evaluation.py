@@ -1,6 +1,7 @@
 """Embedding image sets and scoring them against the holdout."""
 
 import argparse
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,17 @@ import torch
 from numpy.typing import NDArray
 
 from nepotism import features, scores
+from nepotism.colour import contrast, saturation
 from nepotism.files import whole
-from nepotism.images import ImageSet
+from nepotism.images import ImageSet, Record
+from nepotism.neighbours import Neighbourhood, distances, within_group_distance
 from nepotism.scores import Estimate
 from nepotism.tables import Row
+
+# Values of single images that are stored beside the features.
+PER_IMAGE = ("clip_score", "saturation", "contrast")
+# Shares have no interval near their ends, where the jackknife says next to nothing.
+SHARES = ("precision", "recall", "coverage")
 
 
 @dataclass(frozen=True)
@@ -41,13 +49,13 @@ class Embedded:
 
     Attributes:
         spaces: float32 (N, D) per feature space.
-        clip_scores: float64 (N,), each image with its caption.
+        values: float64 (N,) per name in `PER_IMAGE`; ``clip_score`` is each image's with its caption.
         groups: N group names.
         ids: N image ids.
     """
 
     spaces: dict[str, NDArray[np.float32]]
-    clip_scores: NDArray[np.float64]
+    values: dict[str, NDArray[np.float64]]
     groups: list[str]
     ids: list[str]
 
@@ -73,18 +81,22 @@ def embed(evaluator: Evaluator, images: ImageSet) -> Embedded:
                 spaces[space] = features.inception_features(images.pixels, size, device, weights, checksum)
     return Embedded(
         spaces,
-        scores.cosine_scores(clip_images, texts),
+        {
+            "clip_score": scores.cosine_scores(clip_images, texts),
+            "saturation": saturation(images.pixels),
+            "contrast": contrast(images.pixels),
+        },
         [record.group for record in images.records],
         [record.id for record in images.records],
     )
 
 
 def write_embedded(path: Path, sets: Mapping[str, Embedded]) -> None:
-    """Write named sets as ``.npz``: arrays ``<set>/<space>``, ``<set>/clip_score``, ``<set>/group`` and ``<set>/id``."""
+    """Write named sets as ``.npz``: arrays ``<set>/<space>``, ``<set>/<value of each image>``, ``<set>/group``, ``<set>/id``."""
     arrays: dict[str, NDArray] = {}
     for name, embedded in sets.items():
         arrays |= {f"{name}/{space}": values for space, values in embedded.spaces.items()}
-        arrays[f"{name}/clip_score"] = embedded.clip_scores
+        arrays |= {f"{name}/{value}": embedded.values[value] for value in PER_IMAGE}
         arrays[f"{name}/group"] = np.array(embedded.groups)
         arrays[f"{name}/id"] = np.array(embedded.ids)
     with whole(path) as temporary:
@@ -95,7 +107,8 @@ def read_embedded(path: Path, name: str) -> Embedded:
     """Read one set of a file that `write_embedded` wrote."""
     with np.load(path, allow_pickle=False) as arrays:
         parts = {key.removeprefix(name + "/"): arrays[key] for key in arrays.files if key.startswith(name + "/")}
-    groups, ids, values = parts.pop("group"), parts.pop("id"), parts.pop("clip_score")
+    groups, ids = parts.pop("group"), parts.pop("id")
+    values = {value: parts.pop(value) for value in PER_IMAGE}
     return Embedded(parts, values, [str(group) for group in groups], [str(identity) for identity in ids])
 
 
@@ -110,31 +123,73 @@ class Place:
     iteration: int
 
 
-def compare(place: Place, name: str, generated: Embedded, holdout: Embedded) -> Iterable[Row]:
-    """Distances of one generated set to the holdout, in every feature space, and its CLIP scores.
+@dataclass(frozen=True)
+class Reference:
+    """Features of real images: those that were mixed in, and others to measure against."""
+
+    real: Embedded
+    holdout: Embedded
+
+
+def read_reference(path: Path) -> Reference:
+    """Read the features that `scripts/embed_reference.py` wrote."""
+    return Reference(read_embedded(path, "real"), read_embedded(path, "holdout"))
+
+
+def compare(place: Place, name: str, generated: Embedded, reference: Reference) -> Iterable[Row]:
+    """All scores of one generated set: distances to the holdout in every feature space, diversity, captions, colours.
 
     The set called ``real`` is the holdout itself: its other half is measured against the first, as the floor.
     """
+    holdout = reference.holdout
     groups = holdout.groups if name == "real" else generated.groups
-    pairing = scores.pair(groups, holdout.groups)
+    pairing = scores.pair(groups, holdout.groups, reference.real.groups)
     mine = pairing.other_real if name == "real" else pairing.generated
+    named = [groups[index] for index in mine]
     for space in holdout.spaces:
         ours, theirs = generated.spaces[space][mine], holdout.spaces[space][pairing.real]
+        trained = reference.real.spaces[space][pairing.training]
         for metric, distance in (("fid", scores.frechet), ("kid", scores.kernel_distance)):
             estimate = scores.jackknife(lambda kept: distance(ours[kept], theirs[kept]), pairing.blocks)  # noqa: B023
             yield _row(place, name, space, metric, estimate)
+        near = Neighbourhood(
+            distances(ours, ours), distances(theirs, theirs), distances(ours, theirs), distances(ours, trained)
+        )
+        for metric in ("precision", "recall", "density", "coverage", "memorization"):
+            estimate = scores.jackknife(getattr(near, metric), pairing.blocks)
+            if metric in SHARES and not 0.05 < estimate.value < 0.95:
+                estimate = Estimate(estimate.value, estimate.n)
+            yield _row(place, name, space, metric, estimate)
+        spread = scores.jackknife(
+            lambda kept: within_group_distance(near.generated[np.ix_(kept, kept)], [named[i] for i in kept]),  # noqa: B023
+            pairing.blocks,
+        )
+        if not math.isnan(spread.value):
+            yield _row(place, name, space, "within_group_distance", spread)
     yield from captions(place, name, generated)
+    for value in ("saturation", "contrast"):
+        yield _row(place, name, "pixels", value, scores.mean(generated.values[value]))
 
 
 def captions(place: Place, name: str, generated: Embedded) -> Iterable[Row]:
     """CLIP scores of one set: their mean, and their spread inside groups."""
-    yield _row(place, name, "clip", "clip_score", scores.mean(generated.clip_scores))
+    yield _row(place, name, "clip", "clip_score", scores.mean(generated.values["clip_score"]))
     positions = _positions(generated.groups)
     groups = np.array(generated.groups)
     spread = scores.jackknife(
-        lambda kept: scores.within_group_sd(generated.clip_scores[kept], list(groups[kept])), positions
+        lambda kept: scores.within_group_sd(generated.values["clip_score"][kept], list(groups[kept])), positions
     )
-    yield _row(place, name, "clip", "clip_score_within_group_sd", spread)
+    if not math.isnan(spread.value):
+        yield _row(place, name, "clip", "clip_score_within_group_sd", spread)
+
+
+def curation(place: Place, records: Sequence[Record], kept: Sequence[bool] | None) -> Iterable[Row]:
+    """What a control did to its images: how many different ones are left, and the share that it accepted."""
+    yield _row(
+        place, "curated", "", "unique_images", Estimate(len({record.sha256 for record in records}), len(records))
+    )
+    if kept is not None:
+        yield _row(place, "curated", "", "accepted_share", Estimate(sum(kept) / len(kept), len(kept)))
 
 
 def _positions(groups: Sequence[str]) -> NDArray[np.int64]:

@@ -12,25 +12,29 @@ from fractions import Fraction
 from typing import Any
 
 # Bump a stage's number when its results change. Comments and refactorings of the library rerun nothing; a changed
-# algorithm reruns its stage and all that follows.
+# algorithm reruns its stage and all that follows. A stage that is not listed is at version 1.
 STAGE_VERSIONS = {
-    "reference": 1,
-    "encode": 1,
-    "embed_reference": 2,
-    "seed_images": 1,
-    "mix": 1,
-    "finetune": 1,
-    "sample": 1,
-    "score": 2,
-    "metrics_table": 1,
-    "figure_2": 1,
-    "figure_3": 2,
+    "embed_reference": 3,
+    "score": 3,
+    "figure_3": 3,
 }
 
 # What each family calls the files of a retrained model, inside the cell's folder `model/`.
 MODEL_FILES = {"diffusion": ("config.json", "diffusion_pytorch_model.safetensors")}
 
+# Types of arms that leave the generated images as they are. Every other type has a rule of its own name, which turns
+# them into `curated.parquet` before they are mixed in.
+PLAIN_TYPES = ("none", "heal")
+
+# The arm that healing arms branch off.
+BRANCHED_ARM = "none"
+
 Config = Mapping[str, Any]
+
+
+def stage_version(stage: str) -> int:
+    """Version of a stage's algorithm."""
+    return STAGE_VERSIONS.get(stage, 1)
 
 
 def canonical_ratio(ratio: float | str) -> str:
@@ -69,30 +73,66 @@ def cell_in(path: str) -> Cell | None:
 
 @dataclass(frozen=True)
 class Arm:
-    """A named condition: its control's type and the ratios it runs at."""
+    """A named condition: a type of control with its parameters, the ratios it runs at and the settings it overrides.
+
+    Attributes:
+        name: the {control} of paths.
+        type: what happens to generated images, or ``heal``.
+        ratios: percentages of generated images; for ``heal`` those of the branches it goes on from.
+        first: its first iteration: 1, or the one after a healing arm's branching point.
+        last: its last iteration.
+        parameters: of the type.
+        overrides: settings that differ from the config's, by block (`seed_images`, `sample`, `finetune`).
+    """
 
     name: str
     type: str
     ratios: tuple[str, ...]
+    first: int
+    last: int
+    parameters: Mapping[str, Any]
+    overrides: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def curates(self) -> bool:
+        """Whether generated images are changed before they are mixed in."""
+        return self.type not in PLAIN_TYPES
+
+    @property
+    def base(self) -> str:
+        """Folder of its iteration 0: an arm that samples in another way has its own."""
+        return f"base-{self.name}" if {"seed_images", "sample"} & set(self.overrides) else "base"
+
+
+def _arm(entry: Mapping[str, Any], iterations: int) -> Arm:
+    parameters = entry.get("parameters", {})
+    first, last = 1, iterations
+    if entry["type"] == "heal":
+        first, last = parameters["after"] + 1, parameters["after"] + parameters["iterations"]
+    ratios = tuple(canonical_ratio(ratio) for ratio in entry["ratios"])
+    return Arm(entry["name"], entry["type"], ratios, first, last, parameters, entry.get("overrides", {}))
 
 
 class Grid:
-    """What a configuration asks for. It must have passed `nepotism.config.check`."""
+    """What a configuration asks for: what `nepotism.config.checked` returns."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.experiment: str = config["experiment"]
         self.seeds: list[int] = list(config["seeds"])
         self.iterations: int = config["iterations"]
-        self.arms = [
-            Arm(arm["name"], arm["type"], tuple(canonical_ratio(ratio) for ratio in arm["ratios"]))
-            for arm in config["arms"]
-        ]
+        self.arms = [_arm(entry, self.iterations) for entry in config["arms"]]
+        self._arms = {arm.name: arm for arm in self.arms}
 
     @property
     def folder(self) -> str:
         """Where the results of the experiment are."""
         return f"results/{self.experiment}"
+
+    @property
+    def bases(self) -> list[str]:
+        """Folders of iteration 0: the shared one, and those of arms that sample in another way."""
+        return list(dict.fromkeys(["base", *(arm.base for arm in self.arms)]))
 
     def cells(self) -> list[Cell]:
         """Every cell, chain by chain: by arm, ratio and seed, then by iteration."""
@@ -101,8 +141,32 @@ class Grid:
             for arm in self.arms
             for ratio in arm.ratios
             for seed in self.seeds
-            for iteration in range(1, self.iterations + 1)
+            for iteration in range(arm.first, arm.last + 1)
         ]
+
+    def arms_of(self, kind: str) -> list[Arm]:
+        """The arms of a type."""
+        return [arm for arm in self.arms if arm.type == kind]
+
+    def arm(self, name: str) -> Arm:
+        """The arm of that name.
+
+        Raises:
+            ValueError: if there is none, with those there are.
+        """
+        if name not in self._arms:
+            raise ValueError(f"no arm is called '{name}'; the config's `arms` has: {', '.join(self._arms)}")
+        return self._arms[name]
+
+    def arm_of_base(self, base: str) -> Arm | None:
+        """The arm that an iteration 0 belongs to; None for the shared one.
+
+        Raises:
+            ValueError: if no arm has an iteration 0 of that name.
+        """
+        if base not in self.bases:
+            raise ValueError(f"no arm has an iteration 0 called '{base}'; there are: {', '.join(self.bases)}")
+        return None if base == "base" else self.arm(base.removeprefix("base-"))
 
     def parent(self, cell: Cell) -> Cell | None:
         """The cell whose model and samples ``cell`` starts from; None is the base model.
@@ -110,54 +174,85 @@ class Grid:
         Raises:
             ValueError: if the grid has no such cell, with what it does have.
         """
-        arms = {arm.name: arm for arm in self.arms}
-        if cell.control not in arms:
-            raise ValueError(f"no arm is called '{cell.control}'; the config's `arms` has: {', '.join(arms)}")
-        ratios = arms[cell.control].ratios
-        if cell.ratio not in ratios:
-            raise ValueError(f"arm '{cell.control}' has no ratio {cell.ratio}; its `ratios` are: {', '.join(ratios)}")
+        arm = self.arm(cell.control)
+        if cell.ratio not in arm.ratios:
+            raise ValueError(
+                f"arm '{cell.control}' has no ratio {cell.ratio}; its `ratios` are: {', '.join(arm.ratios)}"
+            )
         if cell.seed not in self.seeds:
             raise ValueError(f"no seed {cell.seed}; the config's `seeds` are: {', '.join(map(str, self.seeds))}")
-        if not 1 <= cell.iteration <= self.iterations:
-            raise ValueError(f"no iteration {cell.iteration}; the config's `iterations` is {self.iterations}")
+        if not arm.first <= cell.iteration <= arm.last:
+            raise ValueError(
+                f"no iteration {cell.iteration}; those of arm '{cell.control}' are {arm.first} to {arm.last}"
+            )
         if cell.iteration == 1:
             return None
-        return Cell(cell.control, cell.ratio, cell.seed, cell.iteration - 1)
+        control = BRANCHED_ARM if cell.iteration == arm.first else cell.control
+        return Cell(control, cell.ratio, cell.seed, cell.iteration - 1)
+
+    def training_ratio(self, cell: Cell) -> str:
+        """Percent of generated images in the cell's training set: a healing cell's has none."""
+        return "0" if self.arm(cell.control).type == "heal" else cell.ratio
 
     def urgency(self, cell: Cell) -> int:
         """How many retrainings and samplings of its chain wait for ``cell``, one after the other.
 
         Scheduling the most urgent first keeps all cores busy to the end: a chain cannot be cut up, the rest fits in anywhere.
-        At ratio 0 retraining needs no samples, so its chain is half as long.
+        On real images only, retraining needs no samples, so such a chain is half as long.
         """
-        return (1 if cell.ratio == "0" else 2) * (self.iterations - cell.iteration + 1)
+        arm = self.arm(cell.control)
+        step = 1 if self.training_ratio(cell) == "0" else 2
+        waiting = step * (arm.last - cell.iteration + 1)
+        for branch in self.arms_of("heal"):
+            if arm.name == BRANCHED_ARM and cell.ratio in branch.ratios and cell.iteration < branch.first:
+                own = step * (branch.first - cell.iteration)
+                waiting = max(waiting, own + branch.last - branch.first + 1)
+        return waiting
 
     def generated_images(self, cell: Cell) -> str | None:
-        """The image set that fills the generated slots of ``cell``'s training set; None at ratio 0."""
+        """The image set that was generated for ``cell``'s training set; None where it has real images only."""
         parent = self.parent(cell)
-        if cell.ratio == "0":
+        if self.training_ratio(cell) == "0":
             return None
         if parent is None:
-            return f"{self.folder}/base/seed-{cell.seed}/seed_images.parquet"
+            return f"{self.folder}/{self.arm(cell.control).base}/seed-{cell.seed}/seed_images.parquet"
         return f"{self.folder}/{parent.path}/samples.parquet"
+
+    def curated_images(self, cell: Cell) -> str | None:
+        """The same images after the cell's control; None where the control leaves them as they are."""
+        if self.generated_images(cell) is None or not self.arm(cell.control).curates:
+            return None
+        return f"{self.folder}/{cell.path}/curated.parquet"
+
+    def mixed_images(self, cell: Cell) -> str | None:
+        """The image set that fills the generated slots of ``cell``'s training set; None if it has none."""
+        return self.curated_images(cell) or self.generated_images(cell)
 
     def parent_model(self, cell: Cell) -> list[str]:
         """The model files that retraining ``cell`` starts from; none when it starts from the base model."""
+        finetune = {**self.config["finetune"], **self.arm(cell.control).overrides.get("finetune", {})}
+        return [] if finetune["start_from"] == "base" else self.sampled_model(cell)
+
+    def sampled_model(self, cell: Cell) -> list[str]:
+        """The model files that ``cell``'s generated images were drawn from; none for the base model."""
         parent = self.parent(cell)
-        if parent is None or self.config["finetune"]["start_from"] == "base":
-            return []
-        return self.model_files(parent)
+        return self.model_files(parent) if parent else []
 
     def model_files(self, cell: Cell) -> list[str]:
         """The files of ``cell``'s retrained model."""
         return [f"{self.folder}/{cell.path}/model/{name}" for name in MODEL_FILES[self.config["model"]["family"]]]
 
-    def settings(self, stage: str) -> str:
+    def settings(self, stage: str, arm: Arm | None = None, iteration: int = 0) -> str:
         """The stage's version and its slice of the configuration, as command-line options in sorted order.
 
         This one string is what Snakemake tracks: what is not in it cannot rerun the stage.
+
+        Args:
+            stage: name of the rule.
+            arm: whose overrides and parameters apply.
+            iteration: of the cell; a control draws images as those it treats were drawn.
         """
-        return options({"stage_version": STAGE_VERSIONS[stage], **self._slice(stage)})
+        return options({"stage_version": stage_version(stage), **self._slice(stage, arm, iteration)})
 
     def how(self, *names: str) -> str:
         """Options that change how a result is computed but not the result; Snakemake does not track them."""
@@ -168,10 +263,17 @@ class Grid:
         ratios = {ratio for arm in self.arms for ratio in arm.ratios}
         return options({"ratios": sorted(ratios, key=float)})
 
-    def _slice(self, stage: str) -> dict[str, Any]:
+    def _slice(self, stage: str, arm: Arm | None, iteration: int) -> dict[str, Any]:
         config = self.config
+        overrides = arm.overrides if arm else {}
         model = {"base_model": config["model"]["path"]}
-        sampling = {**model, **config["sample"], "resolution": config["model"]["resolution"]}
+
+        def block(name: str) -> dict[str, Any]:
+            return {**config[name], **overrides.get(name, {})}
+
+        def sampling(name: str = "sample") -> dict[str, Any]:
+            return {**model, **block(name), "resolution": config["model"]["resolution"]}
+
         match stage:
             case "reference":
                 reference = config["reference"]
@@ -186,19 +288,42 @@ class Grid:
             case "encode":
                 return model
             case "seed_images":
-                return {**sampling, **config["seed_images"]}
+                return sampling("seed_images")
             case "finetune":
-                return {**model, **{key: value for key, value in config["finetune"].items() if key != "start_from"}}
+                return {**model, **{key: value for key, value in block("finetune").items() if key != "start_from"}}
             case "sample":
-                return sampling
+                return sampling()
             case "embed_reference":
                 return {**config["score"]}
             case "score":
-                return {**sampling, **config["unseen"], **config["score"]}
+                return {**sampling(), **config["unseen"], **config["score"]}
+            case "vae_round_trips":
+                return {**model, **config["score"], **config["diagnostics"]}
+            case "sifid_threshold":
+                assert arm is not None
+                return {**model, **{name: arm.parameters[name] for name in ("features", "inception", "pair")}}
+            case "sifid_cull":
+                assert arm is not None
+                return {**sampling("seed_images" if iteration == 1 else "sample"), **arm.parameters}
+            case "claims":
+                kinds = ("histogram_match", "sifid_cull", "heal")
+                return {kind: arms[0].name for kind in kinds if (arms := self.arms_of(kind))}
+            case "figure_1" | "figure_5":
+                return {"dpi": config["figures"]["dpi"], "group": config["figures"]["group"]}
             case "figure_2":
-                return {**config["figures"]}
-            case "figure_3":
-                return {"dpi": config["figures"]["dpi"], "clip": config["score"]["clip"]}
+                return {"dpi": config["figures"]["dpi"], "slot": config["figures"]["slot"]}
+            case "figure_3" | "figure_7":
+                # Figure 3 is the paper's; the diagnostics, arms with other settings, are in figure 7.
+                shown = [
+                    f"{arm.name}:{ {'none': 'mixture', 'heal': 'heal'}.get(arm.type, 'control') }"
+                    for arm in self.arms
+                    if (not arm.overrides if stage == "figure_3" else arm.type == "none")
+                ]
+                return {"dpi": config["figures"]["dpi"], "clip": config["score"]["clip"], "arms": shown}
+            case "figure_4" | "figure_6":
+                return {"dpi": config["figures"]["dpi"]}
+            case _ if arm is not None and stage == arm.type:
+                return {**arm.parameters}
             case _:
                 return {}
 

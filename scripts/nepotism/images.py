@@ -151,12 +151,16 @@ def read_manifest(path: Path | str) -> list[tuple[Record, str]]:
 
 
 def contact_sheet(path: Path | str, images: ImageSet, thumbnail: int = 96) -> None:
-    """Write a PNG of all images: one column per group, in slot order; images larger than ``thumbnail`` shrink to it."""
+    """Write a PNG of all images: one column per group, in slot order; images larger than ``thumbnail`` shrink to it.
+
+    Of no images it is a single white picture.
+    """
     columns: dict[str, list[Pixels]] = {}
     for image, record in zip(images.pixels, images.records, strict=True):
         columns.setdefault(record.group, []).append(image)
     side = min(thumbnail, images.pixels.shape[1])
-    sheet = Image.new("RGB", (side * len(columns), side * max(map(len, columns.values()))), "white")
+    size = (max(side * len(columns), side), side * max(map(len, columns.values()), default=1))
+    sheet = Image.new("RGB", size, "white")
     for x, column in enumerate(columns.values()):
         for y, image in enumerate(column):
             sheet.paste(Image.fromarray(image).resize((side, side), Image.Resampling.LANCZOS), (x * side, y * side))

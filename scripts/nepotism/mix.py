@@ -1,5 +1,6 @@
 """The training set of a cell: which slots hold generated images, and the manifest that says so."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from nepotism import streams
@@ -44,7 +45,13 @@ def generated_slots(ratio: str, groups: Mapping[str, int], seed: int) -> set[str
 
 
 def mix(
-    real: Sequence[Record], real_file: str, generated: Sequence[Record], generated_file: str, ratio: str, seed: int
+    real: Sequence[Record],
+    real_file: str,
+    generated: Sequence[Record],
+    generated_file: str,
+    ratio: str,
+    seed: int,
+    drop_missing: bool = False,
 ) -> tuple[list[Record], list[str]]:
     """Choose a real or a generated image for every slot.
 
@@ -55,6 +62,7 @@ def mix(
         generated_file: the image set they are in.
         ratio: percent of generated images.
         seed: replicate seed.
+        drop_missing: leave out generated slots without an image, instead of raising.
 
     Returns:
         The records in the order of ``real``, and the file of each.
@@ -62,13 +70,16 @@ def mix(
     Raises:
         ValueError: if a generated slot has no generated image.
     """
-    groups: dict[str, int] = {}
-    for record in real:
-        groups[record.group] = groups.get(record.group, 0) + 1
-    chosen = generated_slots(ratio, groups, seed)
+    chosen = generated_slots(ratio, group_sizes(real), seed)
     by_slot = {record.slot: record for record in generated}
-    if absent := sorted(chosen - by_slot.keys()):
+    if (absent := sorted(chosen - by_slot.keys())) and not drop_missing:
         raise ValueError(f"{generated_file} has no image for slot {absent[0]} ({len(absent)} are missing)")
-    records = [by_slot[record.slot] if record.slot in chosen else record for record in real]
-    files = [generated_file if record.slot in chosen else real_file for record in real]
+    filled = [record for record in real if record.slot not in chosen or record.slot in by_slot]
+    records = [by_slot[record.slot] if record.slot in chosen else record for record in filled]
+    files = [generated_file if record.slot in chosen else real_file for record in filled]
     return records, files
+
+
+def group_sizes(records: Sequence[Record]) -> dict[str, int]:
+    """Number of slots per group, in the order of ``records``."""
+    return dict(Counter(record.group for record in records))

@@ -3,7 +3,9 @@
 import argparse
 import logging
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -33,6 +35,60 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sheet", type=Path, required=True, help="output: contact sheet (PNG)")
 
 
+class Drawer:
+    """Draws images from one model. It is loaded when the first image is drawn, and not if none is.
+
+    Args:
+        arguments: base model, model, sampling settings and cell, as `add_options` gives them.
+        device: where the model runs.
+        image_to_image: whether images are drawn from sources (``arguments.strength``).
+    """
+
+    def __init__(self, arguments: argparse.Namespace, device: torch.device, image_to_image: bool = False) -> None:
+        self._arguments, self._device, self._image_to_image = arguments, device, image_to_image
+
+    @cached_property
+    def _pipeline(self) -> Any:
+        chosen = self._arguments
+        return load_pipeline(chosen.base_model, chosen.model, chosen.scheduler, self._device, self._image_to_image)
+
+    @cached_property
+    def _digest(self) -> str:
+        return unet_digest(self._arguments.base_model, self._arguments.model)
+
+    def draw(self, name: str, wanted: Sequence[Wanted], iteration: int, sources: ImageSet | None = None) -> ImageSet:
+        """Draw the ``wanted`` images, as the image set ``name`` of the cell.
+
+        Args:
+            name: of the image set, part of ids.
+            wanted: what to draw.
+            iteration: of the model.
+            sources: real images to start from, one for each; they are named as parents.
+        """
+        chosen = self._arguments
+        pixels = sample(
+            self._pipeline,
+            [prompt for _, _, prompt, _ in wanted],
+            [key for _, _, _, key in wanted],
+            chosen.guidance_scale,
+            chosen.num_inference_steps,
+            chosen.resolution,
+            chosen.sample_batch_size,
+            f"sample {chosen.cell}/{name}",
+            sources=None if sources is None else sources.pixels,
+            strength=None if sources is None else chosen.strength,
+        )
+        parents = [()] * len(wanted) if sources is None else [(source.id,) for source in sources.records]
+        records = [
+            Record(
+                f"{chosen.cell}/{name}/{slot}", prompt, group, slot,
+                "generated", iteration, parent, self._digest, stream_name(key),
+            )
+            for (slot, group, prompt, key), parent in zip(wanted, parents, strict=True)
+        ]  # fmt: skip
+        return ImageSet(pixels, records)
+
+
 def draw(
     arguments: argparse.Namespace,
     device: torch.device,
@@ -41,38 +97,12 @@ def draw(
     output: Path,
     sources: ImageSet | None = None,
 ) -> ImageSet:
-    """Draw the ``wanted`` images, write them as the image set ``name`` with its contact sheet, and return them.
-
-    With ``sources``, one for each, by img2img from them (``arguments.strength``), and they are named as parents.
-    """
-    pipeline = load_pipeline(
-        arguments.base_model, arguments.model, arguments.scheduler, device, image_to_image=sources is not None
-    )
-    pixels = sample(
-        pipeline,
-        [prompt for _, _, prompt, _ in wanted],
-        [key for _, _, _, key in wanted],
-        arguments.guidance_scale,
-        arguments.num_inference_steps,
-        arguments.resolution,
-        arguments.sample_batch_size,
-        f"sample {arguments.cell}/{name}",
-        sources=None if sources is None else sources.pixels,
-        strength=None if sources is None else arguments.strength,
-    )
-    digest = unet_digest(arguments.base_model, arguments.model)
-    parents = [()] * len(wanted) if sources is None else [(source.id,) for source in sources.records]
-    records = [
-        Record(
-            f"{arguments.cell}/{name}/{slot}", prompt, group, slot,
-            "generated", arguments.iteration, parent, digest, stream_name(key),
-        )
-        for (slot, group, prompt, key), parent in zip(wanted, parents, strict=True)
-    ]  # fmt: skip
-    images = ImageSet(pixels, records)
-    write_image_set(output, pixels, records)
+    """Draw the ``wanted`` images, write them as the image set ``name`` with its contact sheet, and return them."""
+    drawer = Drawer(arguments, device, image_to_image=sources is not None)
+    images = drawer.draw(name, wanted, arguments.iteration, sources)
+    write_image_set(output, images.pixels, images.records)
     contact_sheet(arguments.sheet, images)
-    logger.info("%s: %d images", output, len(records))
+    logger.info("%s: %d images", output, len(images.records))
     return images
 
 

@@ -6,6 +6,7 @@ estimate +- 1.96 se, the se by a delete-one-block jackknife; resampling with rep
 bias Frechet and kernel distances.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -100,11 +101,11 @@ def mean(values: NDArray) -> Estimate:
 
 
 def within_group_sd(values: NDArray, groups: Sequence[str]) -> float:
-    """Root of the mean variance of ``values`` inside their groups; 0 if no group has two values."""
+    """Root of the mean variance of ``values`` inside their groups; nan if no group has two values."""
     names = np.asarray(groups)
     parts = [values[names == name] for name in dict.fromkeys(groups)]
     variances = [part.var(ddof=1) for part in parts if len(part) > 1]
-    return float(np.sqrt(np.mean(variances))) if variances else 0.0
+    return float(np.sqrt(np.mean(variances))) if variances else math.nan
 
 
 def jackknife(statistic: Callable[[Indices], float], blocks: NDArray[np.int64]) -> Estimate:
@@ -115,7 +116,8 @@ def jackknife(statistic: Callable[[Indices], float], blocks: NDArray[np.int64]) 
         blocks: int (N,) block of every image.
 
     Returns:
-        The value of all images; no se if there are fewer than two blocks.
+        The value of all images; no se if there are fewer than two blocks, or if the statistic is undefined (nan) without
+        one of them.
     """
     everything = np.arange(len(blocks))
     names = np.unique(blocks)
@@ -123,6 +125,8 @@ def jackknife(statistic: Callable[[Indices], float], blocks: NDArray[np.int64]) 
     if len(names) < 2:
         return Estimate(value, len(blocks))
     left_out = np.array([statistic(everything[blocks != name]) for name in names])
+    if not np.isfinite(left_out).all():
+        return Estimate(value, len(blocks))
     se = np.sqrt((len(names) - 1) / len(names) * ((left_out - left_out.mean()) ** 2).sum())
     return Estimate(value, len(blocks), se=float(se))
 
@@ -135,20 +139,22 @@ class Pairing:
         generated: indices into the generated set.
         real: indices into the holdout, as many of each group; disjoint from ``other_real``.
         other_real: indices into the holdout, for the real-against-real floor at the same N.
+        training: indices into the real images that are mixed in, as many of each group.
         blocks: block of each pair: the j-th image of every group forms block j.
     """
 
     generated: Indices
     real: Indices
     other_real: Indices
+    training: Indices
     blocks: Indices
 
 
-def pair(generated_groups: Sequence[str], holdout_groups: Sequence[str]) -> Pairing:
+def pair(generated_groups: Sequence[str], holdout_groups: Sequence[str], training_groups: Sequence[str]) -> Pairing:
     """Take equally many generated and real images of each group.
 
     A group counts with as many images as it has generated ones, or with half its holdout where that is less: the other
-    half gives the floor.
+    half gives the floor. Nor does it count with more images than were trained on.
 
     Raises:
         ValueError: if no group has both.
@@ -156,15 +162,18 @@ def pair(generated_groups: Sequence[str], holdout_groups: Sequence[str]) -> Pair
     generated: list[int] = []
     real: list[int] = []
     other: list[int] = []
+    training: list[int] = []
     blocks: list[int] = []
     for group in dict.fromkeys(generated_groups):
         mine = [i for i, name in enumerate(generated_groups) if name == group]
         theirs = [i for i, name in enumerate(holdout_groups) if name == group]
-        count = min(len(mine), len(theirs) // 2)
+        trained = [i for i, name in enumerate(training_groups) if name == group]
+        count = min(len(mine), len(theirs) // 2, len(trained))
         generated += mine[:count]
         real += theirs[:count]
         other += theirs[count : 2 * count]
+        training += trained[:count]
         blocks += range(count)
     if not generated:
         raise ValueError("no group has both generated and real images to compare")
-    return Pairing(*(np.array(indices, dtype=np.int64) for indices in (generated, real, other, blocks)))
+    return Pairing(*(np.array(indices, dtype=np.int64) for indices in (generated, real, other, training, blocks)))

@@ -29,16 +29,31 @@ METRICS = {
     "kid": Metric("unbiased squared MMD, cubic polynomial kernel, on all images", "(-inf, inf), 0 when equal", "lower"),
     "clip_score": Metric("mean of 100 x cosine of CLIP embeddings of image and caption", "[-100, 100]", "higher"),
     "clip_score_within_group_sd": Metric("root mean variance of the CLIP score inside groups", "[0, 200]", "neither"),
+    "precision": Metric("share of generated images near a real one (k = 5)", "[0, 1]", "higher"),
+    "recall": Metric("share of real images near a generated one (k = 5)", "[0, 1]", "higher"),
+    "density": Metric("real neighbourhoods that a generated image lies in, over k", "[0, inf), 1 expected", "higher"),
+    "coverage": Metric("share of real images whose neighbourhood holds a generated one", "[0, 1]", "higher"),
+    "memorization": Metric(
+        "share of generated images nearer to a training image than to as many unseen ones",
+        "[0, 1], 0.5 expected",
+        "lower",
+    ),
+    "within_group_distance": Metric("mean feature distance of two images of one group", "[0, inf)", "higher"),
+    "saturation": Metric("mean HSV saturation", "[0, 1]", "neither"),
+    "contrast": Metric("standard deviation of luma inside an image", "[0, 0.5]", "neither"),
+    "accepted_share": Metric("share of images that a control kept", "[0, 1]", "higher"),
+    "unique_images": Metric("number of different images after a control", "[0, n]", "higher"),
 }
 
 
 @dataclass(frozen=True)
 class Row:
-    """One value of metrics.csv. Iteration 0 has control ``base`` and an empty ratio.
+    """One value of metrics.csv. Iteration 0 has control ``base`` (or ``base-<control>``) and an empty ratio.
 
     Attributes:
-        set: samples | unseen | seed_images | real (holdout against holdout).
-        features: feature space, such as clip, conv, inception.
+        set: samples | unseen | seed_images | curated (its iteration is the one it feeds) | real (holdout against holdout)
+            | vae (real images after as many round trips through the autoencoder as the iteration says).
+        features: feature space, such as clip, conv, inception; ``pixels`` for colours, empty for counts.
         metric: a key of `METRICS`.
         sd: between images; se, ci_low, ci_high: of the value, at this n.
         n: number of images.

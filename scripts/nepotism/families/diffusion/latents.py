@@ -60,6 +60,19 @@ def encode_images(vae: AutoencoderKL, pixels: NDArray[np.uint8], batch_size: int
     return Posteriors(torch.cat(means), torch.cat(deviations))
 
 
+@torch.no_grad()
+def round_trip(vae: AutoencoderKL, pixels: NDArray[np.uint8], batch_size: int = 20) -> NDArray[np.uint8]:
+    """Encode (posterior mean) and decode uint8 (N, H, W, 3) images once."""
+    made = []
+    with Progress(len(pixels), "round trip", "image") as progress:
+        for start in range(0, len(pixels), batch_size):
+            batch = to_unit_range(pixels[start : start + batch_size]).to(vae.device)
+            decoded = vae.decode(vae.encode(batch).latent_dist.mean).sample
+            made.append(((decoded.clamp(-1, 1) + 1) * 127.5).round().permute(0, 2, 3, 1).cpu().numpy().astype(np.uint8))
+            progress.advance(len(batch))
+    return np.concatenate(made)
+
+
 def write_encoded(path: Path, encoded: Encoded) -> None:
     """Write as safetensors, whole or not at all."""
     tensors = {"mean": encoded.posteriors.mean, "deviation": encoded.posteriors.deviation, "text": encoded.text.cpu()}

@@ -1,0 +1,106 @@
+# Controls: what happens to generated images before they are mixed in. One rule per type of arm; its outputs are
+# `curated.parquet` and `curated.csv` of the cell whose retraining they feed.
+
+
+rule histogram_match:
+    input:
+        generated=generated_images,
+        real="results/{experiment}/reference/real.parquet",
+    output:
+        images="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/curated.parquet",
+        table="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/curated.csv",
+    log:
+        "results/{experiment}/logs/histogram_match/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/histogram_match/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.tsv"
+    wildcard_constraints:
+        control=arms_of("histogram_match"),
+    priority: urgency
+    conda:
+        "../envs/light.yaml"
+    threads: grid.config["how"]["threads"]
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        settings=settings_of("histogram_match"),
+        cell=named_cell,
+        how=lambda wildcards, resources: grid.how("threads"),
+    shell:
+        "python scripts/histogram_match.py {params.settings} {params.how} --ratio {wildcards.ratio} {params.cell}"
+        " --generated {input.generated} --real {input.real}"
+        " --output {output.images} --table {output.table} --log {log}"
+
+
+# Fixed once per seed, from iteration 0, and frozen.
+rule sifid_threshold:
+    input:
+        seed_images=seed_images_of_arm,
+        real="results/{experiment}/reference/real.parquet",
+        base=base_model,
+    output:
+        threshold="results/{experiment}/{control}/seed-{seed}/sifid_threshold.json",
+        statistics="results/{experiment}/{control}/seed-{seed}/sifid_real.safetensors",
+    log:
+        "results/{experiment}/logs/sifid_threshold/{control}/seed-{seed}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/sifid_threshold/{control}/seed-{seed}.tsv"
+    wildcard_constraints:
+        control=arms_of("sifid_cull"),
+    priority: most_urgent
+    conda:
+        "../envs/torch.yaml"
+    threads: grid.config["how"]["threads"]
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        settings=settings_of("sifid_threshold"),
+        how=lambda wildcards, resources: grid.how("device", "threads"),
+    shell:
+        "python scripts/sifid_threshold.py {params.settings} {params.how}"
+        " --seed-images {input.seed_images} --real {input.real}"
+        " --output {output.threshold} --statistics {output.statistics} --log {log}"
+
+
+rule sifid_cull:
+    input:
+        generated=generated_images,
+        real="results/{experiment}/reference/real.parquet",
+        threshold="results/{experiment}/{control}/seed-{seed}/sifid_threshold.json",
+        statistics="results/{experiment}/{control}/seed-{seed}/sifid_real.safetensors",
+        model=sampled_model,
+        base=base_model,
+    output:
+        images="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/curated.parquet",
+        table="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/curated.csv",
+        sheet=report(
+            "results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/dropped.png",
+            caption="../resources/report/dropped.rst",
+            category="Contact sheets",
+            labels=labels(images="dropped"),
+        ),
+    log:
+        "results/{experiment}/logs/sifid_cull/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/sifid_cull/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.tsv"
+    wildcard_constraints:
+        control=arms_of("sifid_cull"),
+    priority: urgency
+    conda:
+        "../envs/torch.yaml"
+    threads: grid.config["how"]["threads"]
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        settings=settings_of("sifid_cull"),
+        cell=curated_cell,
+        how=lambda wildcards, resources: grid.how(
+            "device", "threads", "sample_batch_size"
+        ),
+    shell:
+        "python scripts/sifid_cull.py {params.settings} {params.how} --ratio {wildcards.ratio} {params.cell}"
+        " --generated {input.generated} --real {input.real}"
+        " --threshold {input.threshold} --statistics {input.statistics}"
+        " --output {output.images} --table {output.table} --sheet {output.sheet} --log {log}"

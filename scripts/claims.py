@@ -1,0 +1,50 @@
+"""Judge the twelve claims from the table of scores."""
+
+import argparse
+from pathlib import Path
+
+from nepotism import claims, cli
+from nepotism.tables import read_csv, write_csv
+
+DETAILS = [
+    "claim",
+    "features",
+    "statistic",
+    "relation",
+    "bound",
+    "value",
+    "ci90_low",
+    "ci90_high",
+    "seeds",
+    "verdict",
+    "kid",
+]
+
+
+def main() -> None:
+    parser = cli.parser(__doc__, stage="claims")
+    parser.add_argument("--histogram-match", help="name of the arm that matches colours")
+    parser.add_argument("--sifid-cull", help="name of the arm that culls")
+    parser.add_argument("--heal", help="name of the arm that heals")
+    parser.add_argument("--metrics", type=Path, required=True, help="tables/metrics.csv")
+    parser.add_argument("--output", type=Path, required=True, help="output: twelve verdicts (CSV)")
+    parser.add_argument("--details", type=Path, required=True, help="output: every part of every claim (CSV)")
+    cli.run(run, parser.parse_args())
+
+
+def run(arguments: argparse.Namespace) -> None:
+    arms = claims.Arms(arguments.histogram_match, arguments.sifid_cull, arguments.heal)
+    verdicts, parts = claims.judge(read_csv(arguments.metrics), arms)
+    write_csv(arguments.output, verdicts)
+    rows = [
+        [
+            part.claim, part.features, part.statistic, part.relation, part.bound, part.decision.value,
+            part.decision.low, part.decision.high, part.decision.seeds, part.decision.verdict, part.kid,
+        ]
+        for part in parts
+    ]  # fmt: skip
+    write_csv(arguments.details, rows, DETAILS)
+
+
+if __name__ == "__main__":
+    main()

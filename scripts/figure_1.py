@@ -1,0 +1,33 @@
+"""Draw figure 1: images of one group by the base model."""
+
+import argparse
+from pathlib import Path
+
+from nepotism import cli, figures
+from nepotism.images import Pixels
+
+COUNT = 5
+
+
+def main() -> None:
+    parser = cli.parser(__doc__, stage="figure_1")
+    cli.add_figure(parser)
+    parser.add_argument("--group", help="group to show; without it, the first")
+    parser.add_argument("--samples", type=Path, required=True, help="samples of the base model")
+    cli.run(run, parser.parse_args())
+
+
+def run(arguments: argparse.Namespace) -> None:
+    pixels: dict[str, Pixels] = {}
+    slots = figures.slots_of_group(arguments.samples, arguments.group, COUNT)
+    pictures = [
+        figures.Picture(
+            f"“{record.prompt}”, by the base model", "", str(number), record.prompt, record.id, str(arguments.samples)
+        )
+        for number, record in enumerate(figures.load(arguments.samples, set(slots), pixels), 1)
+    ]
+    figures.write_grid(arguments.output, pictures, pixels, arguments.dpi)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""Draw figure 4: healing, one image of five groups through the retrainings on real images only."""
+
+import argparse
+from pathlib import Path
+
+from nepotism import cli, figures
+from nepotism.grid import cell_in
+from nepotism.images import Pixels, read_records
+
+GROUPS = 5
+
+
+def main() -> None:
+    parser = cli.parser(__doc__, stage="figure_4")
+    cli.add_figure(parser)
+    parser.add_argument(
+        "--samples",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="samples of the branching point, then of the healing cells",
+    )
+    cli.run(run, parser.parse_args())
+
+
+def run(arguments: argparse.Namespace) -> None:
+    pixels: dict[str, Pixels] = {}
+    first_slots = {record.group: record.slot for record in reversed(read_records(arguments.samples[0]))}
+    groups = sorted(first_slots)
+    shown = [groups[index * len(groups) // GROUPS] for index in range(GROUPS)] if len(groups) > GROUPS else groups
+    pictures = []
+    for group in shown:
+        for file in arguments.samples:
+            cell = cell_in(str(file))
+            assert cell is not None, file
+            record = figures.load(file, {first_slots[group]}, pixels)[0]
+            healing = file != arguments.samples[0]
+            column = f"{cell.iteration}" if healing else f"{cell.iteration} ({cell.ratio} %)"
+            panel = "before healing, and after each retraining on real images only"
+            pictures.append(figures.Picture(panel, group, column, record.prompt, record.id, str(file)))
+    figures.write_grid(arguments.output, pictures, pixels, arguments.dpi)
+
+
+if __name__ == "__main__":
+    main()

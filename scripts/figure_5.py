@@ -1,0 +1,33 @@
+"""Draw figure 5: real images above, and below what img2img made of them, which feeds the first retraining."""
+
+import argparse
+from pathlib import Path
+
+from nepotism import cli, figures
+from nepotism.images import Pixels
+
+COUNT = 6
+
+
+def main() -> None:
+    parser = cli.parser(__doc__, stage="figure_5")
+    cli.add_figure(parser)
+    parser.add_argument("--group", help="group to show; without it, the first")
+    parser.add_argument("--real", type=Path, required=True, help="real images")
+    parser.add_argument("--seed-images", type=Path, required=True, help="img2img from them")
+    cli.run(run, parser.parse_args())
+
+
+def run(arguments: argparse.Namespace) -> None:
+    pixels: dict[str, Pixels] = {}
+    slots = set(figures.slots_of_group(arguments.real, arguments.group, COUNT))
+    pictures = []
+    for row, file in (("real", arguments.real), ("img2img", arguments.seed_images)):
+        for number, record in enumerate(figures.load(file, slots, pixels), 1):
+            panel = f"“{record.prompt}”"
+            pictures.append(figures.Picture(panel, row, str(number), record.prompt, record.id, str(file)))
+    figures.write_grid(arguments.output, pictures, pixels, arguments.dpi)
+
+
+if __name__ == "__main__":
+    main()

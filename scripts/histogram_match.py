@@ -1,0 +1,66 @@
+"""Match the colours of generated images to those of the real images whose colours are distributed most alike."""
+
+import argparse
+import dataclasses
+import logging
+import time
+
+import numpy as np
+from nepotism import cli
+from nepotism.colour import contrast, saturation
+from nepotism.controls import histogram_match as control
+from nepotism.controls.slots import read_treated
+from nepotism.images import read_image_set, write_image_set
+from nepotism.tables import write_csv
+
+COLUMNS = ["slot", "group", "image", "target", "divergence", "saturation_before", "saturation_after", "saturation_target",
+           "contrast_before", "contrast_after", "contrast_target"]  # fmt: skip
+
+
+def main() -> None:
+    parser = cli.parser(__doc__, stage="histogram_match")
+    cli.add_control(parser)
+    parser.add_argument(
+        "--direction", choices=["generated_to_real", "real_to_generated"], required=True, help="of the divergence"
+    )
+    parser.add_argument("--bins", type=int, required=True, help="histogram bins per channel")
+    parser.add_argument("--epsilon", type=float, required=True, help="added to every bin's share")
+    parser.add_argument("--threads", type=int, default=1, help="images at a time")
+    cli.run(run, parser.parse_args())
+
+
+def run(arguments: argparse.Namespace) -> None:
+    start = time.monotonic()
+    real = read_image_set(arguments.real)
+    generated = read_treated(arguments.generated, real.records, arguments.ratio, arguments.seed)
+    bins, threads = arguments.bins, arguments.threads
+    of_generated = control.histograms(generated.pixels, bins, threads, "histograms (generated)")
+    of_real = control.histograms(real.pixels, bins, threads, "histograms (real)")
+    divergences = control.divergences(of_generated, of_real, arguments.direction, arguments.epsilon)
+    # Ties go to the first slot: real images are in the order of their slots.
+    nearest = divergences.argmin(1)
+    logging.info("decoding, histograms and divergences: %.1f s", time.monotonic() - start)
+    targets = real.pixels[nearest]
+    matched = control.match_all(generated.pixels, targets, threads, "matching")
+    parents = [(mine.id, real.records[at].id) for mine, at in zip(generated.records, nearest, strict=True)]
+    records = [
+        dataclasses.replace(mine, id=f"{arguments.cell}/curated/{mine.slot}", parents=both)
+        for mine, both in zip(generated.records, parents, strict=True)
+    ]
+    colours = [
+        statistic(pixels) for statistic in (saturation, contrast) for pixels in (generated.pixels, matched, targets)
+    ]
+    rows = [
+        [record.slot, record.group, *record.parents, divergences[row, nearest[row]], *values]
+        for row, (record, values) in enumerate(zip(records, np.stack(colours, 1), strict=True))
+    ]
+    write_csv(arguments.table, rows, COLUMNS)
+    write_image_set(arguments.output, matched, records)
+    logging.info(
+        "%s: %d images matched to %d different real ones in %.1f s",
+        arguments.output, len(records), len(set(nearest.tolist())), time.monotonic() - start,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

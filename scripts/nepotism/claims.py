@@ -1,0 +1,425 @@
+"""The twelve claims, judged from the table of scores alone.
+
+F is the logarithm of the Frechet distance (FID), b its value for the txt2img images of the base model, I the last
+iteration, C the mean CLIP score, s the base's within-group standard deviation of it, and delta the logarithm of 1.25.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from nepotism.decisions import (
+    FAILS,
+    HOLDS,
+    NOT_RUN,
+    UNDECIDED,
+    Decision,
+    Effect,
+    Relation,
+    combined,
+    conjunction,
+    decide,
+)
+from nepotism.tables import Row
+
+DELTA = math.log(1.25)
+PAPER, OURS = "paper", "ours"
+PIXELS = "pixels"
+
+STATEMENTS = {
+    1: ("0 % generated images: the scores stay flat", PAPER),
+    2: ("every ratio above 0 % degrades by the last iteration", PAPER),
+    3: ("the more generated images, the worse", OURS),
+    4: ("the first iteration improves slightly", PAPER),
+    5: ("colour matching does not prevent collapse, which comes at the same rate", PAPER),
+    6: ("culling low-quality images does not prevent collapse, which comes at the same rate", PAPER),
+    7: ("diversity shrinks above 10 %", PAPER),
+    8: ("captions never trained on degrade too, 25 % against 0 %", PAPER),
+    9: ("healing recovers the Fréchet distance", PAPER),
+    10: ("after healing, the spread of the CLIP score stays larger", PAPER),
+    11: ("after healing, the CLIP score has almost recovered", PAPER),
+    12: ("generated images have more contrast and saturation than real ones", PAPER),
+}
+
+
+class MissingError(Exception):
+    """A cell that a claim needs was not run."""
+
+
+@dataclass(frozen=True)
+class Arms:
+    """Names of the arms that claims are about; None where the experiment has none."""
+
+    histogram_match: str | None = None
+    sifid_cull: str | None = None
+    heal: str | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One relation of a claim in one feature space: a row of claim_details.csv.
+
+    Attributes:
+        claim: number of the claim.
+        features: feature space; ``pixels`` for colours.
+        statistic: what theta is.
+        relation, bound: the part holds where theta stands in this relation to the bound.
+        decision: verdict, effect and 90 % interval.
+        kid: whether the kernel distance agrees: ``agrees``, ``disagrees``, or empty where no FID is involved.
+    """
+
+    claim: int
+    features: str
+    statistic: str
+    relation: Relation
+    bound: float
+    decision: Decision
+    kid: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The verdict on one claim: a row of claims.csv."""
+
+    claim: int
+    statement: str
+    source: str
+    verdict: str
+    statistic: str
+    kid: str
+    note: str
+
+
+class Scores:
+    """The table of scores, by cell."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows = {
+            (row.control, row.ratio, row.seed, row.iteration, row.set, row.features, row.metric): row for row in rows
+        }
+        self.spaces = list(dict.fromkeys(row.features for row in rows if row.metric == "fid"))
+        self.seeds = sorted({row.seed for row in rows if row.control == "base" and row.set == "samples"})
+        self.ratios = sorted({row.ratio for row in rows if row.control == "none"}, key=float)
+        self.last = max((row.iteration for row in rows if row.control == "none"), default=0)
+
+    def iterations(self, control: str) -> list[int]:
+        """Iterations of an arm that were scored."""
+        return sorted({key[3] for key in self._rows if key[0] == control})
+
+    def ratios_of(self, control: str) -> list[str]:
+        """Ratios of an arm that were scored."""
+        return sorted({key[1] for key in self._rows if key[0] == control}, key=float)
+
+    def row(self, cell: tuple[str, str, int], seed: int, name: str, features: str, metric: str) -> Row:
+        """One row; ``cell`` is (control, ratio, iteration).
+
+        Raises:
+            MissingError: if it is not in the table.
+        """
+        control, ratio, iteration = cell
+        found = self._rows.get((control, ratio, seed, iteration, name, features, metric))
+        if found is None:
+            raise MissingError
+        return found
+
+    def value(
+        self, cell: tuple[str, str, int], seed: int, metric: str, features: str = "clip", name: str = "samples"
+    ) -> Effect:
+        """One score with its standard error."""
+        row = self.row(cell, seed, name, features, metric)
+        return Effect(row.value, row.se)
+
+
+BASE = ("base", "", 0)
+
+# From a cell and a seed to ln FID, or to KID.
+Distance = Callable[[tuple[str, str, int], int], Effect]
+Theta = Callable[[int], Effect]
+
+
+class Judge:
+    """Judges all claims of one table."""
+
+    def __init__(self, scores: Scores, arms: Arms) -> None:
+        self.scores, self.arms = scores, arms
+        self.notes: dict[int, str] = {}
+        self.overruled: dict[tuple[int, str], str] = {}
+
+    # ---- Building blocks
+
+    def _distances(self, space: str) -> tuple[Distance, Distance]:
+        def log_fid(cell: tuple[str, str, int], seed: int) -> Effect:
+            return self.scores.value(cell, seed, "fid", space).log()
+
+        def kid(cell: tuple[str, str, int], seed: int) -> Effect:
+            return self.scores.value(cell, seed, "kid", space)
+
+        return log_fid, kid
+
+    def _effects(self, theta: Theta) -> list[Effect]:
+        """Theta of every seed; nothing if any is missing, so that verdicts never rest on a part of the seeds."""
+        try:
+            return [theta(seed) for seed in self.scores.seeds]
+        except MissingError:
+            return []
+
+    def _part(
+        self, claim: int, features: str, statistic: str, relation: Relation, bound: float, theta: Theta,
+        kid: Theta | None = None,
+    ) -> Part:  # fmt: skip
+        decision = decide(self._effects(theta), relation, bound)
+        if kid is None or decision.verdict == NOT_RUN:
+            return Part(claim, features, statistic, relation, bound, decision)
+        return Part(
+            claim,
+            features,
+            statistic,
+            relation,
+            bound,
+            decision,
+            _agreement(decision, decide(self._effects(kid), ">", 0)),
+        )
+
+    def _distance_part(
+        self, claim: int, space: str, statistic: str, relation: Relation, bound: float,
+        contrast: Callable[[Distance, int], Effect],
+    ) -> Part:  # fmt: skip
+        """A part on ln FID, and the same contrast of KID beside it."""
+        log_fid, kid = self._distances(space)
+        return self._part(
+            claim, space, statistic, relation, bound,
+            lambda seed: contrast(log_fid, seed), lambda seed: contrast(kid, seed),
+        )  # fmt: skip
+
+    def _caption_part(
+        self, claim: int, space: str, statistic: str, relation: Relation, bound: float,
+        better: tuple[str, str, int], worse: tuple[str, str, int], name: str = "samples",
+    ) -> Part:  # fmt: skip
+        """A part on (C(better) - C(worse)) / s."""
+
+        def theta(seed: int) -> Effect:
+            spread = self.scores.value(BASE, seed, "clip_score_within_group_sd", name=name).value
+            one, other = (self.scores.value(cell, seed, "clip_score", name=name) for cell in (better, worse))
+            return (one - other) / spread
+
+        return self._part(claim, space, statistic, relation, bound, theta)
+
+    def _difference(
+        self,
+        one: tuple[str, str, int],
+        other: tuple[str, str, int],
+        metric: str,
+        features: str,
+        logarithm: bool = False,
+    ) -> Theta:
+        """One score of a cell minus that of another, or the difference of their logarithms."""
+
+        def theta(seed: int) -> Effect:
+            values = [self.scores.value(cell, seed, metric, features) for cell in (one, other)]
+            return values[0].log() - values[1].log() if logarithm else values[0] - values[1]
+
+        return theta
+
+    # ---- The claims
+
+    def parts(self) -> Iterator[Part]:
+        """Every part of every claim, in every feature space."""
+        for space in self.scores.spaces:
+            yield from self._mixtures(space)
+            yield from self._control(5, space, self.arms.histogram_match)
+            yield from self._control(6, space, self.arms.sifid_cull)
+            self._starved(space)
+            yield from self._diversity(space)
+            yield from self._healing(space)
+        yield from self._unseen()
+        yield from self._colours()
+
+    def _mixtures(self, space: str) -> Iterator[Part]:
+        last = self.scores.last
+        above = [ratio for ratio in self.scores.ratios if float(ratio) > 0]
+        real = ("none", "0", last)
+        yield self._distance_part(1, space, "F(0,I) - b", "abs <", DELTA, _against(real, BASE))
+        yield self._caption_part(1, space, "(C_b - C(0,I)) / s", "<", 0.25, BASE, real)
+        for ratio in above or ["r"]:
+            cell = ("none", ratio, last)
+            yield self._distance_part(
+                2, space, f"F({ratio},I) - F(0,I)", ">", DELTA,
+                _against(cell, real),
+            )  # fmt: skip
+            yield self._caption_part(2, space, f"(C(0,I) - C({ratio},I)) / s", ">", 0.25, real, cell)
+        yield self._distance_part(
+            3, space, "slope of F(r,I) on the rank of r", ">", 0.0,
+            lambda F, seed: _slope([F(("none", ratio, last), seed) for ratio in above]),
+        )  # fmt: skip
+        yield self._distance_part(
+            4, space, "mean of F(r,1) - b over r > 0", "<", 0.0,
+            lambda F, seed: _mean([F(("none", ratio, 1), seed) for ratio in above]) - F(BASE, seed),
+        )  # fmt: skip
+
+    def _control(self, claim: int, space: str, arm: str | None) -> Iterator[Part]:
+        last, name = self.scores.last, arm or "control"
+        yield self._distance_part(
+            claim, space, f"F({name},100,I) - F(0,I)", ">", DELTA,
+            _against((name, "100", last), ("none", "0", last)),
+        )  # fmt: skip
+        yield self._distance_part(
+            claim, space, f"mean over i of F({name},100,i) - F(none,100,i)", "abs <", DELTA,
+            lambda F, seed: _mean(
+                [F((name, "100", i), seed) - F(("none", "100", i), seed) for i in range(1, last + 1)]
+            ),
+        )  # fmt: skip
+
+    def _starved(self, space: str) -> None:
+        """Culling that leaves less than half of the images different from one another is another experiment."""
+        arm = self.arms.sifid_cull
+        shares = []
+        for seed in self.scores.seeds:
+            for iteration in self.scores.iterations(arm) if arm else []:
+                try:
+                    row = self.scores.row((str(arm), "100", iteration), seed, "curated", "", "unique_images")
+                except MissingError:
+                    continue
+                shares.append(row.value / row.n)
+        if shares and min(shares) < 0.5:
+            self.overruled[6, space] = "undecided (starved)"
+            self.notes[6] = f"at worst {min(shares):.0%} of the curated images are different ones"
+
+    def _diversity(self, space: str) -> Iterator[Part]:
+        last, real = self.scores.last, ("none", "0", self.scores.last)
+        above = [ratio for ratio in self.scores.ratios if float(ratio) > 10]
+        for ratio in above or ["r"]:
+            cell = ("none", ratio, last)
+            distance = self._difference(cell, real, "within_group_distance", space, logarithm=True)
+            yield self._part(7, space, f"ln within-group distance, {ratio} against 0", "<", math.log(0.9), distance)
+            recall = self._difference(cell, real, "recall", space)
+            yield self._part(7, space, f"recall, {ratio} against 0", "<", -0.05, recall)
+
+    def _healing(self, space: str) -> Iterator[Part]:
+        arm = self.arms.heal or "heal"
+        iterations, ratios = self.scores.iterations(arm), self.scores.ratios_of(arm)
+        end = (arm, ratios[0] if ratios else "", iterations[-1] if iterations else 0)
+        yield self._distance_part(9, space, "F(heal,end) - b", "<", DELTA, _against(end, BASE))
+        spread = self._difference(end, BASE, "clip_score_within_group_sd", "clip", logarithm=True)
+        yield self._part(10, space, "ln within-group sd of the CLIP score, heal over base", ">", math.log(1.1), spread)
+        yield self._caption_part(11, space, "(C_b - C_heal) / s", "<", 0.5, BASE, end)
+        if iterations:
+            self._degraded(space, ("none", end[1], iterations[0] - 1))
+
+    def _degraded(self, space: str, branch: tuple[str, str, int]) -> None:
+        """What was not ill cannot heal: claims 9 to 11 need a branch that had degraded."""
+        log_fid, _ = self._distances(space)
+        gate = decide(self._effects(lambda seed: log_fid(branch, seed) - log_fid(BASE, seed)), ">", DELTA)
+        if gate.low is None or gate.low <= DELTA:
+            for claim in (9, 10, 11):
+                self.overruled[claim, space] = "not run: branch not degraded"
+                if gate.value is not None:
+                    self.notes[claim] = (
+                        f"{branch[1]} % after iteration {branch[2]}: F - b must exceed {DELTA:.3f} with its whole interval"
+                    )
+
+    def _unseen(self) -> Iterator[Part]:
+        last = self.scores.last
+        yield self._caption_part(
+            8, "clip", "(C(0,I) - C(25,I)) / s, unseen captions", ">", 0.2,
+            ("none", "0", last), ("none", "25", last), "unseen",
+        )  # fmt: skip
+
+    def _colours(self) -> Iterator[Part]:
+        for metric in ("contrast", "saturation"):
+
+            def theta(seed: int, metric: str = metric) -> Effect:
+                real = self.scores.row(BASE, seed, "real", PIXELS, metric)
+                if not real.sd:
+                    raise MissingError
+                generated = self.scores.value(BASE, seed, metric, PIXELS)
+                return (generated - Effect(real.value, real.se)) / real.sd
+
+            yield self._part(12, PIXELS, f"{metric}, generated minus real, in real sd", ">", 0.0, theta)
+
+
+def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
+    """All twelve claims, and their parts.
+
+    Args:
+        rows: tables/metrics.csv.
+        arms: names of the arms that claims are about.
+    """
+    court = Judge(Scores(rows), arms)
+    parts = sorted(court.parts(), key=lambda part: part.claim)
+    claims = []
+    for number, (statement, source) in STATEMENTS.items():
+        mine = [part for part in parts if part.claim == number]
+        by_space: dict[str, str] = {}
+        for space in dict.fromkeys(part.features for part in mine):
+            verdict = conjunction([part.decision for part in mine if part.features == space])
+            overruled = court.overruled.get((number, space))
+            by_space[space] = overruled if overruled and verdict != NOT_RUN else verdict
+        kid = list(dict.fromkeys(part.kid for part in mine if part.kid))
+        claims.append(
+            Claim(
+                number,
+                statement,
+                source,
+                _joined(by_space),
+                "; ".join(map(_told, mine)),
+                kid[0] if len(kid) == 1 else "in part" if kid else "",
+                court.notes.get(number, ""),
+            )
+        )
+    return claims, parts
+
+
+def _joined(by_space: dict[str, str]) -> str:
+    """One verdict for all feature spaces; where they differ, each is named."""
+    verdicts = list(dict.fromkeys(by_space.values()))
+    if len(verdicts) == 1:
+        return verdicts[0]
+    return "; ".join(f"{verdict} ({', '.join(s for s in by_space if by_space[s] == verdict)})" for verdict in verdicts)
+
+
+def _told(part: Part) -> str:
+    decision = part.decision
+    if decision.value is None:
+        return f"{part.features}: {part.statistic} not run"
+    interval = "" if decision.low is None else f" [{decision.low:.3g}, {decision.high:.3g}]"
+    wanted = f"|theta| < {part.bound:.3g}" if part.relation == "abs <" else f"{part.relation} {part.bound:.3g}"
+    return f"{part.features}: {part.statistic} = {decision.value:.3g}{interval}, wanted {wanted}"
+
+
+def _agreement(fid: Decision, kid: Decision) -> str:
+    """Whether KID points to the same side as FID, or neither can be told from 0."""
+    if fid.value is None or kid.value is None:
+        return ""
+    near = [each.low is not None and each.high is not None and each.low <= 0 <= each.high for each in (fid, kid)]
+    return "agrees" if all(near) or (fid.value > 0) == (kid.value > 0) else "disagrees"
+
+
+def _against(one: tuple[str, str, int], other: tuple[str, str, int]) -> Callable[[Distance, int], Effect]:
+    """The contrast of two cells."""
+    return lambda distance, seed: distance(one, seed) - distance(other, seed)
+
+
+def _mean(effects: Sequence[Effect]) -> Effect:
+    if not effects:
+        raise MissingError
+    return combined([(1 / len(effects), effect) for effect in effects])
+
+
+def _slope(effects: Sequence[Effect]) -> Effect:
+    """Least-squares slope on the ranks 1 ... n."""
+    if len(effects) < 2:
+        raise MissingError
+    centre = (len(effects) - 1) / 2
+    scale = sum((rank - centre) ** 2 for rank in range(len(effects)))
+    return combined([((rank - centre) / scale, effect) for rank, effect in enumerate(effects)])
+
+
+def count(claims: Iterable[Claim]) -> dict[str, int]:
+    """How many claims got each kind of verdict; a verdict that differs between feature spaces counts as ``mixed``."""
+    kinds = dict.fromkeys((HOLDS, FAILS, UNDECIDED, "mixed", NOT_RUN), 0)
+    for claim in claims:
+        kind = next((kind for kind in (HOLDS, FAILS) if claim.verdict == kind), None)
+        if kind is None:
+            kind = "mixed" if ";" in claim.verdict else UNDECIDED if claim.verdict.startswith(UNDECIDED) else NOT_RUN
+        kinds[kind] += 1
+    return kinds

@@ -1,0 +1,132 @@
+"""The paper's second control: drop generated images whose single-image FID exceeds a frozen threshold, and replace them."""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+
+from nepotism import streams
+from nepotism.controls.sifid import Scores
+from nepotism.errors import UserError
+from nepotism.images import ImageSet, Pixels, Record
+
+logger = logging.getLogger(__name__)
+
+Replacement = Literal["regenerate", "duplicate_kept", "drop"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What became of one generated image: a row of curated.csv.
+
+    Attributes:
+        slot, group, image: which image, by id.
+        sifid: by the arm's pairing.
+        nearest_in_group: SIFID to the nearest real image of the group, whatever the pairing.
+        kept: whether it stays.
+        tries: images drawn anew for the slot.
+        replaced_by: id of the image that stands in for it: a new one, or a kept one used again; empty if kept or none.
+    """
+
+    slot: str
+    group: str
+    image: str
+    sifid: float
+    nearest_in_group: float
+    kept: bool
+    tries: int
+    replaced_by: str
+
+
+def cull(
+    generated: ImageSet,
+    threshold: float,
+    replacement: Replacement,
+    tries: int,
+    score: Callable[[ImageSet], Scores],
+    draw: Callable[[Sequence[Record], int], ImageSet],
+    cell: str,
+    seed: int,
+    iteration: int,
+) -> tuple[ImageSet, list[Verdict]]:
+    """Keep images up to the threshold and replace the others.
+
+    Args:
+        generated: the images to judge, one per slot.
+        threshold: highest SIFID that is kept.
+        replacement: ``regenerate`` draws anew, at most ``tries`` times, and then uses a kept image of the group again;
+            ``duplicate_kept`` does the latter at once; ``drop`` leaves the slot empty.
+        tries: see above.
+        score: SIFID of images.
+        draw: new images for the slots of some records, given the number of the attempt (from 1).
+        cell: prefix of new ids.
+        seed: keys which kept image is used again, together with the iteration and the slot.
+        iteration: of the cell.
+
+    Returns:
+        The curated images in the order of ``generated``, without empty slots, and a verdict on every image.
+
+    Raises:
+        UserError: if no image at all is acceptable.
+    """
+    scores = score(generated)
+    chosen: dict[str, tuple[Pixels, Record]] = {}
+    attempts = dict.fromkeys((record.slot for record in generated.records), 0)
+    for pixels, record, value in zip(generated.pixels, generated.records, scores.sifid, strict=True):
+        if value <= threshold:
+            chosen[record.slot] = (pixels, record)
+    kept = set(chosen)
+    for attempt in range(1, tries + 1 if replacement == "regenerate" else 1):
+        missing = [record for record in generated.records if record.slot not in chosen]
+        if not missing:
+            break
+        fresh = draw(missing, attempt)
+        accepted = 0
+        for pixels, record, value in zip(fresh.pixels, fresh.records, score(fresh).sifid, strict=True):
+            attempts[record.slot] = attempt
+            if value <= threshold:
+                chosen[record.slot] = (pixels, record)
+                accepted += 1
+        logger.info("attempt %d: %d of %d new images accepted", attempt, accepted, len(missing))
+    if not chosen:
+        raise UserError(
+            f"{cell}: every image was culled: the least SIFID is {scores.sifid.min():.4g}, the threshold {threshold:.4g}. "
+            "Compare images in another way (`pair: nearest_in_group` in the arm's parameters), or leave out the arm's last iterations"
+        )
+    again = {} if replacement == "drop" else _used_again(generated, scores, chosen, cell, seed, iteration)
+    replaced_by = {slot: record.id for slot, (_, record) in chosen.items() if slot not in kept}
+    replaced_by |= {slot: record.parents[0] for slot, (_, record) in again.items()}
+    verdicts = [
+        Verdict(
+            record.slot, record.group, record.id, float(value), float(nearest),
+            record.slot in kept, attempts[record.slot], replaced_by.get(record.slot, ""),
+        )
+        for record, value, nearest in zip(generated.records, scores.sifid, scores.nearest_in_group, strict=True)
+    ]  # fmt: skip
+    filled = chosen | again
+    images = [filled[record.slot] for record in generated.records if record.slot in filled]
+    return ImageSet(np.stack([pixels for pixels, _ in images]), [record for _, record in images]), verdicts
+
+
+def _used_again(
+    generated: ImageSet, scores: Scores, chosen: dict[str, tuple[Pixels, Record]], cell: str, seed: int, iteration: int
+) -> dict[str, tuple[Pixels, Record]]:
+    """For every empty slot an accepted image of its group; the group's best one where none was accepted."""
+    again = {}
+    for record in generated.records:
+        if record.slot in chosen:
+            continue
+        pool = [each for slot, each in chosen.items() if each[1].group == record.group]
+        if not pool:
+            mine = [index for index, other in enumerate(generated.records) if other.group == record.group]
+            best = min(mine, key=lambda index: scores.sifid[index])
+            pool = [(generated.pixels[best], generated.records[best])]
+        pick = int(streams.generator(seed, iteration, "sifid_cull", record.slot).integers(len(pool)))
+        pixels, source = pool[pick]
+        again[record.slot] = (
+            pixels,
+            dataclasses.replace(source, id=f"{cell}/curated/{record.slot}", slot=record.slot, parents=(source.id,)),
+        )
+    return again

@@ -1,0 +1,89 @@
+"""Drop generated images whose single-image FID exceeds the threshold of iteration 0, and replace them."""
+
+import argparse
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from nepotism import cli, sampling
+from nepotism.controls.sifid import Scores, read_real, score
+from nepotism.controls.sifid_cull import cull
+from nepotism.controls.sifid_features import all_patches, extractor
+from nepotism.controls.slots import read_treated
+from nepotism.devices import start
+from nepotism.images import ImageSet, Record, contact_sheet, read_image_set, write_image_set
+from nepotism.tables import write_csv
+
+
+def main() -> None:
+    parser = cli.parser(__doc__, stage="sifid_cull")
+    cli.add_base_model(parser)
+    cli.add_device(parser)
+    cli.add_sampling(parser)
+    cli.add_control(parser)
+    cli.add_sifid(parser)
+    parser.add_argument(
+        "--replacement", choices=["regenerate", "duplicate_kept", "drop"], required=True, help="of a dropped image"
+    )
+    parser.add_argument("--tries", type=int, required=True, help="new draws per slot, for regenerate")
+    parser.add_argument("--resolution", type=int, required=True, help="height and width in pixels")
+    parser.add_argument(
+        "--model", type=Path, help="folder of the U-Net that drew the images; without it, the base model's"
+    )
+    parser.add_argument("--strength", type=float, help="of img2img, for the images of iteration 0")
+    parser.add_argument("--threshold", type=Path, required=True, help="from sifid_threshold (JSON)")
+    parser.add_argument("--statistics", type=Path, required=True, help="from sifid_threshold")
+    parser.add_argument("--sheet", type=Path, required=True, help="output: contact sheet of what was dropped (PNG)")
+    cli.run(run, parser.parse_args())
+
+
+def run(arguments: argparse.Namespace) -> None:
+    device = start(arguments.device, arguments.threads)
+    extract = extractor(arguments.features, arguments.base_model, arguments.inception, device)
+    real = read_image_set(arguments.real)
+    statistics = read_real(arguments.statistics)
+    generated = read_treated(arguments.generated, real.records, arguments.ratio, arguments.seed)
+    threshold = json.loads(arguments.threshold.read_text(encoding="utf-8"))["threshold"]
+    drawer = sampling.Drawer(arguments, device, image_to_image=arguments.strength is not None)
+
+    def scored(images: ImageSet) -> Scores:
+        found = all_patches(extract, images.pixels, device, f"features {arguments.cell}")
+        return score(found, images.records, statistics, real.records, arguments.pair)
+
+    def drawn(records: Sequence[Record], attempt: int) -> ImageSet:
+        # Keyed by the model's iteration, not by the arm.
+        wanted = [
+            (
+                each.slot,
+                each.group,
+                each.prompt,
+                (arguments.seed, arguments.iteration - 1, "regenerate", each.slot, attempt),
+            )
+            for each in records
+        ]
+        return drawer.draw(
+            "curated", wanted, arguments.iteration - 1, sources(real, records) if arguments.strength else None
+        )
+
+    curated, verdicts = cull(
+        generated, threshold, arguments.replacement, arguments.tries, scored, drawn,
+        arguments.cell, arguments.seed, arguments.iteration,
+    )  # fmt: skip
+    dropped = [index for index, verdict in enumerate(verdicts) if not verdict.kept]
+    contact_sheet(arguments.sheet, ImageSet(generated.pixels[dropped], [generated.records[index] for index in dropped]))
+    write_csv(arguments.table, verdicts)
+    write_image_set(arguments.output, curated.pixels, curated.records)
+    logging.info("%s: %d of %d images dropped", arguments.output, len(dropped), len(verdicts))
+
+
+def sources(real: ImageSet, records: Sequence[Record]) -> ImageSet:
+    """The real images of the same slots."""
+    at = {record.slot: index for index, record in enumerate(real.records)}
+    chosen = [at[record.slot] for record in records]
+    return ImageSet(np.ascontiguousarray(real.pixels[chosen]), [real.records[index] for index in chosen])
+
+
+if __name__ == "__main__":
+    main()
