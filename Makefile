@@ -19,6 +19,7 @@ run: .venv/torch
 	    "This folder is locked. Either another snakemake is at work here (wait for it), or a killed run left its lock." \
 	    "If none is running: $(BIN)/snakemake --unlock $(CONFIGFILE), then the same make command again." >&2; \
 	  exit $$status; }
+	@$(BIN)/snakemake --quiet all --report results/$(EXPERIMENT)/report.html $(CONFIGFILE)
 	$(BIN)/python scripts/summary.py results/$(EXPERIMENT)
 
 test: .venv/dev

@@ -27,9 +27,10 @@ def run(arguments: argparse.Namespace) -> None:
     pixels: dict[str, Pixels] = {}
     first_slots = {record.group: record.slot for record in reversed(read_records(arguments.samples[0]))}
     groups = sorted(first_slots)
-    shown = [groups[index * len(groups) // GROUPS] for index in range(GROUPS)] if len(groups) > GROUPS else groups
+    # Spread over the whole list, first and last included.
+    shown = [groups[index * (len(groups) - 1) // (GROUPS - 1)] for index in range(GROUPS)]
     pictures = []
-    for group in shown:
+    for group in dict.fromkeys(shown):
         for file in arguments.samples:
             cell = cell_in(str(file))
             assert cell is not None, file

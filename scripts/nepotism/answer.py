@@ -7,6 +7,9 @@ from typing import Any
 from nepotism.claims import HOLDS, STATEMENTS, Claim, count
 from nepotism.cost import Cost
 
+# Snakemake's page centres this text in a window and cuts off the top of what is taller; and it is narrow.
+STYLE = ".h-screen.items-center { align-items: safe center } .prose.max-w-lg { max-width: 60rem }"
+
 NAMES = {"clip": "in CLIP features", "conv": "in random convolutions", "inception": "(FID)"}
 
 
@@ -23,8 +26,14 @@ def page(
     """
     return "\n".join(
         [
+            ".. raw:: html",
+            "",
+            f"    <style>{STYLE}</style>",
+            "",
             *_headed("What happens when the model is retrained on its own images?", "="),
             _answer(claims, details),
+            "",
+            "Beside this page: Figures_, Tables_ and `Contact sheets`_.",
             "",
             *_headed("Claims", "-"),
             "Verdicts follow the rule of the documentation: three seeds or more decide; with fewer, a claim is undecided and its",
@@ -32,16 +41,14 @@ def page(
             "base model, I the last iteration, C the mean CLIP score and s its spread within groups.",
             "",
             *_table(
-                ["", "claim", "source", "verdict", "KID", "effects"],
-                [
-                    [
-                        str(each.claim), each.statement, each.source, f"**{each.verdict}**",
-                        each.kid, " ".join(filter(None, [each.statistic, each.note])),
-                    ]
-                    for each in claims
-                ],
-                [4, 26, 8, 14, 10, 60],
+                ["", "claim", "source", "verdict", "KID"],
+                [[str(each.claim), each.statement, each.source, f"**{each.verdict}**", each.kid] for each in claims],
+                [5, 45, 12, 25, 13],
             ),
+            *_headed("Effects", "-"),
+            "Each with its 90 % interval, and what the claim wants of it.",
+            "",
+            *_effects(claims),
             *_headed("Time and memory", "-"),
             *_table(
                 ["rule", "jobs", "seconds", "seconds of a core", "peak MiB of a job"],
@@ -121,8 +128,18 @@ def _healed(claims: Sequence[Claim], details: Sequence[Mapping[str, str]]) -> It
     healed = _parts(details, 9, "F(heal,end)")
     if healed:
         verdict = next(claim.verdict for claim in claims if claim.claim == 9)
-        recovered = "" if verdict == HOLDS else f" ({verdict})"
+        recovered = "" if verdict == HOLDS else f" (claim 9: {verdict})"
         yield f"Healed on real images, it ends at {_factors(healed)} times the base model's{recovered}."
+
+
+def _effects(claims: Sequence[Claim]) -> Iterator[str]:
+    """A list item per claim, with its parts and its note as a list of their own."""
+    for claim in claims:
+        yield f"* {claim.claim}: {_escaped(claim.statement)}"
+        yield ""
+        for part in filter(None, [*claim.statistic.split("; "), claim.note]):
+            yield f"  * {_escaped(part)}"
+        yield ""
 
 
 def _headed(text: str, line: str) -> list[str]:

@@ -49,7 +49,8 @@ def image_grid(pictures: Sequence[Picture], pixels: dict[str, Pixels]) -> Figure
     columns = {name: list(dict.fromkeys(p.column for p in shown)) for name, shown in panels.items()}
     heights = [len(names) + 0.6 for names in rows.values()]
     width = max(map(len, columns.values()))
-    figure = Figure(figsize=(width + 0.7, sum(heights)), layout="constrained")
+    longest = max(len(row) for names in rows.values() for row in names)
+    figure = Figure(figsize=(width + 0.2 + 0.07 * longest, sum(heights)), layout="constrained")
     blocks = figure.subfigures(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
     for block, (name, shown) in zip(blocks, panels.items(), strict=True):
         block.suptitle(name, fontsize=8)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -87,7 +88,7 @@ def provenance() -> dict[str, Any]:
         "revision": _revision(),
         "stage_versions": STAGE_VERSIONS,
         "python": platform.python_version(),
-        "machine": platform.machine(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "libraries": libraries,
     }
 

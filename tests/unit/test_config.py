@@ -6,9 +6,11 @@ import pytest
 import yaml
 from conftest import ROOT
 from nepotism import config as configuration
-from nepotism.grid import STAGE_VERSIONS, Cell, Grid, canonical_ratio, cell_in, options
+from nepotism.grid import STAGE_VERSIONS, Cell, Grid, canonical_ratio, cell_in, options, stage_version
 
 DEFAULT = yaml.safe_load((ROOT / "workflow_config.yaml").read_text())
+STAGES = ["reference", "encode", "embed_reference", "seed_images", "mix", "finetune", "sample", "score", "metrics_table", "claims",
+          "vae_round_trips", "answer", *(f"figure_{number}" for number in range(1, 8))]  # fmt: skip
 EXPERIMENTS = sorted((ROOT / "resources" / "experiments").glob("*.yaml"))
 
 
@@ -28,8 +30,70 @@ def mistakes(**changes):
     return str(caught.value)
 
 
-def test_the_default_is_right():
-    assert configuration.checked(DEFAULT) == DEFAULT
+CONTROL = {"name": "match", "type": "histogram_match", "ratios": [100]}
+NONE = {"name": "none", "type": "none", "ratios": [0, 25, 100]}
+
+
+def grid_of(**changes):
+    return Grid(configuration.checked(merged(DEFAULT, changes)))
+
+
+def test_the_default_is_right_and_lists_all_parameters_of_its_arms_but_one():
+    checked = configuration.checked(DEFAULT)
+    assert {**checked, "arms": None} == {**DEFAULT, "arms": None}
+    for given, filled in zip(DEFAULT["arms"], checked["arms"]):
+        assert given.get("parameters", {}).items() <= filled["parameters"].items()
+        assert filled["parameters"].keys() - given.get("parameters", {}).keys() <= {"inception"}
+    assert configuration.checked(checked) == checked
+
+
+def test_what_an_arm_leaves_out_has_the_types_defaults():
+    arm = grid_of(arms=[NONE, CONTROL]).arm("match")
+    assert arm.parameters == {"direction": "generated_to_real", "bins": 256, "epsilon": 1e-6}
+    cull = grid_of(arms=[NONE, {**CONTROL, "type": "sifid_cull"}]).arm("match")
+    assert (cull.parameters["pair"], cull.parameters["replacement"], cull.parameters["tries"]) == (
+        "slot",
+        "regenerate",
+        4,
+    )
+
+
+def test_parameters_belong_to_their_type():
+    assert "`arms[1].parameters.bin`: unknown key; did you mean `bins`?" in mistakes(
+        arms=[NONE, {**CONTROL, "parameters": {"bin": 3}}]
+    )
+    assert "`arms[1].parameters.epsilon`: 0 is out of range" in mistakes(
+        arms=[NONE, {**CONTROL, "parameters": {"epsilon": 0}}]
+    )
+    assert "`arms[0].parameters.tries`: unknown key" in mistakes(arms=[{**NONE, "parameters": {"tries": 3}}])
+    heal = {"name": "heal", "type": "heal", "ratios": [25]}
+    assert "`arms[1].parameters`: missing" in mistakes(arms=[NONE, heal])
+    assert "`arms[1].parameters.after`: missing" in mistakes(arms=[NONE, {**heal, "parameters": {"iterations": 2}}])
+    cull = {"name": "cull", "type": "sifid_cull", "ratios": [100], "parameters": {"features": "inception-192"}}
+    assert "`arms[1].parameters.inception`: missing; inception-192 needs" in mistakes(arms=[NONE, cull])
+
+
+def test_healing_needs_a_branch_to_go_on_from():
+    heal = {"name": "heal", "type": "heal", "ratios": [50], "parameters": {"after": 9, "iterations": 2}}
+    message = mistakes(arms=[NONE, heal])
+    assert "`arms[1].ratios`: healing goes on from the arm 'none', which has no ratio 50" in message
+    assert "`arms[1].parameters.after`: 9, but `iterations` ends at 4" in message
+
+
+def test_controls_need_generated_images():
+    assert "`arms[1].ratios`: at ratio 0 there are no generated images for histogram_match to treat" in mistakes(
+        arms=[NONE, {**CONTROL, "ratios": [0, 100]}]
+    )
+
+
+def test_overrides_are_checked_like_the_settings_they_override():
+    arm = {**NONE, "overrides": {"sample": {"guidance": 3}, "finetune": {"epochs": 0}}}
+    message = mistakes(arms=[arm])
+    assert "`arms[0].overrides.sample.guidance`: unknown key; did you mean `guidance_scale`?" in message
+    assert "`arms[0].overrides.finetune.epochs`: 0 is out of range" in message
+    assert "`arms[0].overrides.score`: unknown key" in mistakes(arms=[{**NONE, "overrides": {"score": {}}}])
+    short = {**NONE, "overrides": {"seed_images": {"strength": 0.01}}}
+    assert "`arms[0].overrides.seed_images`: strength x num_inference_steps" in mistakes(arms=[short])
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
@@ -65,9 +129,12 @@ def test_ratios_outside_the_range_and_unknown_arms_are_told():
     arm = {"name": "none", "type": "none", "ratios": [0, 101]}
     assert "`arms[0].ratios[1]`: 101 is out of range; allowed: 0 to 100" in mistakes(arms=[arm])
     arm = {"name": "none", "type": "non", "ratios": [0]}
-    assert "`arms[0].type`: 'non' is none of none; did you mean none?" in mistakes(arms=[arm])
-    arm = {"name": "base", "type": "none", "ratios": [0]}
-    assert "`arms[0].name`: 'base' is the name of a folder of the results" in mistakes(arms=[arm])
+    assert "`arms[0].type`: 'non' is none of none, histogram_match, sifid_cull, heal; did you mean none?" in mistakes(
+        arms=[arm]
+    )
+    for name in ("base", "base-x", "report"):
+        arm = {"name": name, "type": "none", "ratios": [0]}
+        assert f"`arms[0].name`: '{name}' is, or looks like, a folder of the results" in mistakes(arms=[arm])
 
 
 def test_what_contradicts_itself_is_told():
@@ -103,10 +170,10 @@ def test_a_missing_key_is_told_once():
 
 
 def test_a_number_is_the_same_however_it_is_written():
-    changes = {"iterations": 5.0, "sample": {"guidance_scale": 3}, "finetune": {"epochs": 8.0}}
+    changes = {"iterations": 4.0, "sample": {"guidance_scale": 3}, "finetune": {"epochs": 8.0}}
     written = Grid(configuration.checked(merged(DEFAULT, changes)))
     plain = Grid(configuration.checked(merged(DEFAULT, {"sample": {"guidance_scale": 3.0}, "finetune": {"epochs": 8}})))
-    for stage in STAGE_VERSIONS:
+    for stage in STAGES:
         assert written.settings(stage) == plain.settings(stage)
     assert written.cells() == plain.cells()
 
@@ -120,7 +187,7 @@ def test_ratios_have_one_spelling():
 
 
 def test_parents_and_advice():
-    grid = Grid(merged(DEFAULT, {"arms": [{"name": "none", "type": "none", "ratios": [0, 3.3]}]}))
+    grid = grid_of(arms=[{"name": "none", "type": "none", "ratios": [0, 3.3]}])
     assert grid.parent(Cell("none", "3.3", 0, 1)) is None
     assert grid.parent(Cell("none", "3.3", 0, 4)) == Cell("none", "3.3", 0, 3)
     assert grid.generated_images(Cell("none", "0", 0, 2)) is None
@@ -130,16 +197,77 @@ def test_parents_and_advice():
         (Cell("heal", "0", 0, 1), "no arm is called 'heal'; the config's `arms` has: none"),
         (Cell("none", "50", 0, 1), "no ratio 50; its `ratios` are: 0, 3.3"),
         (Cell("none", "0", 7, 1), "no seed 7"),
-        (Cell("none", "0", 0, 9), "no iteration 9; the config's `iterations` is 5"),
+        (Cell("none", "0", 0, 9), "no iteration 9; those of arm 'none' are 1 to 4"),
     ):
         with pytest.raises(ValueError, match=advice.replace("(", r"\(")):
             grid.parent(cell)
 
 
 def test_starting_from_the_base_model_needs_no_parent_weights():
-    grid = Grid(merged(DEFAULT, {"finetune": {"start_from": "base"}}))
-    assert grid.parent_model(Cell("none", "100", 0, 3)) == []
-    assert grid.generated_images(Cell("none", "100", 0, 3)) is not None
+    arm = {"name": "afresh", "type": "none", "ratios": [100], "overrides": {"finetune": {"start_from": "base"}}}
+    for grid, control in (
+        (grid_of(finetune={"start_from": "base"}), "none"), (grid_of(arms=[NONE, arm]), "afresh"),
+    ):  # fmt: skip
+        assert grid.parent_model(Cell(control, "100", 0, 3)) == []
+        assert grid.generated_images(Cell(control, "100", 0, 3)) is not None
+    assert grid.parent_model(Cell("none", "100", 0, 3))
+
+
+def test_controls_stand_between_the_generated_images_and_the_mixture():
+    grid = grid_of()
+    cell = Cell("histogram_match", "100", 0, 2)
+    assert grid.generated_images(cell) == "results/faces/histogram_match/ratio-100/seed-0/iteration-1/samples.parquet"
+    assert grid.mixed_images(cell) == "results/faces/histogram_match/ratio-100/seed-0/iteration-2/curated.parquet"
+    first = Cell("sifid_cull", "100", 0, 1)
+    assert grid.generated_images(first) == "results/faces/base/seed-0/seed_images.parquet"
+    assert grid.mixed_images(first) == "results/faces/sifid_cull/ratio-100/seed-0/iteration-1/curated.parquet"
+    assert grid.sampled_model(first) == []
+    plain = Cell("none", "25", 0, 2)
+    assert grid.curated_images(plain) is None
+    assert grid.mixed_images(plain) == grid.generated_images(plain)
+
+
+def test_healing_goes_on_from_its_branch_on_real_images_only():
+    arms = [NONE] + [
+        {"name": f"heal-{after}", "type": "heal", "ratios": [25], "parameters": {"after": after, "iterations": 3}}
+        for after in (2, 4)
+    ]
+    grid = grid_of(arms=arms)
+    assert grid.parent(Cell("heal-2", "25", 0, 3)) == Cell("none", "25", 0, 2)
+    assert grid.parent(Cell("heal-4", "25", 0, 5)) == Cell("none", "25", 0, 4)
+    assert grid.parent(Cell("heal-2", "25", 0, 4)) == Cell("heal-2", "25", 0, 3)
+    for iteration in (3, 4, 5):
+        cell = Cell("heal-2", "25", 0, iteration)
+        assert grid.training_ratio(cell) == "0"
+        assert grid.generated_images(cell) is grid.mixed_images(cell) is None
+        assert grid.parent_model(cell)
+    with pytest.raises(ValueError, match="no iteration 2; those of arm 'heal-2' are 3 to 5"):
+        grid.parent(Cell("heal-2", "25", 0, 2))
+    assert len(grid.cells()) == 3 * 4 + 3 + 3
+
+
+def test_only_an_arm_that_samples_in_another_way_has_its_own_iteration_0():
+    guided = {"name": "guided", "type": "none", "ratios": [100], "overrides": {"sample": {"guidance_scale": 3}}}
+    dropout = {"name": "dropout", "type": "none", "ratios": [100], "overrides": {"finetune": {"caption_dropout": 0.1}}}
+    grid = grid_of(arms=[NONE, guided, dropout])
+    assert grid.bases == ["base", "base-guided"]
+    assert grid.arm_of_base("base-guided") == grid.arm("guided")
+    assert grid.generated_images(Cell("guided", "100", 0, 1)) == "results/faces/base-guided/seed-0/seed_images.parquet"
+    assert "--guidance-scale 3.0" in grid.settings("sample", grid.arm("guided"))
+    assert grid.settings("sample", grid.arm("dropout")) == grid.settings("sample")
+    assert "--caption-dropout 0.1" in grid.settings("finetune", grid.arm("dropout"))
+    assert grid.settings("finetune", grid.arm("guided")) == grid.settings("finetune")
+    with pytest.raises(
+        ValueError, match="no arm has an iteration 0 called 'base-dropout'; there are: base, base-guided"
+    ):
+        grid.arm_of_base("base-dropout")
+
+
+def test_culling_draws_as_the_images_it_judges_were_drawn():
+    grid = grid_of()
+    arm = grid.arm("sifid_cull")
+    assert "--strength 0.8" in grid.settings("sifid_cull", arm, 1)
+    assert "--strength" not in grid.settings("sifid_cull", arm, 2)
 
 
 def test_cells_are_found_in_paths():
@@ -149,11 +277,11 @@ def test_cells_are_found_in_paths():
 
 
 def test_settings_carry_the_version_and_nothing_that_only_changes_how():
-    grid = Grid(DEFAULT)
-    other = Grid(merged(DEFAULT, {"how": {"threads": 8, "sample_batch_size": 1}}))
-    for stage, version in STAGE_VERSIONS.items():
+    grid, other = grid_of(), grid_of(how={"threads": 8, "sample_batch_size": 1})
+    for stage in STAGES:
         assert grid.settings(stage) == other.settings(stage)
-        assert f"--stage-version {version}" in grid.settings(stage)
+        assert f"--stage-version {stage_version(stage)}" in grid.settings(stage)
+    assert set(STAGE_VERSIONS) <= set(STAGES)
     assert "--learning-rate" in grid.settings("finetune")
 
 
@@ -163,9 +291,15 @@ def test_options_are_sorted_and_safe_in_a_shell():
 
 
 def test_the_longest_chain_is_the_most_urgent():
-    grid = Grid(configuration.checked(DEFAULT))
-    generated, real = (
-        [grid.urgency(Cell("none", ratio, 0, iteration)) for iteration in (1, 2, 5)] for ratio in ("25", "0")
-    )
-    assert generated == [10, 8, 2]
-    assert real == [5, 4, 1]
+    grid = grid_of()
+    generated, real, branch, healing = (
+        [grid.urgency(Cell(control, ratio, 0, iteration)) for iteration in iterations]
+        for control, ratio, iterations in (
+            ("none", "100", (1, 2, 4)), ("none", "0", (1, 2, 4)), ("none", "25", (1, 4)), ("heal", "25", (5, 6)),
+        )
+    )  # fmt: skip
+    assert generated == [8, 6, 2]
+    assert real == [4, 3, 1]
+    # Healing waits for its branch: two retrainings on real images after four on mixtures.
+    assert branch == [8 + 2, 2 + 2]
+    assert healing == [2, 1]

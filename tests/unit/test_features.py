@@ -9,6 +9,7 @@ from cleanfid.resize import make_resizer
 from nepotism import evaluation, features, scores
 from nepotism.errors import UserError
 from nepotism.images import ImageSet, Record
+from nepotism.tables import METRICS
 from transformers import CLIPModel, CLIPProcessor
 
 CPU = torch.device("cpu")
@@ -109,21 +110,27 @@ def embedded(tiny_clip):
     return evaluation.embed(evaluator, ImageSet(pictures(12), records))
 
 
+def reference(embedded):
+    return evaluation.Reference(embedded, embedded)
+
+
 PLACE = evaluation.Place("x", "none", "25", 0, 1)
 
 
 def test_a_set_equal_to_the_scored_half_has_distance_zero_and_the_floor_has_not(embedded):
-    rows = list(evaluation.compare(PLACE, "samples", embedded, embedded))
+    rows = list(evaluation.compare(PLACE, "samples", embedded, reference(embedded)))
     distances = {row.features: row for row in rows if row.metric == "fid"}
     assert set(distances) == {"clip", "conv"}
     assert all(abs(row.value) < 1e-4 for row in distances.values())
     assert {row.n for row in distances.values()} == {6}
-    floor = list(evaluation.compare(PLACE, "real", embedded, embedded))
+    floor = list(evaluation.compare(PLACE, "real", embedded, reference(embedded)))
     assert all(row.value > 0 for row in floor if row.metric == "fid")
 
 
 def test_rows_carry_intervals_around_their_values(embedded):
-    for row in evaluation.compare(PLACE, "real", embedded, embedded):
+    rows = [row for row in evaluation.compare(PLACE, "real", embedded, reference(embedded)) if row.se is not None]
+    assert {"fid", "kid", "clip_score", "saturation"} < {row.metric for row in rows}
+    for row in rows:
         assert row.ci_low <= row.value <= row.ci_high
         assert row.ci_high - row.ci_low == pytest.approx(2 * 1.96 * row.se)
 
@@ -133,4 +140,28 @@ def test_embeddings_survive_the_file(tmp_path, embedded):
     read = evaluation.read_embedded(tmp_path / "e.npz", "unseen")
     assert (read.groups, read.ids) == (embedded.groups, embedded.ids)
     np.testing.assert_array_equal(read.spaces["clip"], embedded.spaces["clip"])
-    np.testing.assert_array_equal(read.clip_scores, embedded.clip_scores)
+    for name in evaluation.PER_IMAGE:
+        np.testing.assert_array_equal(read.values[name], embedded.values[name])
+
+
+def test_every_metric_of_the_table_is_scored_and_no_other(embedded):
+    rows = [*evaluation.compare(PLACE, "curated", embedded, reference(embedded))]
+    records = [Record("a/0", "", "a", "a/000", "generated", sha256=digest) for digest in ("x", "x", "y")]
+    rows += evaluation.curation(PLACE, records, [True, False, True])
+    assert {row.metric for row in rows} == set(METRICS)
+    counts = {row.metric: (row.value, row.n) for row in rows if row.features == ""}
+    assert counts == {"unique_images": (2, 3), "accepted_share": (2 / 3, 3)}
+
+
+def test_shares_near_their_ends_have_no_interval(embedded):
+    """A set compared with itself: every image lies in its own ball."""
+    rows = {
+        row.metric: row
+        for row in evaluation.compare(PLACE, "samples", embedded, reference(embedded))
+        if row.features == "conv"
+    }
+    for metric in ("precision", "recall", "coverage"):
+        assert rows[metric].value == 1
+        assert rows[metric].ci_low is None
+    # Of a set that was trained on and is scored against, no image is nearer to one than to the other.
+    assert rows["memorization"].value == 0.5

@@ -1,9 +1,10 @@
 """Figures show what their tables say."""
 
-import matplotlib.pyplot as plt
+import dataclasses
+
 import numpy as np
 import pytest
-from nepotism import figures
+from nepotism import curves, figures
 from nepotism.tables import Row, read_csv, read_metrics, write_csv, write_metrics
 
 
@@ -21,26 +22,67 @@ ROWS = [
 ] + [row("", 0, 0.5, seed, "real", metric) for metric in ("fid", "clip_score") for seed in (0, 1)]  # fmt: skip
 
 
+PANELS = curves.score_panels(ROWS, "tiny-clip")
+NONE = curves.Line("none", "mixture")
+
+
 def test_every_drawn_line_equals_its_source_table():
-    points = figures.curve_points(ROWS, "none", "tiny-clip")
-    figure = figures.curves(points)
+    points = curves.curve_points(ROWS, PANELS, [NONE])
+    figure = curves.curves(points)
     axis = figure.axes[0]
     lines = [container.lines[0] for container in axis.containers]
     for line, ratio in zip(lines, ("0", "3.3"), strict=True):
-        expected = [p.value for p in points if p.panel == axis.get_title() and p.ratio in ("", ratio)]
+        expected = [p.value for p in points if p.panel == axis.get_title() and p.ratio == ratio and p.kind == "mixture"]
+        assert len(expected) == 3
         np.testing.assert_allclose(line.get_ydata(), expected)
-    floor = [line for line in axis.lines if line.get_label() == figures.FLOOR]
+    floor = [line for line in axis.lines if line.get_label() == curves.FLOOR]
     assert floor[0].get_ydata()[0] == pytest.approx(0.5)
-    plt.close(figure)
+
+
+def test_controls_are_open_diamonds_and_squares_and_healing_goes_on_at_the_right():
+    rows = ROWS + [
+        row("3.3", iteration, 7.0 + iteration, metric=metric, control=control)
+        for metric in ("fid", "clip_score")
+        for control, iterations in (("histogram_match", (1, 2)), ("sifid_cull", (1, 2)), ("heal", (3, 4)))
+        for iteration in iterations
+    ]
+    shown = [
+        NONE,
+        *(curves.Line(name, "control") for name in ("histogram_match", "sifid_cull")),
+        curves.Line("heal", "heal"),
+    ]
+    points = curves.curve_points(rows, PANELS, shown)
+    axis = curves.curves(points).axes[0]
+    drawn = {container.get_label(): container.lines[0] for container in axis.containers}
+    assert (drawn["histogram_match 3.3 %"].get_marker(), drawn["sifid_cull 3.3 %"].get_marker()) == ("D", "s")
+    assert {drawn[f"{name} 3.3 %"].get_fillstyle() for name in ("histogram_match", "sifid_cull")} == {"none"}
+    healing = [p for p in points if p.kind == "heal" and p.panel == PANELS[0].title]
+    branch = next(
+        p for p in points if (p.kind, p.ratio, p.iteration, p.panel) == ("mixture", "3.3", 2, PANELS[0].title)
+    )
+    assert [p.iteration for p in healing] == [2, 3, 4]
+    assert healing[0].value == branch.value
+    assert [p.value for p in healing[1:]] == [10, 11]
+
+
+def test_an_arm_with_its_own_iteration_0_starts_from_it():
+    own = [row("3.3", 1, 5.0, control="guidance3")]
+    rows = ROWS + own + [dataclasses.replace(own[0], control="base-guidance3", ratio="", iteration=0, value=2.0)]
+    points = curves.curve_points(rows, PANELS[:1], [curves.Line("guidance3", "mixture")])
+    assert [p.value for p in points if p.kind == "mixture"] == [2.0, 5.0]
 
 
 def test_one_seed_shows_its_own_interval_and_several_show_the_t_interval():
-    one = figures.curve_points([r for r in ROWS if r.seed == 0], "none", "tiny-clip")[0]
+    one = curves.curve_points([r for r in ROWS if r.seed == 0], PANELS, [NONE])[0]
     assert (one.low, one.high, one.seeds) == (pytest.approx(0.8), pytest.approx(1.2), 1)
     rows = [row("0", 1, value, seed) for seed, value in enumerate((1.0, 2.0, 3.0))]
-    point = figures._point("p", "0", 1, rows)
+    point = curves._point(PANELS[0], "mixture", "none", "0", 1, rows)
     assert point.value == pytest.approx(2)
     assert point.high - point.value == pytest.approx(4.3027 / np.sqrt(3), rel=1e-3)
+
+
+def test_a_figure_of_no_images_says_so():
+    assert "no such image" in figures.image_grid([], {}).texts[0].get_text()
 
 
 def test_the_grid_shows_each_image_where_its_table_says():
@@ -51,13 +93,12 @@ def test_the_grid_shows_each_image_where_its_table_says():
     shown = [float(axis.images[0].get_array().mean()) for axis in figure.axes]
     assert shown == [0, 50, 100, 150]
     assert [axis.get_ylabel() for axis in figure.axes] == ["0 %", "", "25 %", ""]
-    plt.close(figure)
 
 
 def test_figures_are_the_same_bytes_twice(tmp_path):
     for name in ("one", "other"):
         paths = [tmp_path / f"{name}.svg", tmp_path / f"{name}.png"]
-        figures.save(figures.curves(figures.curve_points(ROWS, "none", "tiny-clip")), paths, 60)
+        figures.save(curves.curves(curves.curve_points(ROWS, PANELS, [NONE])), paths, 60)
     for suffix in ("svg", "png"):
         assert (tmp_path / f"one.{suffix}").read_bytes() == (tmp_path / f"other.{suffix}").read_bytes()
 

@@ -90,3 +90,13 @@ def test_a_ratio_that_gives_no_image_is_an_error():
 def test_a_missing_generated_image_is_an_error():
     with pytest.raises(ValueError, match=r"made.parquet has no image for slot"):
         mix(records("real"), "real.parquet", records("generated")[1:], "made.parquet", "100", 0)
+
+
+def test_dropped_images_leave_the_training_set_smaller_only_if_that_is_wanted():
+    real = [Record(f"real/{i}", "p", "a", f"a/{i:03d}", "real") for i in range(4)]
+    generated = [Record(f"new/{i}", "p", "a", f"a/{i:03d}", "generated") for i in (0, 2)]
+    with pytest.raises(ValueError, match="has no image for slot a/001"):
+        mix(real, "real.parquet", generated, "new.parquet", "100", 0)
+    records, files = mix(real, "real.parquet", generated, "new.parquet", "100", 0, drop_missing=True)
+    assert [record.id for record in records] == ["new/0", "new/2"]
+    assert files == ["new.parquet"] * 2

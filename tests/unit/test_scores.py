@@ -115,8 +115,9 @@ def test_no_interval_from_a_single_block_or_image():
 
 
 def test_pairs_take_equally_many_of_each_group_and_halves_are_disjoint():
-    pairing = scores.pair(["a"] * 3 + ["b"] * 3, ["b"] * 4 + ["a"] * 9)
-    assert len(pairing.generated) == len(pairing.real) == len(pairing.other_real) == 5
+    pairing = scores.pair(["a"] * 3 + ["b"] * 3, ["b"] * 4 + ["a"] * 9, ["b"] * 3 + ["a"] * 3)
+    assert len(pairing.generated) == len(pairing.real) == len(pairing.other_real) == len(pairing.training) == 5
+    assert list(pairing.training) == [3, 4, 5, 0, 1]
     assert set(pairing.real).isdisjoint(pairing.other_real)
     assert list(pairing.blocks) == [0, 1, 2, 0, 1]
 
@@ -124,3 +125,13 @@ def test_pairs_take_equally_many_of_each_group_and_halves_are_disjoint():
 def test_spread_inside_groups_ignores_differences_between_groups():
     values = np.array([0.0, 2.0, 100.0, 102.0])
     assert scores.within_group_sd(values, ["a", "a", "b", "b"]) == pytest.approx(np.sqrt(2))
+
+
+def test_a_statistic_that_is_undefined_without_a_block_has_no_interval():
+    values = np.array([0.0, 2.0, 100.0, 102.0])
+    groups = np.array(["a", "a", "b", "b"])
+    estimate = scores.jackknife(
+        lambda kept: scores.within_group_sd(values[kept], list(groups[kept])), np.array([0, 1, 0, 1])
+    )
+    assert estimate.value == pytest.approx(np.sqrt(2))
+    assert estimate.interval is None

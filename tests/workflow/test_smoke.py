@@ -48,9 +48,12 @@ def test_every_file_of_the_layout_is_there(results):
     for cell in cells(results):
         for name in names:
             assert (cell / name).stat().st_size > 0
-    for figure in ("figure-2", "figure-3"):
+    for number in range(1, 8):
         for suffix in ("svg", "png", "csv"):
-            assert (results / "figures" / f"{figure}.{suffix}").stat().st_size > 0
+            assert (results / "figures" / f"figure-{number}.{suffix}").stat().st_size > 0
+    for control, names in (("histogram_match", []), ("sifid_cull", ["dropped.png"])):
+        for name in ["curated.parquet", "curated.csv", *names]:
+            assert (results / control / "ratio-100" / "seed-0" / "iteration-2" / name).stat().st_size > 0
     assert json.loads((results / "config.json").read_text())["experiment"] == "smoke"
     assert not list(results.rglob(".*")), "a temporary file was left behind"
 
@@ -65,9 +68,11 @@ def test_the_table_has_a_row_for_every_score(results):
             assert {("samples", space, metric) for space in ("clip", "conv") for metric in ("fid", "kid")} < kinds
             assert ("unseen", "clip", "clip_score") in kinds
     base = [row for row in rows if row["control"] == "base"]
-    assert {row["set"] for row in base} == {"samples", "unseen", "seed_images", "real"}
+    assert {row["set"] for row in base} == {"samples", "unseen", "seed_images", "real", "vae"}
     assert {row["ratio"] for row in base} == {""}
     assert {row["n"] for row in rows if row["metric"] == "fid"} == {"60"}
+    assert {row["control"] for row in rows if row["set"] == "curated"} == {"histogram_match", "sifid_cull"}
+    assert {row["iteration"] for row in rows if row["control"] == "heal"} == {"2"}
     assert {row["metric"] for row in rows} == set(METRICS)
 
 
@@ -89,6 +94,90 @@ def test_manifests_are_balanced_and_say_where_every_image_is_from(results):
         if "50" in str(c)
     ]
     assert fifty[0] == fifty[1]
+
+
+def table_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_matched_images_name_both_images_they_were_made_from(results):
+    for iteration, source in (
+        (1, "base/seed-0/seed_images"),
+        (2, "histogram_match/ratio-100/seed-0/iteration-1/samples"),
+    ):
+        cell = results / f"histogram_match/ratio-100/seed-0/iteration-{iteration}"
+        records, rows = read_records(cell / "curated.parquet"), table_of(cell / "curated.csv")
+        assert len(records) == len(rows) == 60
+        for record, row in zip(records, rows):
+            assert record.parents == (row["image"], row["target"])
+            assert record.parents[0] == f"{source}/{record.slot}"
+            assert record.parents[1].startswith("real/")
+        # Closer to the targets' colours than before.
+        before, after = (
+            sum(abs(float(row[f"saturation_{when}"]) - float(row["saturation_target"])) for row in rows)
+            for when in ("before", "after")
+        )
+        assert after < before
+        used = {record.id for record, _ in read_manifest(cell / "mix.parquet")}
+        assert used == {record.id for record in records}
+
+
+def test_the_culling_threshold_is_frozen_at_iteration_0(results):
+    folder = results / "sifid_cull"
+    fixed = json.loads((folder / "seed-0" / "sifid_threshold.json").read_text())
+    for iteration in (1, 2):
+        rows = table_of(folder / f"ratio-100/seed-0/iteration-{iteration}/curated.csv")
+        assert len(rows) == 60
+        assert all((float(row["sifid"]) <= fixed["threshold"]) == (row["kept"] == "True") for row in rows)
+        if iteration == 1:
+            assert np.mean([float(row["sifid"]) for row in rows]) == pytest.approx(fixed["threshold"], rel=1e-6)
+            assert 0 < fixed["share_above"] < 1
+        records = {r.slot: r for r in read_records(folder / f"ratio-100/seed-0/iteration-{iteration}/curated.parquet")}
+        assert len(records) == 60
+        for row in rows:
+            record = records[row["slot"]]
+            assert (record.id == row["image"]) == (row["kept"] == "True")
+            assert row["kept"] == "True" or row["replaced_by"] in (record.id, *record.parents)
+    accepted = [
+        row
+        for row in table_of(results / "tables/metrics.csv")
+        if row["metric"] == "accepted_share" and row["control"] == "sifid_cull"
+    ]
+    kept = [r["kept"] == "True" for r in table_of(folder / "ratio-100/seed-0/iteration-2/curated.csv")]
+    assert float(next(r["value"] for r in accepted if r["iteration"] == "2")) == pytest.approx(np.mean(kept))
+
+
+def test_healing_trains_on_real_images_only(results):
+    rows = read_manifest(results / "heal/ratio-50/seed-0/iteration-2/mix.parquet")
+    assert len(rows) == 60
+    assert {record.origin for record, _ in rows} == {"real"}
+
+
+def test_the_claims_are_twelve_and_the_report_says_so(results):
+    claims = table_of(results / "tables/claims.csv")
+    assert [int(row["claim"]) for row in claims] == list(range(1, 13))
+    page = (results / "report/answer.rst").read_text()
+    for row in claims:
+        assert row["statement"] in page
+        assert f"**{row['verdict']}**" in page
+
+
+def test_the_report_is_one_page_that_loads_nothing_from_outside(smoke):
+    smoke.snakemake("--report", f"{RESULTS}/report.html", *SMOKE)
+    page = (smoke.folder / RESULTS / "report.html").read_text()
+    outside = r"""(?:https?:)?//"""
+    loads = rf"""<(?:script|img|iframe|link)[^>]*(?:src|href)\s*=\s*["']?(?!data:)|(?:@import|url\()\s*["']?{outside}"""
+    found = [page[match.start() : match.start() + 100] for match in re.finditer(loads, page)]
+    assert not found
+    for text in (
+        "What happens when the model is retrained on its own images?",
+        "Contact sheets",
+        "figure-3.svg",
+        "sifid_cull",
+    ):
+        assert text in page
+    (smoke.folder / RESULTS / "report.html").unlink()
 
 
 def test_samples_name_the_weights_that_made_them(results):
@@ -136,43 +225,61 @@ def test_how_never_reruns_what(smoke):
     assert smoke.jobs(*options) == {}
 
 
+FIGURES_OF_SCORES = {"figure_3": 1, "figure_7": 1}
+TABLES = {"metrics_table": 1, "claims": 1, "answer": 1, **FIGURES_OF_SCORES}
+
+
 def test_a_changed_learning_rate_reruns_retraining_and_what_follows(smoke):
+    # A manifest or a control of iteration 2 is made anew where it reads images of iteration 1.
     assert smoke.jobs(*changed(smoke, finetune={"learning_rate": 1.0e-4})) == {
-        "mix": 1, "finetune": 4, "sample": 4, "score": 4,
-        "metrics_table": 1, "figure_2": 1, "figure_3": 1,
+        "mix": 3, "histogram_match": 1, "sifid_cull": 1, "finetune": 9, "sample": 9, "score": 9,
+        "figure_2": 1, "figure_4": 1, "figure_6": 1, **TABLES,
     }  # fmt: skip
 
 
 def test_other_unseen_captions_train_nothing(smoke):
     assert smoke.jobs(*changed(smoke, unseen={"prompts": ["a handwritten digit one"]})) == {
-        "score": 4, "score_base": 1,
-        "metrics_table": 1, "figure_2": 1, "figure_3": 1,
+        "score": 9, "score_base": 1, "figure_2": 1, **TABLES,
     }  # fmt: skip
 
 
 def test_a_changed_figure_setting_reruns_figures_only(smoke):
-    assert smoke.jobs(*changed(smoke, figures={"dpi": 100})) == {"figure_2": 1, "figure_3": 1}
+    assert smoke.jobs(*changed(smoke, figures={"dpi": 100})) == {f"figure_{number}": 1 for number in range(1, 8)}
+    assert smoke.jobs(*changed(smoke, figures={"group": "smiling-red-round"})) == {"figure_1": 1, "figure_5": 1}
 
 
 def test_a_changed_score_setting_trains_nothing(smoke):
     jobs = smoke.jobs(*changed(smoke, score={"features": ["clip"]}))
-    assert set(jobs) == {"embed_reference", "score", "score_base", "metrics_table", "figure_2", "figure_3"}
+    assert set(jobs) == {"embed_reference", "score", "score_base", "vae_round_trips", "figure_2", *TABLES}
+
+
+def arms_of_smoke(smoke):
+    return yaml.safe_load((smoke.folder / SMOKE[1]).read_text())["arms"]
+
+
+def test_a_changed_control_reruns_its_own_arm_only(smoke):
+    arms = arms_of_smoke(smoke)
+    arms[1]["parameters"] = {"bins": 64}
+    jobs = smoke.jobs(*changed(smoke, arms=arms))
+    assert {name: jobs.get(name) for name in ("histogram_match", "finetune", "sample", "score", "sifid_cull")} == {
+        "histogram_match": 2, "finetune": 2, "sample": 2, "score": 2, "sifid_cull": None,
+    }  # fmt: skip
+    arms = arms_of_smoke(smoke)
+    arms[2]["parameters"] = {"pair": "group_mean"}
+    jobs = smoke.jobs(*changed(smoke, arms=arms))
+    assert (jobs["sifid_threshold"], jobs["sifid_cull"], jobs["finetune"]) == (1, 2, 2)
+    assert "histogram_match" not in jobs
 
 
 def test_an_extended_grid_runs_only_its_new_cells(smoke):
-    more = [{"name": "none", "type": "none", "ratios": [0, 50, 100]}]
-    jobs = smoke.jobs(*changed(smoke, arms=more))
-    assert jobs == {
-        "mix": 2,
-        "finetune": 2,
-        "sample": 2,
-        "score": 2,
-        "metrics_table": 1,
-        "figure_2": 1,
-        "figure_3": 1,
-    }
+    arms = arms_of_smoke(smoke)
+    arms[0]["ratios"] = [0, 50, 100]
+    assert smoke.jobs(*changed(smoke, arms=arms)) == {
+        "mix": 2, "finetune": 2, "sample": 2, "score": 2, "figure_2": 1, **TABLES,
+    }  # fmt: skip
     jobs = smoke.jobs(*changed(smoke, iterations=3))
-    assert jobs["finetune"] == 2
+    # A third iteration of two mixtures and two controls; healing branched off before.
+    assert jobs["finetune"] == 4
     assert "reference" not in jobs
 
 
@@ -181,9 +288,8 @@ def test_a_bumped_stage_version_reruns_that_stage_and_what_follows(smoke):
     source = grid.read_text()
     try:
         grid.write_text(re.sub(r'"score": \d+', '"score": 99', source))
-        jobs = smoke.jobs(*SMOKE)
-        assert set(jobs) == {"score", "score_base", "metrics_table", "figure_2", "figure_3"}
-        grid.write_text(re.sub(r'"sample": \d+', '"sample": 99', source))
+        assert set(smoke.jobs(*SMOKE)) == {"score", "score_base", "figure_2", *TABLES}
+        grid.write_text(source.replace('    "score":', '    "sample": 99,\n    "score":'))
         jobs = smoke.jobs(*SMOKE)
         assert {"sample", "sample_base", "score"} < set(jobs)
         assert not {"reference", "encode", "seed_images"} & set(jobs)
@@ -234,6 +340,8 @@ def test_the_summary_prints_every_condition(smoke):
     fifty = [line.split() for line in output.splitlines() if line.strip().startswith("50 %")]
     assert len(fifty) == 3
     assert all(len(words) == 5 for words in fifty)  # "50", "%", base and two iterations
+    for name in ("histogram_match 100 %", "sifid_cull 100 %", "heal 50 %"):
+        assert output.count(name) == 3
     missing = smoke.script("summary", "results/nothing")
     assert missing.returncode == 1
     assert "there is no results/nothing/tables/metrics.csv" in missing.stderr

@@ -1,0 +1,339 @@
+"""The decision rule and the twelve claims, from made-up tables."""
+
+import csv
+
+import numpy as np
+import pytest
+from nepotism import decisions
+from nepotism.answer import page
+from nepotism.claims import DELTA, STATEMENTS, Arms, Claim, count, judge
+from nepotism.cost import Cost, costs
+from nepotism.decisions import FAILS, HOLDS, NOT_RUN, UNDECIDED, Decision, Effect, conjunction, decide
+from nepotism.tables import Row
+
+ARMS = Arms("histogram_match", "sifid_cull", "heal")
+SEEDS = (0, 1, 2)
+
+
+def effects(*values, se=0.1):
+    return [Effect(value, se) for value in values]
+
+
+# ---- The rule
+
+
+def test_the_interval_is_the_two_sided_90_percent_t_interval():
+    decision = decide(effects(1.0, 2.0, 3.0), ">", 0)
+    assert decision.value == pytest.approx(2)
+    assert decision.high - decision.value == pytest.approx(2.9200 / np.sqrt(3), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("values", "relation", "bound", "verdict"),
+    [
+        ((1.0, 1.1, 0.9), ">", 0.5, HOLDS), ((0.1, 0.0, 0.2), ">", 0.5, FAILS), ((0.0, 0.5, 1.0), ">", 0.5, UNDECIDED),
+        ((0.1, 0.0, 0.2), "<", 0.5, HOLDS), ((1.0, 1.1, 0.9), "<", 0.5, FAILS), ((0.0, 0.5, 1.0), "<", 0.5, UNDECIDED),
+        ((0.1, 0.0, -0.1), "abs <", 0.5, HOLDS), ((1.0, 1.1, 0.9), "abs <", 0.5, FAILS),
+        ((-1.0, -1.1, -0.9), "abs <", 0.5, FAILS), ((0.0, 0.5, 1.0), "abs <", 0.5, UNDECIDED),
+        ((1.0, 1.0, 1.0), ">", 0.5, HOLDS), ((1.0, 1.0, 1.0), "abs <", 0.5, FAILS),
+    ],
+)  # fmt: skip
+def test_verdicts(values, relation, bound, verdict):
+    assert decide(effects(*values), relation, bound).verdict == verdict
+
+
+def test_fewer_than_three_seeds_are_undecided_but_show_the_effect_within_the_run():
+    decision = decide(effects(9.0, se=0.5), ">", 0)
+    assert (decision.verdict, decision.value, decision.seeds) == (UNDECIDED, 9.0, 1)
+    assert decision.high - decision.value == pytest.approx(1.645 * 0.5)
+    assert decide(effects(9.0, se=None), ">", 0).low is None
+    assert decide([], ">", 0).verdict == NOT_RUN
+
+
+@pytest.mark.parametrize("relation", [">", "<", "abs <"])
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_a_false_holds_at_the_boundary_is_rarer_than_five_percent(relation, seeds):
+    """By simulation at theta = c; with 4,000 runs the share may exceed 5 % by three standard errors."""
+    rng = np.random.default_rng(seeds)
+    runs = 4000
+    held = sum(
+        decide(effects(*rng.normal(0.2, 0.1, seeds)), relation, 0.2).verdict == HOLDS for _ in range(runs)
+    )  # fmt: skip
+    assert held / runs <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / runs)
+    if relation != "abs <":
+        assert held / runs >= 0.03, "the rule must not be needlessly strict either"
+
+
+def test_a_conjunction_holds_if_all_do_and_fails_only_after_holms_correction():
+    def part(verdict, against=1.0):
+        return Decision(0.0, 0.0, 0.0, 3, verdict, against)
+
+    assert conjunction([part(HOLDS), part(HOLDS)]) == HOLDS
+    assert conjunction([part(HOLDS), part(UNDECIDED)]) == UNDECIDED
+    assert conjunction([part(HOLDS), part(FAILS, 0.01)]) == FAILS
+    assert conjunction([part(HOLDS), part(FAILS, 0.04)]) == UNDECIDED, "0.04 x 2 is not below 0.05"
+    assert conjunction([part(HOLDS), part(NOT_RUN)]) == NOT_RUN
+    assert conjunction([]) == NOT_RUN
+
+
+def test_a_conjunction_of_false_parts_is_rejected_in_at_most_five_percent_by_chance():
+    rng = np.random.default_rng(9)
+    failed = sum(
+        conjunction([decide(effects(*rng.normal(0.0, 1, 3)), ">", 0) for _ in range(5)]) == FAILS for _ in range(3000)
+    )
+    assert failed / 3000 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 3000)
+
+
+def test_errors_of_logarithms_follow_the_delta_method():
+    rng = np.random.default_rng(1)
+    draws = np.log(rng.normal(10, 0.3, 20_000))
+    assert Effect(10, 0.3).log().se == pytest.approx(draws.std(), rel=0.03)
+    difference = Effect(3, 0.3) - Effect(1, 0.4)
+    assert (difference.value, difference.se) == (2, pytest.approx(0.5))
+
+
+# ---- The claims
+
+
+def table(
+    seeds=SEEDS, ratios=("0", "10", "25", "100"), fid=None, clip=None, unseen=None, spread=None, diversity=None, recall=None,
+    colour=1.2, unique=100, kid=None, skip=(),
+):  # fmt: skip
+    """A table in which functions of (control, ratio, iteration) give the scores; seeds add a little noise."""
+    noise = {seed: 0.002 * (seed - 1) for seed in seeds}
+    cells = [("base", "", 0)]
+    cells += [("none", ratio, i) for ratio in ratios for i in range(1, 6)]
+    cells += [(control, "100", i) for control in ("histogram_match", "sifid_cull") for i in range(1, 6)]
+    cells += [("heal", "25", i) for i in range(6, 9)]
+    rows = []
+
+    def add(cell, seed, name, space, metric, value, sd=None):
+        control, ratio, iteration = cell
+        rows.append(
+            Row(
+                "x",
+                control,
+                ratio,
+                seed,
+                iteration,
+                name,
+                space,
+                metric,
+                value,
+                sd,
+                0.01,
+                value - 0.02,
+                value + 0.02,
+                100,
+            )
+        )
+
+    def default(cell):
+        control, ratio, iteration = cell
+        share = 0 if control == "heal" or not ratio else float(ratio) / 100
+        return 10 * (1 + share * iteration)
+
+    for seed in seeds:
+        for cell in cells:
+            if cell[0] in skip:
+                continue
+            distance = (fid or default)(cell)
+            for space in ("clip", "conv"):
+                add(cell, seed, "samples", space, "fid", distance * (1 + noise[seed]))
+                add(cell, seed, "samples", space, "kid", (kid or default)(cell) / 100 + noise[seed])
+                add(
+                    cell,
+                    seed,
+                    "samples",
+                    space,
+                    "within_group_distance",
+                    (diversity or (lambda c: 100 / default(c)))(cell),
+                )
+                add(cell, seed, "samples", space, "recall", (recall or (lambda c: 8 / default(c)))(cell) + noise[seed])
+            add(
+                cell,
+                seed,
+                "samples",
+                "clip",
+                "clip_score",
+                (clip or (lambda c: 45 - default(c) / 2))(cell) + noise[seed],
+            )
+            add(cell, seed, "unseen", "clip", "clip_score", (unseen or (lambda c: 45 - default(c)))(cell) + noise[seed])
+            for name in ("samples", "unseen"):
+                add(
+                    cell,
+                    seed,
+                    name,
+                    "clip",
+                    "clip_score_within_group_sd",
+                    (spread or (lambda c: 2.0))(cell) + noise[seed],
+                )
+            if cell[0] == "sifid_cull":
+                add(cell, seed, "curated", "", "unique_images", unique)
+        for metric in ("contrast", "saturation"):
+            add(cells[0], seed, "samples", "pixels", metric, colour + noise[seed])
+            add(cells[0], seed, "real", "pixels", metric, 1.0, sd=0.5)
+    return rows
+
+
+def verdicts(**options):
+    claims, _ = judge(table(**options), ARMS)
+    assert [claim.claim for claim in claims] == list(range(1, 13))
+    assert all(claim.source in ("paper", "ours") for claim in claims)
+    return {claim.claim: claim for claim in claims}
+
+
+def growing(rate):
+    """FID that grows with the share of generated images; healing brings it back."""
+
+    def fid(cell):
+        control, ratio, iteration = cell
+        share = 0 if control == "heal" or not ratio else float(ratio) / 100
+        return 10 * np.exp(rate * share * iteration)
+
+    return fid
+
+
+def test_a_collapse_like_the_papers_is_recognised():
+    found = verdicts(fid=growing(2.0), spread=lambda cell: 4.2 if cell[0] == "heal" else 2.8)
+    for number in (2, 3, 5, 6, 7, 8, 9, 10, 12):
+        assert found[number].verdict == HOLDS, found[number]
+    assert found[1].verdict == HOLDS
+    assert found[2].kid == "agrees"
+
+
+def test_nothing_happens_and_the_claims_of_collapse_do_not_hold():
+    found = verdicts(fid=lambda cell: 10.0, clip=lambda cell: 45.0, unseen=lambda cell: 45.0, diversity=lambda cell: 10.0,
+                     recall=lambda cell: 0.5, colour=0.5)  # fmt: skip
+    assert found[1].verdict == HOLDS
+    for number in (2, 5, 6, 7, 8, 12):
+        assert found[number].verdict == FAILS, found[number]
+    for number in (9, 10, 11):
+        assert found[number].verdict == "not run: branch not degraded"
+
+
+def test_a_first_iteration_that_improves_is_seen():
+    assert verdicts(fid=lambda c: 8.0 if c[2] == 1 else 10.0)[4].verdict == HOLDS
+    assert verdicts(fid=lambda c: 12.0 if c[2] == 1 else 10.0)[4].verdict == FAILS
+
+
+def test_real_images_that_degrade_too_are_not_flat():
+    assert verdicts(fid=lambda cell: 10.0 * (1 + cell[2]))[1].verdict == FAILS
+
+
+def test_controls_that_prevent_collapse_or_slow_it_down_refute_the_claim():
+    def rescued(cell):
+        return 10.0 if cell[0] in ("histogram_match", "sifid_cull") else growing(2.0)(cell)
+
+    found = verdicts(fid=rescued)
+    assert found[5].verdict == found[6].verdict == FAILS
+
+
+def test_culling_that_leaves_few_different_images_is_starved():
+    found = verdicts(fid=growing(2.0), unique=40)
+    assert found[6].verdict == "undecided (starved)"
+    assert "40%" in found[6].note
+    assert found[5].verdict == HOLDS
+
+
+def test_healing_that_fails_or_keeps_its_clip_score_is_told():
+    ill = verdicts(
+        fid=lambda c: 30.0 if c[0] == "heal" else growing(2.0)(c), clip=lambda c: 40.0 if c[0] == "heal" else 45.0
+    )
+    assert ill[9].verdict == FAILS
+    assert ill[11].verdict == FAILS
+    assert ill[10].verdict == FAILS
+
+
+def test_one_seed_is_undecided_and_missing_arms_are_not_run():
+    found = verdicts(seeds=(0,), fid=growing(2.0))
+    assert {found[n].verdict for n in (1, 2, 3, 4, 5, 6, 7, 8, 9, 12)} == {UNDECIDED}
+    assert "= 2" in found[2].statistic
+    assert "F(100,I) - F(0,I) = 10 [" in found[2].statistic
+    found = verdicts(skip=("histogram_match", "heal"))
+    assert found[5].verdict == found[9].verdict == NOT_RUN
+    assert found[6].verdict != NOT_RUN
+    without_25 = verdicts(ratios=("0", "100"))
+    assert without_25[8].verdict == NOT_RUN
+    assert verdicts(ratios=("0", "100"))[3].verdict == NOT_RUN
+
+
+def test_a_claim_that_holds_in_one_feature_space_only_is_reported_as_such():
+    rows = [
+        row if row.features != "conv" or row.metric != "fid" else Row(**{**row.__dict__, "value": 10.0})
+        for row in table(fid=growing(2.0))
+    ]
+    claims, _ = judge(rows, ARMS)
+    assert claims[2].verdict.startswith("holds (clip); ")
+    assert "(conv)" in claims[2].verdict
+
+
+def test_kid_that_points_the_other_way_is_told():
+    found = verdicts(fid=growing(2.0), kid=lambda cell: -growing(2.0)(cell))
+    assert found[2].kid == "disagrees"
+
+
+def test_verdicts_rest_on_all_seeds_or_none():
+    rows = [row for row in table(fid=growing(2.0)) if not (row.control == "histogram_match" and row.seed == 2)]
+    claims, _ = judge(rows, ARMS)
+    assert claims[4].verdict == NOT_RUN
+
+
+def test_the_bound_is_a_quarter_more():
+    assert np.exp(DELTA) == pytest.approx(1.25)
+    assert decisions.LEAST_SEEDS == 3
+
+
+# ---- The report's first page
+
+
+def details(rows):
+    _, parts = judge(rows, ARMS)
+    return [
+        {"claim": str(p.claim), "features": p.features, "statistic": p.statistic, "value": str(p.decision.value or ""),
+         "ci90_low": str(p.decision.low or ""), "ci90_high": str(p.decision.high or "")}
+        for p in parts
+    ]  # fmt: skip
+
+
+def test_the_answers_numbers_are_effects_of_the_table_of_claims():
+    rows = table(fid=growing(2.0))
+    claims, parts = judge(rows, ARMS)
+    text = page(
+        claims, details(rows), {"python": "3.11", "libraries": {"torch": "2"}}, [Cost("score", 2, 3.0, 4.0, 5.0)]
+    )
+    effect = next(p for p in parts if p.statistic == "F(100,I) - F(0,I)").decision.value
+    assert f"{np.exp(effect):.2f}" in text
+    assert "{{ snakemake.config | tojson" in text
+    for statement, _ in STATEMENTS.values():
+        assert statement in text
+    assert "torch 2" in text
+
+
+def test_verdicts_are_counted():
+    def claim(verdict):
+        return Claim(1, "s", "paper", verdict, "", "", "")
+
+    kinds = [
+        HOLDS,
+        HOLDS,
+        FAILS,
+        "undecided (starved)",
+        "holds (clip); undecided (conv)",
+        "not run: branch not degraded",
+    ]
+    assert count(map(claim, kinds)) == {HOLDS: 2, FAILS: 1, UNDECIDED: 1, "mixed": 1, NOT_RUN: 1}
+
+
+def test_costs_are_summed_per_rule(tmp_path):
+    def write(path, **values):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "w", newline="") as file:
+            writer = csv.DictWriter(file, values, delimiter="\t")
+            writer.writeheader()
+            writer.writerow(values)
+
+    write(tmp_path / "finetune" / "a" / "1.tsv", s="2.0", cpu_time="3.0", max_rss="10", max_pss="8")
+    write(tmp_path / "finetune" / "a" / "2.tsv", s="4.0", cpu_time="5.0", max_rss="20", max_pss="9")
+    write(tmp_path / "encode.tsv", s="0.1", cpu_time="NA", max_rss="-", max_pss="NA")
+    assert costs(tmp_path) == [Cost("finetune", 2, 6.0, 8.0, 9.0), Cost("encode", 1, 0.1, 0.0, 0.0)]

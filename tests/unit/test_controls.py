@@ -1,0 +1,310 @@
+"""The paper's two controls: colour matching and culling by single-image FID."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from nepotism.controls import histogram_match as colours
+from nepotism.controls import sifid
+from nepotism.controls.sifid_cull import cull
+from nepotism.controls.sifid_features import all_patches, extractor
+from nepotism.controls.slots import read_treated
+from nepotism.errors import UserError
+from nepotism.images import ImageSet, Record, write_image_set
+from nepotism.mix import generated_slots
+from safetensors.torch import save_file
+from scipy.linalg import sqrtm
+from scipy.stats import entropy
+from skimage.color import rgb2ycbcr
+
+
+def pictures(count, seed=0, size=12):
+    """Smooth random pictures with different colours."""
+    rng = np.random.default_rng(seed)
+    base = rng.integers(40, 200, (count, 1, 1, 3)) + rng.normal(0, 25, (count, size, size, 3))
+    return base.clip(0, 255).astype(np.uint8)
+
+
+# ---- Colour matching
+
+
+def test_divergences_are_scipys_entropy_averaged_over_the_channels():
+    one, other = (colours.histograms(pictures(4, seed), 32, 1, "h") for seed in (0, 1))
+    found = colours.divergences(one, other, "generated_to_real", 1e-6)
+    backwards = colours.divergences(one, other, "real_to_generated", 1e-6)
+    for i in range(4):
+        for j in range(4):
+            pairs = [(p + 1e-6, q + 1e-6) for p, q in zip(one[i], other[j])]
+            assert found[i, j] == pytest.approx(np.mean([entropy(p, q) for p, q in pairs]), rel=1e-9)
+            assert backwards[i, j] == pytest.approx(np.mean([entropy(q, p) for p, q in pairs]), rel=1e-9)
+
+
+def test_histograms_count_every_pixel_in_fixed_ranges():
+    images = np.stack([np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 255, np.uint8)])
+    shares = colours.histograms(images, 256, 2, "h")
+    np.testing.assert_allclose(shares.sum(2), 1)
+    # Black and white are the ends of luma; grey has its two chroma values in the middle.
+    assert shares[0, 0, 0] == shares[1, 0, 255] == 1
+    assert shares[0, 1].argmax() == shares[1, 2].argmax() == 256 * (128 - 16) // 224
+
+
+def test_the_nearest_image_is_that_of_a_plain_search():
+    generated, real = pictures(6, 2), pictures(9, 3)
+    found = colours.divergences(
+        colours.histograms(generated, 64, 1, "h"), colours.histograms(real, 64, 1, "h"), "generated_to_real", 1e-6
+    ).argmin(1)
+
+    def shares(image):
+        planes = np.moveaxis(rgb2ycbcr(image), -1, 0)
+        counts = [np.histogram(p, 64, r)[0] for p, r in zip(planes, colours.RANGES)]
+        return [c / c.sum() + 1e-6 for c in counts]
+
+    for image, nearest in zip(generated, found):
+        values = [np.mean([entropy(p, q) for p, q in zip(shares(image), shares(other))]) for other in real]
+        assert nearest == int(np.argmin(values))
+
+
+def test_an_image_is_its_own_nearest():
+    images = pictures(5, 4)
+    shares = colours.histograms(images, 256, 1, "h")
+    assert list(colours.divergences(shares, shares, "generated_to_real", 1e-6).argmin(1)) == list(range(5))
+
+
+def test_matching_is_a_match_of_cumulative_distributions_per_channel():
+    image, target = pictures(2, 5)
+    planes = [np.moveaxis(rgb2ycbcr(each), -1, 0) for each in (image, target)]
+    expected = np.empty_like(planes[0])
+    for channel in range(3):
+        source, wanted = (plane[channel].ravel() for plane in planes)
+        # The share of pixels up to each value, looked up in the target's quantiles.
+        rank = np.searchsorted(np.sort(source), source, side="right") / source.size
+        values, counts = np.unique(wanted, return_counts=True)
+        expected[channel] = np.interp(rank, np.cumsum(counts) / wanted.size, values).reshape(expected[channel].shape)
+    found = rgb2ycbcr(colours.match(image, target))
+    # Back in 8-bit RGB: rounding and clipping move a value by about one level.
+    assert np.abs(np.moveaxis(found, -1, 0) - expected).mean() < 1.0
+
+
+def test_matching_an_image_to_itself_changes_no_pixel():
+    image = pictures(1, 6)[0]
+    assert np.abs(colours.match(image, image).astype(int) - image).max() <= 1
+
+
+def test_threads_change_nothing():
+    images, targets = pictures(7, 7), pictures(7, 8)
+    np.testing.assert_array_equal(
+        colours.match_all(images, targets, 1, "m"), colours.match_all(images, targets, 3, "m")
+    )
+
+
+# ---- Single-image FID
+
+
+def features(seed, count=3, channels=5, side=9):
+    return torch.from_numpy(np.random.default_rng(seed).normal(seed, 1 + seed, (count, channels, side, side)))
+
+
+def test_sifid_is_the_formula_with_a_matrix_square_root():
+    one, other = features(0), features(1)
+    mine, theirs = sifid.patches(one), sifid.patches(other)
+    found = sifid.sifid(mine.mean, mine.covariance, theirs.mean, sifid.roots(theirs.covariance))
+    for index in range(3):
+        rows = [each[index].flatten(1).T.numpy() for each in (one, other)]
+        means, covariances = [r.mean(0) for r in rows], [np.cov(r, rowvar=False) for r in rows]
+        root = sqrtm(covariances[0] @ covariances[1]).real
+        expected = ((means[0] - means[1]) ** 2).sum() + np.trace(covariances[0] + covariances[1] - 2 * root)
+        assert float(found[index]) == pytest.approx(expected, rel=1e-8)
+
+
+def test_sifid_of_constant_images_is_finite_and_zero_to_themselves():
+    constant = sifid.patches(torch.full((1, 5, 4, 4), 2.0))
+    spread = sifid.patches(features(0, count=1))
+    root = sifid.roots(constant.covariance)
+    assert float(sifid.sifid(constant.mean, constant.covariance, constant.mean, root)) == 0
+    found = sifid.sifid(spread.mean, spread.covariance, constant.mean, root)
+    expected = ((spread.mean - 2) ** 2).sum() + torch.trace(spread.covariance[0])
+    assert float(found) == pytest.approx(float(expected), rel=1e-10)
+
+
+def test_fewer_positions_than_channels_stay_real():
+    few = sifid.patches(torch.randn(2, 30, 2, 2, dtype=torch.float64))
+    found = sifid.sifid(few.mean, few.covariance, few.mean.flip(0), sifid.roots(few.covariance).flip(0))
+    assert torch.isfinite(found).all()
+    assert float(found[0]) == pytest.approx(float(found[1]), rel=1e-6)
+
+
+def records(per_group=3, origin="real"):
+    return [
+        Record(f"{origin}/{group}/{index:03d}", "p", group, f"{group}/{index:03d}", origin, rng="r")
+        for group in "ab"
+        for index in range(per_group)
+    ]
+
+
+def test_pairings_are_the_slot_the_nearest_and_the_mean_of_the_group():
+    real = sifid.patches(features(0, count=6))
+    statistics = sifid.RealPatches(real.mean, sifid.roots(real.covariance))
+    images = sifid.patches(features(1, count=6))
+    full = np.array([
+        [float(sifid.sifid(images.mean[i], images.covariance[i], real.mean[j], statistics.root[j])) for j in range(6)]
+        for i in range(6)
+    ])  # fmt: skip
+    blocks = [full[i, :3] if i < 3 else full[i, 3:] for i in range(6)]
+    expected = {
+        "slot": np.diag(full), "nearest_in_group": [b.min() for b in blocks], "group_mean": [b.mean() for b in blocks]
+    }  # fmt: skip
+    for pair, values in expected.items():
+        scores = sifid.score(images, records(origin="generated"), statistics, records(), pair)
+        np.testing.assert_allclose(scores.sifid, values)
+        np.testing.assert_allclose(scores.nearest_in_group, expected["nearest_in_group"])
+
+
+def test_real_statistics_survive_their_file(tmp_path):
+    real = sifid.patches(features(0))
+    sifid.write_real(tmp_path / "s.safetensors", sifid.RealPatches(real.mean, sifid.roots(real.covariance)))
+    again = sifid.read_real(tmp_path / "s.safetensors")
+    assert again.mean.dtype == torch.float64
+    assert torch.equal(again.mean, real.mean)
+
+
+def test_the_autoencoders_block_has_many_positions_and_few_channels(tiny_diffusion):
+    extract = extractor("vae", tiny_diffusion, None, torch.device("cpu"))
+    found = all_patches(extract, pictures(3, size=64), torch.device("cpu"), "f")
+    channels = found.mean.shape[1]
+    assert channels <= 64 * 64 / 20
+    assert torch.linalg.matrix_rank(found.covariance).min() == channels
+
+
+@pytest.mark.parametrize("channels", [64, 192])
+def test_inception_features_are_torchvisions_before_its_poolings(tmp_path, tiny_diffusion, channels):
+    from torchvision.models import inception_v3
+
+    torch.manual_seed(0)
+    network = inception_v3(weights=None, init_weights=False, aux_logits=True).eval()
+    path = tmp_path / "inception.safetensors"
+    save_file(network.state_dict(), path)
+    extract = extractor(f"inception-{channels}", tiny_diffusion, path, torch.device("cpu"))
+    batch = torch.randn(1, 3, 75, 75)
+    seen = {}
+    layer = network.maxpool1 if channels == 64 else network.maxpool2
+    layer.register_forward_pre_hook(lambda module, inputs: seen.update(x=inputs[0]))
+    with torch.no_grad():
+        network(batch)
+        found = extract(batch)
+    assert found.shape[1] == channels
+    torch.testing.assert_close(found, seen["x"])
+
+
+def test_weights_that_are_not_inceptions_are_refused(tmp_path, tiny_diffusion):
+    device = torch.device("cpu")
+    with pytest.raises(UserError, match=r"must be an existing .safetensors file"):
+        extractor("inception-192", tiny_diffusion, tmp_path / "weights.pth", device)
+    save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
+    with pytest.raises(UserError, match="no weights of torchvision's inception_v3"):
+        extractor("inception-192", tiny_diffusion, tmp_path / "x.safetensors", device)
+
+
+# ---- Culling
+
+
+class World:
+    """Images whose SIFID is what the test says: of the originals, and of each attempt to draw a slot anew."""
+
+    def __init__(self, originals, redrawn=()):
+        self.records = [dataclasses.replace(r, origin="generated") for r in records(origin="generated")]
+        self.values = dict(zip((r.id for r in self.records), originals))
+        self.redrawn = redrawn
+        self.drawn = []
+        pixels = pictures(6, 9, size=4)
+        self.images = ImageSet(pixels, self.records)
+
+    def score(self, images):
+        values = np.array([self.values[record.id] for record in images.records])
+        return sifid.Scores(values, values / 2)
+
+    def draw(self, missing, attempt):
+        self.drawn.append([record.slot for record in missing])
+        made = []
+        for record in missing:
+            fresh = dataclasses.replace(record, id=f"cell/curated/{record.slot}", rng=f"try {attempt}")
+            self.values[fresh.id] = self.redrawn[attempt - 1]
+            made.append(fresh)
+        return ImageSet(pictures(len(missing), 20 + attempt, size=4), made)
+
+    def cull(self, replacement, tries=4):
+        return cull(self.images, 1.0, replacement, tries, self.score, self.draw, "cell", 0, 2)
+
+
+SOME = [0.5, 2.0, 1.0, 3.0, 0.1, 5.0]
+
+
+def test_images_up_to_the_threshold_stay_as_they_are():
+    world = World(SOME, redrawn=[0.5])
+    curated, verdicts = world.cull("regenerate")
+    assert [v.kept for v in verdicts] == [True, False, True, False, True, False]
+    assert [curated.records[i] for i in (0, 2, 4)] == [world.records[i] for i in (0, 2, 4)]
+    assert [v.nearest_in_group for v in verdicts] == [v / 2 for v in SOME]
+
+
+def test_regenerating_stops_when_all_are_accepted_or_the_tries_are_used_up():
+    world = World(SOME, redrawn=[9.0, 0.9])
+    curated, verdicts = world.cull("regenerate")
+    assert world.drawn == [["a/001", "b/000", "b/002"]] * 2
+    assert [v.tries for v in verdicts] == [0, 2, 0, 2, 0, 2]
+    assert [v.replaced_by for v in verdicts if not v.kept] == [f"cell/curated/{s}" for s in ("a/001", "b/000", "b/002")]
+    assert [r.slot for r in curated.records] == [r.slot for r in world.records]
+
+
+def test_after_the_last_try_a_kept_image_of_the_group_is_used_again():
+    world = World(SOME, redrawn=[9.0, 9.0])
+    curated, verdicts = world.cull("regenerate", tries=2)
+    assert len(world.drawn) == 2
+    by_slot = {r.slot: (p, r) for p, r in zip(curated.pixels, curated.records)}
+    for verdict in verdicts:
+        if not verdict.kept:
+            pixels, record = by_slot[verdict.slot]
+            source = next(i for i, r in enumerate(world.records) if r.id == verdict.replaced_by)
+            assert world.records[source].group == verdict.group
+            assert verdicts[source].kept
+            assert record.parents == (verdict.replaced_by,)
+            np.testing.assert_array_equal(pixels, world.images.pixels[source])
+    assert len({r.id for r in curated.records}) == 6
+
+
+def test_duplicates_are_taken_at_once_and_the_same_ones_every_time():
+    world = World(SOME)
+    first, again = world.cull("duplicate_kept"), world.cull("duplicate_kept")
+    assert world.drawn == []
+    assert first[1] == again[1]
+    assert all(v.tries == 0 for v in first[1])
+
+
+def test_a_group_without_an_accepted_image_falls_back_on_its_best():
+    world = World([0.5, 0.6, 0.7, 3.0, 2.0, 5.0])
+    _, verdicts = world.cull("duplicate_kept")
+    assert {v.replaced_by for v in verdicts[3:]} == {"generated/b/001"}
+
+
+def test_dropping_leaves_slots_empty():
+    curated, verdicts = World(SOME).cull("drop")
+    assert [r.slot for r in curated.records] == ["a/000", "a/002", "b/001"]
+    assert {v.replaced_by for v in verdicts} == {""}
+
+
+@pytest.mark.parametrize("replacement", ["regenerate", "duplicate_kept", "drop"])
+def test_when_everything_is_culled_the_error_says_what_to_change(replacement):
+    world = World([3.0, 2.5, 4.0, 3.0, 3.0, 3.0], redrawn=[9.0] * 4)
+    with pytest.raises(
+        UserError, match=r"cell: every image was culled: the least SIFID is 2.5, the threshold 1. .*pair"
+    ):
+        world.cull(replacement)
+
+
+def test_a_control_treats_just_the_slots_that_are_mixed_in(tmp_path):
+    real = records(per_group=5)
+    path = tmp_path / "set.parquet"
+    write_image_set(path, pictures(10), real)
+    treated = read_treated(path, real, "40", 3)
+    assert {record.slot for record in treated.records} == generated_slots("40", {"a": 5, "b": 5}, 3)
+    assert len(treated.records) == 4
