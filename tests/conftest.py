@@ -50,6 +50,11 @@ def copy_project(folder: Path) -> Project:
     return Project(folder)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The smoke experiment takes longest: one of two workers starts it at once, the other runs the quick tests."""
+    items.sort(key=lambda item: item.path.name != "test_smoke.py")
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """A fresh copy of the project, without results."""
