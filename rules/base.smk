@@ -37,12 +37,7 @@ use rule sample as sample_base with:
         base=base_model,
     output:
         images="results/{experiment}/{base}/seed-{seed}/samples.parquet",
-        sheet=report(
-            "results/{experiment}/{base}/seed-{seed}/samples.png",
-            caption="../resources/report/samples.rst",
-            category="Contact sheets",
-            labels=labels(images="samples", control="base", iteration="0"),
-        ),
+        sheet="results/{experiment}/{base}/seed-{seed}/samples.png",
     log:
         "results/{experiment}/logs/sample_base/{base}/seed-{seed}.log",
     benchmark:

@@ -261,6 +261,40 @@ def culled_images(wildcards):
     return [grid.generated_images(cell) for cell in culled_cells()]
 
 
+def reported_sheets(wildcards):
+    """The contact sheets of the report: of the base model, and of each arm and ratio at its end, for the first seed.
+
+    All of them would make it hundreds of megabytes large.
+    """
+
+    def sheet(folder, images, **place):
+        return report(
+            f"{grid.folder}/{folder}/{images}.png",
+            caption=f"../resources/report/{images}.rst",
+            category="Contact sheets",
+            labels={"images": images, **place},
+        )
+
+    ends = [
+        Cell(arm.name, ratio, grid.seeds[0], arm.last)
+        for arm in grid.arms
+        for ratio in arm.ratios
+    ]
+    chosen = [
+        sheet(f"base/seed-{grid.seeds[0]}", "samples", control="base", iteration="0")
+    ]
+    for cell in ends:
+        place = {
+            "control": cell.control,
+            "ratio": cell.ratio,
+            "iteration": str(cell.iteration),
+        }
+        chosen.append(sheet(cell.path, "samples", **place))
+        if grid.arm(cell.control).type == "sifid_cull":
+            chosen.append(sheet(cell.path, "dropped", **place))
+    return chosen
+
+
 def figure_files(wildcards):
     numbers = [1, 2, 3, 5, 7]
     numbers += [4] if grid.arms_of("heal") else []
@@ -270,16 +304,3 @@ def figure_files(wildcards):
         for number in sorted(numbers)
         for suffix in (".svg", ".png", ".csv")
     ]
-
-
-def labels(**fixed):
-    """Labels of a result in the report: what is fixed, and the wildcards that the job has."""
-
-    def of(wildcards):
-        names = ("control", "ratio", "seed", "iteration")
-        given = {
-            name: getattr(wildcards, name) for name in names if hasattr(wildcards, name)
-        }
-        return {**given, **fixed}
-
-    return of

@@ -74,12 +74,7 @@ rule sifid_cull:
     output:
         images="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/curated.parquet",
         table="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/curated.csv",
-        sheet=report(
-            "results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/dropped.png",
-            caption="../resources/report/dropped.rst",
-            category="Contact sheets",
-            labels=labels(images="dropped"),
-        ),
+        sheet="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/dropped.png",
     log:
         "results/{experiment}/logs/sifid_cull/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.log",
     benchmark:

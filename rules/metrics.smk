@@ -52,7 +52,7 @@ rule metrics_table:
             "results/{experiment}/tables/metrics.csv",
             caption="../resources/report/metrics.rst",
             category="Tables",
-            labels=labels(table="scores"),
+            labels={"table": "scores"},
         ),
     log:
         "results/{experiment}/logs/metrics_table.log",
@@ -105,13 +105,13 @@ rule claims:
             "results/{experiment}/tables/claims.csv",
             caption="../resources/report/claims.rst",
             category="Tables",
-            labels=labels(table="claims"),
+            labels={"table": "claims"},
         ),
         details=report(
             "results/{experiment}/tables/claim_details.csv",
             caption="../resources/report/claim_details.rst",
             category="Tables",
-            labels=labels(table="claims, part by part"),
+            labels={"table": "claims, part by part"},
         ),
     log:
         "results/{experiment}/logs/claims.log",

@@ -9,7 +9,7 @@ rule figure_1:
             "results/{experiment}/figures/figure-1.svg",
             caption="../resources/report/figure_1.rst",
             category="Figures",
-            labels=labels(figure="1"),
+            labels={"figure": "1"},
         ),
         others=multiext("results/{experiment}/figures/figure-1", ".png", ".csv"),
     log:
@@ -38,7 +38,7 @@ rule figure_2:
             "results/{experiment}/figures/figure-2.svg",
             caption="../resources/report/figure_2.rst",
             category="Figures",
-            labels=labels(figure="2"),
+            labels={"figure": "2"},
         ),
         others=multiext("results/{experiment}/figures/figure-2", ".png", ".csv"),
     log:
@@ -65,7 +65,7 @@ rule figure_3:
             "results/{experiment}/figures/figure-3.svg",
             caption="../resources/report/figure_3.rst",
             category="Figures",
-            labels=labels(figure="3"),
+            labels={"figure": "3"},
         ),
         others=multiext("results/{experiment}/figures/figure-3", ".png", ".csv"),
     log:
@@ -91,7 +91,7 @@ rule figure_4:
             "results/{experiment}/figures/figure-4.svg",
             caption="../resources/report/figure_4.rst",
             category="Figures",
-            labels=labels(figure="4"),
+            labels={"figure": "4"},
         ),
         others=multiext("results/{experiment}/figures/figure-4", ".png", ".csv"),
     log:
@@ -118,7 +118,7 @@ rule figure_5:
             "results/{experiment}/figures/figure-5.svg",
             caption="../resources/report/figure_5.rst",
             category="Figures",
-            labels=labels(figure="5"),
+            labels={"figure": "5"},
         ),
         others=multiext("results/{experiment}/figures/figure-5", ".png", ".csv"),
     log:
@@ -145,7 +145,7 @@ rule figure_6:
             "results/{experiment}/figures/figure-6.svg",
             caption="../resources/report/figure_6.rst",
             category="Figures",
-            labels=labels(figure="6"),
+            labels={"figure": "6"},
         ),
         others=multiext("results/{experiment}/figures/figure-6", ".png", ".csv"),
     log:
@@ -171,7 +171,7 @@ rule figure_7:
             "results/{experiment}/figures/figure-7.svg",
             caption="../resources/report/figure_7.rst",
             category="Figures",
-            labels=labels(figure="7"),
+            labels={"figure": "7"},
         ),
         others=multiext("results/{experiment}/figures/figure-7", ".png", ".csv"),
     log:
@@ -194,13 +194,14 @@ rule answer:
         base_metrics=first_base_metrics,
         claims="results/{experiment}/tables/claims.csv",
         details="results/{experiment}/tables/claim_details.csv",
+        sheets=reported_sheets,
     output:
         page="results/{experiment}/report/answer.rst",
         cost=report(
             "results/{experiment}/tables/cost.csv",
             caption="../resources/report/cost.rst",
             category="Tables",
-            labels=labels(table="time and memory"),
+            labels={"table": "time and memory"},
         ),
     log:
         "results/{experiment}/logs/answer.log",

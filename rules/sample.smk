@@ -13,12 +13,7 @@ rule sample:
         base=base_model,
     output:
         images="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/samples.parquet",
-        sheet=report(
-            "results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/samples.png",
-            caption="../resources/report/samples.rst",
-            category="Contact sheets",
-            labels=labels(images="samples"),
-        ),
+        sheet="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/samples.png",
     log:
         "results/{experiment}/logs/sample/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.log",
     benchmark:

@@ -1,0 +1,28 @@
+"""The pretraining rules as one command, with a few steps each: what they make is a pipeline and an evaluator that load."""
+
+import re
+
+import pytest
+from diffusers import StableDiffusionPipeline
+from transformers import CLIPModel
+
+
+@pytest.mark.slow
+def test_pretraining_runs_from_data_to_card_and_can_be_promoted(project):
+    path = project.folder / "rules" / "pretrain.smk"
+    rules = path.read_text()
+    short = re.sub(r"--steps \d+", "--steps 3", rules).replace("--portraits 12000", "--portraits 700")
+    assert short != rules
+    path.write_text(short)
+    project.snakemake("--cores", "2", "pretrain")
+    results = project.folder / "results" / "pretrain"
+    card = (results / "card" / "README.md").read_text()
+    assert "license" in card.lower() or "data" in card.lower()
+    assert project.jobs("pretrain") == {}
+    result = project.script("promote")
+    assert result.returncode == 0, result.stderr
+    StableDiffusionPipeline.from_pretrained(project.folder / "resources/tiny-diffusion", safety_checker=None)
+    CLIPModel.from_pretrained(project.folder / "resources/tiny-clip")
+    # The promoted models are what experiments use from now on: their checksums hold.
+    jobs = project.jobs("results/faces/base/seed-0/samples.parquet")
+    assert jobs == {"reference": 1, "sample_base": 1}
