@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from nepotism import config as configuration
 from nepotism.files import write_text
-from nepotism.grid import Cell, Grid
+from nepotism.grid import Cell, Grid, healed_ratio
 
 # `.venv/bin/snakemake` works without activation: shell rules find the interpreter that runs Snakemake.
 os.environ.update(
@@ -211,18 +211,18 @@ def shown_cells(arm):
 
 
 def shown_samples(wildcards):
-    """The samples that figure 2 shows: those of the first arm."""
+    """The samples that figure 2 shows: those of the plain mixture."""
     return [
         f"{grid.folder}/{cell.path}/samples.parquet"
-        for cell in shown_cells(grid.arms[0])
+        for cell in shown_cells(grid.shown_arm())
     ]
 
 
 def shown_unseen(wildcards):
     return [
         f"{grid.folder}/{cell.path}/unseen.parquet"
-        for cell in shown_cells(grid.arms[0])
-        if cell.iteration == grid.iterations
+        for cell in shown_cells(grid.shown_arm())
+        if cell.iteration == grid.shown_arm().last
     ]
 
 
@@ -240,7 +240,8 @@ def first_arm(kind):
 def healing_samples(wildcards):
     """The samples that figure 4 shows: of the first healing arm, before healing and after each retraining."""
     arm = first_arm("heal")
-    cells = [cell for cell in shown_cells(arm) if cell.ratio == arm.ratios[0]]
+    ratio = healed_ratio(arm.ratios)
+    cells = [cell for cell in shown_cells(arm) if cell.ratio == ratio]
     return [
         f"{grid.folder}/{cell.path}/samples.parquet"
         for cell in [grid.parent(cells[0]), *cells]
@@ -296,7 +297,8 @@ def reported_sheets(wildcards):
 
 
 def figure_files(wildcards):
-    numbers = [1, 2, 3, 5, 7]
+    numbers = [1, 2, 5, 7]
+    numbers += [3] if grid.curves("figure_3") else []
     numbers += [4] if grid.arms_of("heal") else []
     numbers += [6] if grid.arms_of("sifid_cull") else []
     return [

@@ -192,6 +192,7 @@ rule figure_7:
 rule answer:
     input:
         base_metrics=first_base_metrics,
+        metrics="results/{experiment}/tables/metrics.csv",
         claims="results/{experiment}/tables/claims.csv",
         details="results/{experiment}/tables/claim_details.csv",
         sheets=reported_sheets,
@@ -215,6 +216,6 @@ rule answer:
         # Time and memory of every job so far. Snakemake does not list benchmarks as files that a rule could need.
         benchmarks="results/{experiment}/benchmarks",
     shell:
-        "python scripts/answer.py {params.settings} --base-metrics {input.base_metrics} --claims {input.claims}"
+        "python scripts/answer.py {params.settings} --base-metrics {input.base_metrics} --metrics {input.metrics} --claims {input.claims}"
         " --details {input.details} --benchmarks {params.benchmarks}"
         " --output {output.page} --cost {output.cost} --log {log}"

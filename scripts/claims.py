@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--histogram-match", help="name of the arm that matches colours")
     parser.add_argument("--sifid-cull", help="name of the arm that culls")
     parser.add_argument("--heal", help="name of the arm that heals")
+    parser.add_argument("--pair", help="how culling pairs images, for a note")
     parser.add_argument("--metrics", type=Path, required=True, help="tables/metrics.csv")
     parser.add_argument("--output", type=Path, required=True, help="output: twelve verdicts (CSV)")
     parser.add_argument("--details", type=Path, required=True, help="output: every part of every claim (CSV)")
@@ -33,7 +34,7 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    arms = claims.Arms(arguments.histogram_match, arguments.sifid_cull, arguments.heal)
+    arms = claims.Arms(arguments.histogram_match, arguments.sifid_cull, arguments.heal, arguments.pair)
     verdicts, parts = claims.judge(read_csv(arguments.metrics), arms)
     write_csv(arguments.output, verdicts)
     rows = [

@@ -20,11 +20,11 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     pixels: dict[str, Pixels] = {}
     slots = figures.slots_of_group(arguments.samples, arguments.group, COUNT)
+    records = figures.load(arguments.samples, set(slots), pixels)
+    panel = f"{figures.titled(records)}, by the base model"
     pictures = [
-        figures.Picture(
-            f"“{record.prompt}”, by the base model", "", str(number), record.prompt, record.id, str(arguments.samples)
-        )
-        for number, record in enumerate(figures.load(arguments.samples, set(slots), pixels), 1)
+        figures.Picture(panel, "", str(number), record.prompt, record.id, str(arguments.samples))
+        for number, record in enumerate(records, 1)
     ]
     figures.write_grid(arguments.output, pictures, pixels, arguments.dpi)
 

@@ -23,8 +23,9 @@ def run(arguments: argparse.Namespace) -> None:
     slots = set(figures.slots_of_group(arguments.real, arguments.group, COUNT))
     pictures = []
     for row, file in (("real", arguments.real), ("img2img", arguments.seed_images)):
-        for number, record in enumerate(figures.load(file, slots, pixels), 1):
-            panel = f"“{record.prompt}”"
+        records = figures.load(file, slots, pixels)
+        panel = figures.titled(records)
+        for number, record in enumerate(records, 1):
             pictures.append(figures.Picture(panel, row, str(number), record.prompt, record.id, str(file)))
     figures.write_grid(arguments.output, pictures, pixels, arguments.dpi)
 

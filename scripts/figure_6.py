@@ -1,12 +1,12 @@
 """Draw figure 6: the images that culling dropped, those of the highest single-image FID first, a row per iteration."""
 
 import argparse
-import csv
 from pathlib import Path
 
 from nepotism import cli, figures
 from nepotism.grid import cell_in
 from nepotism.images import Pixels
+from nepotism.tables import read_text_csv
 
 COUNT = 8
 
@@ -27,8 +27,7 @@ def run(arguments: argparse.Namespace) -> None:
     for table, images in zip(arguments.tables, arguments.images, strict=True):
         cell = cell_in(str(table))
         assert cell is not None, table
-        with open(table, newline="", encoding="utf-8") as file:
-            dropped = [row for row in csv.DictReader(file) if row["kept"] == "False"]
+        dropped = [row for row in read_text_csv(table) if row["kept"] == "False"]
         worst = sorted(dropped, key=lambda row: -float(row["sifid"]))[:COUNT]
         records = {record.slot: record for record in figures.load(images, {row["slot"] for row in worst}, pixels)}
         for number, row in enumerate(worst, 1):

@@ -28,9 +28,7 @@ def main() -> None:
     parser.add_argument(
         "--parent-model", type=Path, help="folder of the U-Net to start from; without it, the base model's"
     )
-    parser.add_argument("--cell", required=True, help="name of the cell, for messages")
-    parser.add_argument("--seed", type=int, required=True, help="replicate seed")
-    parser.add_argument("--iteration", type=int, required=True, help="the how-manieth retraining this is")
+    cli.add_cell(parser)
     parser.add_argument("--model", type=Path, required=True, help="output: folder of the retrained U-Net")
     parser.add_argument("--losses", type=Path, required=True, help="output: step, loss, lr (CSV)")
     cli.run(run, parser.parse_args())

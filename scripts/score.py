@@ -4,7 +4,6 @@ One process does all three: starting torch and its libraries takes longer than a
 """
 
 import argparse
-import csv
 from pathlib import Path
 
 from nepotism import cli, sampling
@@ -21,7 +20,7 @@ from nepotism.evaluation import (
 )
 from nepotism.grid import cell_in
 from nepotism.images import read_image_set
-from nepotism.tables import write_metrics
+from nepotism.tables import read_text_csv, write_metrics
 
 
 def main() -> None:
@@ -71,8 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def kept_column(table: Path) -> list[bool] | None:
     """The column ``kept`` of a control's table; None for a control that keeps everything."""
-    with open(table, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_text_csv(table)
     return [row["kept"] == "True" for row in rows] if "kept" in rows[0] else None
 
 

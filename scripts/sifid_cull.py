@@ -19,19 +19,13 @@ from nepotism.tables import write_csv
 
 def main() -> None:
     parser = cli.parser(__doc__, stage="sifid_cull")
-    cli.add_base_model(parser)
-    cli.add_device(parser)
-    cli.add_sampling(parser)
+    sampling.add_model(parser)
     cli.add_control(parser)
     cli.add_sifid(parser)
     parser.add_argument(
         "--replacement", choices=["regenerate", "duplicate_kept", "drop"], required=True, help="of a dropped image"
     )
     parser.add_argument("--tries", type=int, required=True, help="new draws per slot, for regenerate")
-    parser.add_argument("--resolution", type=int, required=True, help="height and width in pixels")
-    parser.add_argument(
-        "--model", type=Path, help="folder of the U-Net that drew the images; without it, the base model's"
-    )
     parser.add_argument("--strength", type=float, help="of img2img, for the images of iteration 0")
     parser.add_argument("--threshold", type=Path, required=True, help="from sifid_threshold (JSON)")
     parser.add_argument("--statistics", type=Path, required=True, help="from sifid_threshold")
@@ -41,7 +35,9 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     device = start(arguments.device, arguments.threads)
-    extract = extractor(arguments.features, arguments.base_model, arguments.inception, device)
+    extract = extractor(
+        arguments.features, arguments.base_model, arguments.inception, arguments.inception_sha256, device
+    )
     real = read_image_set(arguments.real)
     statistics = read_real(arguments.statistics)
     generated = read_treated(arguments.generated, real.records, arguments.ratio, arguments.seed)

@@ -27,7 +27,9 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     device = start(arguments.device, arguments.threads)
-    extract = extractor(arguments.features, arguments.base_model, arguments.inception, device)
+    extract = extractor(
+        arguments.features, arguments.base_model, arguments.inception, arguments.inception_sha256, device
+    )
     real, first = read_image_set(arguments.real), read_image_set(arguments.seed_images)
     of_real = all_patches(extract, real.pixels, device, "features (real)")
     statistics = RealPatches(of_real.mean, roots(of_real.covariance))

@@ -31,19 +31,22 @@ def matrix(rows: list[Row]) -> str:
     """Conditions as lines, iterations as columns; values are means over seeds."""
     samples = [row for row in rows if row.set == "samples"]
     iterations = sorted({row.iteration for row in samples})
-    lines = [f"{'generated':>16}" + "".join(f"{'base' if i == 0 else i:>10}" for i in iterations)]
-    for control, ratio in dict.fromkeys((row.control, row.ratio) for row in samples if row.control != "base"):
+    lines = [f"{'generated':>24}" + "".join(f"{'base' if i == 0 else i:>10}" for i in iterations)]
+    conditions = dict.fromkeys((row.control, row.ratio) for row in samples if row.ratio)
+    bases = {row.control for row in samples if not row.ratio}
+    for control, ratio in conditions:
+        base = own if (own := f"base-{control}") in bases else "base"
         cells = []
         for iteration in iterations:
             found = [
                 row.value for row in samples
-                if row.iteration == iteration and (row.control, row.ratio) in {(control, ratio), ("base", "")}
+                if row.iteration == iteration and (row.control, row.ratio) in {(control, ratio), (base, "")}
             ]  # fmt: skip
             cells.append(f"{sum(found) / len(found):>10.4g}" if found else f"{'-':>10}")
         name = f"{ratio} %" if control == "none" else f"{control} {ratio} %"
-        lines.append(f"{name:>16}" + "".join(cells))
+        lines.append(f"{name:>24}" + "".join(cells))
     floor = [row.value for row in rows if row.set == "real"]
-    lines.append(f"{'real vs real':>16}{sum(floor) / len(floor):>10.4g}")
+    lines.append(f"{'real vs real':>24}{sum(floor) / len(floor):>10.4g}")
     return "\n".join(lines)
 
 

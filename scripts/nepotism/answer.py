@@ -6,6 +6,7 @@ from typing import Any
 
 from nepotism.claims import HOLDS, STATEMENTS, Claim, count
 from nepotism.cost import Cost
+from nepotism.tables import Row
 
 # Snakemake's page centres this text in a window and cuts off the top of what is taller; and it is narrow.
 STYLE = ".h-screen.items-center { align-items: safe center } .prose.max-w-lg { max-width: 60rem }"
@@ -14,13 +15,18 @@ NAMES = {"clip": "in CLIP features", "conv": "in random convolutions", "inceptio
 
 
 def page(
-    claims: Sequence[Claim], details: Sequence[Mapping[str, str]], provenance: Mapping[str, Any], costs: Sequence[Cost]
+    claims: Sequence[Claim],
+    details: Sequence[Mapping[str, str]],
+    rows: Sequence[Row],
+    provenance: Mapping[str, Any],
+    costs: Sequence[Cost],
 ) -> str:
     """The page as a Jinja template of reStructuredText; Snakemake fills in the configuration when it makes the report.
 
     Args:
         claims: tables/claims.csv.
         details: tables/claim_details.csv, as text.
+        rows: tables/metrics.csv.
         provenance: of the base model's metrics.json.
         costs: tables/cost.csv.
     """
@@ -38,7 +44,9 @@ def page(
             *_headed("Claims", "-"),
             "Verdicts follow the rule of the documentation: three seeds or more decide; with fewer, a claim is undecided and its",
             "effect is shown with the interval within the run. F is the logarithm of the Fréchet distance, b its value for the",
-            "base model, I the last iteration, C the mean CLIP score and s its spread within groups.",
+            "base model, I the last iteration, C the mean CLIP score and s its spread within groups. Seeds share the base model and",
+            "the real images: what holds between seeds holds given both. KID is asked only for the sign of an effect, which cannot",
+            "be told while its interval contains 0.",
             "",
             *_table(
                 ["", "claim", "source", "verdict", "KID"],
@@ -49,6 +57,11 @@ def page(
             "Each with its 90 % interval, and what the claim wants of it.",
             "",
             *_effects(claims),
+            *_headed("Where every condition ends", "-"),
+            "Means over the seeds, at the last iteration of each condition; real images against other real ones, and after round",
+            "trips through the autoencoder without any retraining, tell what is not the model's doing.",
+            "",
+            *_table(*_ends(rows)),
             *_headed("Time and memory", "-"),
             *_table(
                 ["rule", "jobs", "seconds", "seconds of a core", "peak MiB of a job"],
@@ -81,6 +94,47 @@ def _answer(claims: Sequence[Claim], details: Sequence[Mapping[str, str]]) -> st
     told = ", ".join(f"{number} {kind}" for kind, number in counted.items() if number)
     sentences.append(f"Of the {len(STATEMENTS)} claims: {told}.")
     return " ".join(sentences)
+
+
+def _ends(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], list[int]]:
+    """Header, rows and widths of the table of conditions at their last iterations."""
+    spaces = list(dict.fromkeys(row.features for row in rows if row.metric == "fid"))
+    columns = [("fid", space) for space in spaces] + [
+        ("clip_score", "clip"),
+        ("saturation", "pixels"),
+        ("contrast", "pixels"),
+    ]
+    header = [
+        "condition",
+        "iteration",
+        *(f"Fréchet ({space})" for space in spaces),
+        "CLIP score",
+        "saturation",
+        "contrast",
+    ]
+    kinds: dict[tuple[str, str, str], int] = {}
+    for row in rows:
+        if row.set in ("samples", "real", "vae") and (row.set != "real" or row.control == "base"):
+            kind = (row.set, row.control, row.ratio)
+            kinds[kind] = max(kinds.get(kind, 0), row.iteration)
+    lines = []
+    for (name, control, ratio), last in kinds.items():
+        iterations = sorted({row.iteration for row in rows if row.set == "vae"}) if name == "vae" else [last]
+        for iteration in iterations:
+            mine = [
+                row
+                for row in rows
+                if (row.set, row.control, row.ratio, row.iteration) == (name, control, ratio, iteration)
+            ]
+            values = []
+            for metric, space in columns:
+                found = [row.value for row in mine if (row.metric, row.features) == (metric, space)]
+                values.append(f"{sum(found) / len(found):.4g}" if found else "")
+            condition = f"{control} {ratio} %" if ratio else control
+            named = {"real": "real against real", "vae": f"real, {iteration} round trips"}
+            told = named.get(name, condition)
+            lines.append([told, "" if name != "samples" else str(iteration), *values])
+    return header, lines, [30, 10, *[12] * len(columns)]
 
 
 def _parts(details: Sequence[Mapping[str, str]], claim: int, start: str) -> list[Mapping[str, str]]:
@@ -121,15 +175,18 @@ def _mild(details: Sequence[Mapping[str, str]]) -> Iterator[str]:
     for ratio in ("25", "10", "3.3"):
         parts = _parts(details, 2, f"F({ratio},I)")
         if parts:
-            yield f"With {ratio} % of its own images, it is {_factors(parts)} times that of 0 %."
+            yield f"With {ratio} % of its own images, the distance is {_factors(parts)} times that of 0 %."
 
 
 def _healed(claims: Sequence[Claim], details: Sequence[Mapping[str, str]]) -> Iterator[str]:
     healed = _parts(details, 9, "F(heal,end)")
     if healed:
-        verdict = next(claim.verdict for claim in claims if claim.claim == 9)
-        recovered = "" if verdict == HOLDS else f" (claim 9: {verdict})"
-        yield f"Healed on real images, it ends at {_factors(healed)} times the base model's{recovered}."
+        claim = next(claim for claim in claims if claim.claim == 9)
+        verdict = "" if claim.verdict == HOLDS else f" (claim 9: {claim.verdict})"
+        yield (
+            "Healed, which is retraining a mixture's model on real images only, it ends at a distance of "
+            f"{_factors(healed)} times the base model's{verdict}."
+        )
 
 
 def _effects(claims: Sequence[Claim]) -> Iterator[str]:

@@ -20,11 +20,14 @@ from nepotism.decisions import (
     conjunction,
     decide,
 )
+from nepotism.grid import healed_ratio
 from nepotism.tables import Row
 
 DELTA = math.log(1.25)
+# Claims that need a branch that had degraded.
+HEALED = (9, 10, 11)
 PAPER, OURS = "paper", "ours"
-PIXELS = "pixels"
+CAPTIONS, PIXELS = "captions", "pixels"
 
 STATEMENTS = {
     1: ("0 % generated images: the scores stay flat", PAPER),
@@ -42,17 +45,23 @@ STATEMENTS = {
 }
 
 
+# (control, ratio, iteration)
+Key = tuple[str, str, int]
+BASE: Key = ("base", "", 0)
+
+
 class MissingError(Exception):
     """A cell that a claim needs was not run."""
 
 
 @dataclass(frozen=True)
 class Arms:
-    """Names of the arms that claims are about; None where the experiment has none."""
+    """Names of the arms that claims are about, None where the experiment has none; and how culling pairs images."""
 
     histogram_match: str | None = None
     sifid_cull: str | None = None
     heal: str | None = None
+    pair: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,11 +70,12 @@ class Part:
 
     Attributes:
         claim: number of the claim.
-        features: feature space; ``pixels`` for colours.
+        features: feature space; ``captions`` for CLIP scores and ``pixels`` for colours, which belong to none.
         statistic: what theta is.
         relation, bound: the part holds where theta stands in this relation to the bound.
         decision: verdict, effect and 90 % interval.
-        kid: whether the kernel distance agrees: ``agrees``, ``disagrees``, or empty where no FID is involved.
+        kid: whether the kernel distance points to the same side: ``agrees``, ``disagrees``, ``cannot be told`` (its interval
+            contains 0), or empty where no FID is involved.
     """
 
     claim: int
@@ -110,7 +120,7 @@ class Scores:
         """Ratios of an arm that were scored."""
         return sorted({key[1] for key in self._rows if key[0] == control}, key=float)
 
-    def row(self, cell: tuple[str, str, int], seed: int, name: str, features: str, metric: str) -> Row:
+    def row(self, cell: Key, seed: int, name: str, features: str, metric: str) -> Row:
         """One row; ``cell`` is (control, ratio, iteration).
 
         Raises:
@@ -122,18 +132,14 @@ class Scores:
             raise MissingError
         return found
 
-    def value(
-        self, cell: tuple[str, str, int], seed: int, metric: str, features: str = "clip", name: str = "samples"
-    ) -> Effect:
+    def value(self, cell: Key, seed: int, metric: str, features: str = "clip", name: str = "samples") -> Effect:
         """One score with its standard error."""
         row = self.row(cell, seed, name, features, metric)
         return Effect(row.value, row.se)
 
 
-BASE = ("base", "", 0)
-
 # From a cell and a seed to ln FID, or to KID.
-Distance = Callable[[tuple[str, str, int], int], Effect]
+Distance = Callable[[Key, int], Effect]
 Theta = Callable[[int], Effect]
 
 
@@ -148,10 +154,10 @@ class Judge:
     # ---- Building blocks
 
     def _distances(self, space: str) -> tuple[Distance, Distance]:
-        def log_fid(cell: tuple[str, str, int], seed: int) -> Effect:
+        def log_fid(cell: Key, seed: int) -> Effect:
             return self.scores.value(cell, seed, "fid", space).log()
 
-        def kid(cell: tuple[str, str, int], seed: int) -> Effect:
+        def kid(cell: Key, seed: int) -> Effect:
             return self.scores.value(cell, seed, "kid", space)
 
         return log_fid, kid
@@ -192,8 +198,8 @@ class Judge:
         )  # fmt: skip
 
     def _caption_part(
-        self, claim: int, space: str, statistic: str, relation: Relation, bound: float,
-        better: tuple[str, str, int], worse: tuple[str, str, int], name: str = "samples",
+        self, claim: int, statistic: str, relation: Relation, bound: float,
+        better: Key, worse: Key, name: str = "samples",
     ) -> Part:  # fmt: skip
         """A part on (C(better) - C(worse)) / s."""
 
@@ -202,12 +208,12 @@ class Judge:
             one, other = (self.scores.value(cell, seed, "clip_score", name=name) for cell in (better, worse))
             return (one - other) / spread
 
-        return self._part(claim, space, statistic, relation, bound, theta)
+        return self._part(claim, CAPTIONS, statistic, relation, bound, theta)
 
     def _difference(
         self,
-        one: tuple[str, str, int],
-        other: tuple[str, str, int],
+        one: Key,
+        other: Key,
         metric: str,
         features: str,
         logarithm: bool = False,
@@ -224,14 +230,13 @@ class Judge:
 
     def parts(self) -> Iterator[Part]:
         """Every part of every claim, in every feature space."""
+        yield from self._captions()
         for space in self.scores.spaces:
             yield from self._mixtures(space)
             yield from self._control(5, space, self.arms.histogram_match)
-            yield from self._control(6, space, self.arms.sifid_cull)
-            self._starved(space)
             yield from self._diversity(space)
             yield from self._healing(space)
-        yield from self._unseen()
+        yield from self._culled()
         yield from self._colours()
 
     def _mixtures(self, space: str) -> Iterator[Part]:
@@ -239,14 +244,9 @@ class Judge:
         above = [ratio for ratio in self.scores.ratios if float(ratio) > 0]
         real = ("none", "0", last)
         yield self._distance_part(1, space, "F(0,I) - b", "abs <", DELTA, _against(real, BASE))
-        yield self._caption_part(1, space, "(C_b - C(0,I)) / s", "<", 0.25, BASE, real)
         for ratio in above or ["r"]:
             cell = ("none", ratio, last)
-            yield self._distance_part(
-                2, space, f"F({ratio},I) - F(0,I)", ">", DELTA,
-                _against(cell, real),
-            )  # fmt: skip
-            yield self._caption_part(2, space, f"(C(0,I) - C({ratio},I)) / s", ">", 0.25, real, cell)
+            yield self._distance_part(2, space, f"F({ratio},I) - F(0,I)", ">", DELTA, _against(cell, real))
         yield self._distance_part(
             3, space, "slope of F(r,I) on the rank of r", ">", 0.0,
             lambda F, seed: _slope([F(("none", ratio, last), seed) for ratio in above]),
@@ -269,9 +269,11 @@ class Judge:
             ),
         )  # fmt: skip
 
-    def _starved(self, space: str) -> None:
-        """Culling that leaves less than half of the images different from one another is another experiment."""
+    def _culled(self) -> Iterator[Part]:
+        """Claim 6; culling that leaves less than half of the images different from one another is another experiment."""
         arm = self.arms.sifid_cull
+        for space in self.scores.spaces:
+            yield from self._control(6, space, arm)
         shares = []
         for seed in self.scores.seeds:
             for iteration in self.scores.iterations(arm) if arm else []:
@@ -280,9 +282,13 @@ class Judge:
                 except MissingError:
                     continue
                 shares.append(row.value / row.n)
+        notes = []
+        if shares and self.arms.pair not in (None, "slot"):
+            notes.append(f"images were compared by {self.arms.pair}; the paper, read literally, compares by slot")
         if shares and min(shares) < 0.5:
-            self.overruled[6, space] = "undecided (starved)"
-            self.notes[6] = f"at worst {min(shares):.0%} of the curated images are different ones"
+            self.overruled |= {(6, space): "undecided (starved)" for space in self.scores.spaces}
+            notes.append(f"at worst {min(shares):.0%} of the curated images are different ones")
+        self.notes[6] = "; ".join(notes)
 
     def _diversity(self, space: str) -> Iterator[Part]:
         last, real = self.scores.last, ("none", "0", self.scores.last)
@@ -294,35 +300,47 @@ class Judge:
             recall = self._difference(cell, real, "recall", space)
             yield self._part(7, space, f"recall, {ratio} against 0", "<", -0.05, recall)
 
-    def _healing(self, space: str) -> Iterator[Part]:
+    def _healed(self) -> tuple[Key, Key | None]:
+        """The last healing cell, and the cell that healing branched off (None if nothing was healed)."""
         arm = self.arms.heal or "heal"
         iterations, ratios = self.scores.iterations(arm), self.scores.ratios_of(arm)
-        end = (arm, ratios[0] if ratios else "", iterations[-1] if iterations else 0)
-        yield self._distance_part(9, space, "F(heal,end) - b", "<", DELTA, _against(end, BASE))
-        spread = self._difference(end, BASE, "clip_score_within_group_sd", "clip", logarithm=True)
-        yield self._part(10, space, "ln within-group sd of the CLIP score, heal over base", ">", math.log(1.1), spread)
-        yield self._caption_part(11, space, "(C_b - C_heal) / s", "<", 0.5, BASE, end)
-        if iterations:
-            self._degraded(space, ("none", end[1], iterations[0] - 1))
+        if not iterations:
+            return (arm, "", 0), None
+        ratio = healed_ratio(ratios)
+        return (arm, ratio, iterations[-1]), ("none", ratio, iterations[0] - 1)
 
-    def _degraded(self, space: str, branch: tuple[str, str, int]) -> None:
+    def _healing(self, space: str) -> Iterator[Part]:
+        end, branch = self._healed()
+        yield self._distance_part(9, space, "F(heal,end) - b", "<", DELTA, _against(end, BASE))
+        if branch:
+            self._degraded(space, branch)
+
+    def _degraded(self, space: str, branch: Key) -> None:
         """What was not ill cannot heal: claims 9 to 11 need a branch that had degraded."""
         log_fid, _ = self._distances(space)
         gate = decide(self._effects(lambda seed: log_fid(branch, seed) - log_fid(BASE, seed)), ">", DELTA)
         if gate.low is None or gate.low <= DELTA:
-            for claim in (9, 10, 11):
+            for claim in HEALED:
                 self.overruled[claim, space] = "not run: branch not degraded"
                 if gate.value is not None:
                     self.notes[claim] = (
                         f"{branch[1]} % after iteration {branch[2]}: F - b must exceed {DELTA:.3f} with its whole interval"
                     )
 
-    def _unseen(self) -> Iterator[Part]:
-        last = self.scores.last
-        yield self._caption_part(
-            8, "clip", "(C(0,I) - C(25,I)) / s, unseen captions", ">", 0.2,
-            ("none", "0", last), ("none", "25", last), "unseen",
-        )  # fmt: skip
+    def _captions(self) -> Iterator[Part]:
+        """What CLIP scores say of claims 1, 2, 8, 10 and 11."""
+        last, real = self.scores.last, ("none", "0", self.scores.last)
+        above = [ratio for ratio in self.scores.ratios if float(ratio) > 0]
+        yield self._caption_part(1, "(C_b - C(0,I)) / s", "<", 0.25, BASE, real)
+        for ratio in above or ["r"]:
+            yield self._caption_part(2, f"(C(0,I) - C({ratio},I)) / s", ">", 0.25, real, ("none", ratio, last))
+        unseen = "(C(0,I) - C(25,I)) / s, captions never trained on"
+        yield self._caption_part(8, unseen, ">", 0.2, real, ("none", "25", last), "unseen")
+        end, _ = self._healed()
+        spread = self._difference(end, BASE, "clip_score_within_group_sd", "clip", logarithm=True)
+        wider = "ln within-group sd of the CLIP score, heal over base"
+        yield self._part(10, CAPTIONS, wider, ">", math.log(1.1), spread)
+        yield self._caption_part(11, "(C_b - C_heal) / s", "<", 0.5, BASE, end)
 
     def _colours(self) -> Iterator[Part]:
         for metric in ("contrast", "saturation"):
@@ -349,9 +367,14 @@ def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
     claims = []
     for number, (statement, source) in STATEMENTS.items():
         mine = [part for part in parts if part.claim == number]
+        # A claim of the Frechet distance, or one that a degraded branch gates, is judged in each feature space; what
+        # belongs to none, captions and colours, counts in all of them.
+        spaces = [
+            space for space in court.scores.spaces if any(part.features == space for part in mine) or number in HEALED
+        ]
         by_space: dict[str, str] = {}
-        for space in dict.fromkeys(part.features for part in mine):
-            verdict = conjunction([part.decision for part in mine if part.features == space])
+        for space in spaces or [mine[0].features]:
+            verdict = conjunction([part.decision for part in mine if part.features in (space, CAPTIONS, PIXELS)])
             overruled = court.overruled.get((number, space))
             by_space[space] = overruled if overruled and verdict != NOT_RUN else verdict
         kid = list(dict.fromkeys(part.kid for part in mine if part.kid))
@@ -362,7 +385,7 @@ def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
                 source,
                 _joined(by_space),
                 "; ".join(map(_told, mine)),
-                kid[0] if len(kid) == 1 else "in part" if kid else "",
+                "; ".join(kid),
                 court.notes.get(number, ""),
             )
         )
@@ -387,14 +410,15 @@ def _told(part: Part) -> str:
 
 
 def _agreement(fid: Decision, kid: Decision) -> str:
-    """Whether KID points to the same side as FID, or neither can be told from 0."""
+    """Whether KID points to the same side as FID; it cannot be told while KID's interval contains 0."""
     if fid.value is None or kid.value is None:
         return ""
-    near = [each.low is not None and each.high is not None and each.low <= 0 <= each.high for each in (fid, kid)]
-    return "agrees" if all(near) or (fid.value > 0) == (kid.value > 0) else "disagrees"
+    if kid.low is None or kid.high is None or kid.low <= 0 <= kid.high:
+        return "cannot be told"
+    return "agrees" if (fid.value > 0) == (kid.value > 0) else "disagrees"
 
 
-def _against(one: tuple[str, str, int], other: tuple[str, str, int]) -> Callable[[Distance, int], Effect]:
+def _against(one: Key, other: Key) -> Callable[[Distance, int], Effect]:
     """The contrast of two cells."""
     return lambda distance, seed: distance(one, seed) - distance(other, seed)
 

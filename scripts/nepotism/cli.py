@@ -48,12 +48,17 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sample-batch-size", type=int, default=60, help="images sampled together")
 
 
+def add_cell(parser: argparse.ArgumentParser) -> None:
+    """Which cell it is."""
+    parser.add_argument("--cell", required=True, help="folder of the cell inside the experiment, or base/seed-<seed>")
+    parser.add_argument("--seed", type=int, required=True, help="replicate seed")
+    parser.add_argument("--iteration", type=int, required=True, help="the how-manieth retraining; 0 is the base model")
+
+
 def add_control(parser: argparse.ArgumentParser) -> None:
     """What every control is given, and what it makes."""
-    parser.add_argument("--cell", required=True, help="folder of the cell inside the experiment")
+    add_cell(parser)
     parser.add_argument("--ratio", required=True, help="percent of generated images; only those are treated")
-    parser.add_argument("--seed", type=int, required=True, help="replicate seed")
-    parser.add_argument("--iteration", type=int, required=True, help="of the retraining that the images feed")
     parser.add_argument("--generated", type=Path, required=True, help="image set with an image for every slot")
     parser.add_argument("--real", type=Path, required=True, help="image set with the real image of every slot")
     parser.add_argument("--output", type=Path, required=True, help="output: image set after the control")
@@ -66,6 +71,7 @@ def add_sifid(parser: argparse.ArgumentParser) -> None:
         "--features", choices=["vae", "inception-64", "inception-192"], required=True, help="features of one image"
     )
     parser.add_argument("--inception", type=Path, help="torchvision's inception_v3 weights (safetensors)")
+    parser.add_argument("--inception-sha256", help="their sha256")
     parser.add_argument(
         "--pair",
         choices=["slot", "nearest_in_group", "group_mean"],

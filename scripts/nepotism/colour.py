@@ -13,9 +13,13 @@ def saturation(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     Args:
         pixels: uint8 (N, H, W, 3) RGB.
     """
-    high = pixels.max(-1).astype(np.float64)
-    low = pixels.min(-1)
-    return np.asarray(((high - low) / np.maximum(high, 1)).mean((1, 2)))
+    # Image by image: in floating point a large set would not fit into memory.
+    return np.array([_saturation(image) for image in pixels])
+
+
+def _saturation(image: NDArray[np.uint8]) -> np.float64:
+    high = image.max(-1).astype(np.float64)
+    return np.float64(((high - image.min(-1)) / np.maximum(high, 1)).mean())
 
 
 def contrast(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:

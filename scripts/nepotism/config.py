@@ -144,7 +144,12 @@ def _arm_contradictions(
     parameters = arm.get("parameters", {})
     if arm["type"] not in PLAIN_TYPES and "0" in ratios:
         yield f"`{key}.ratios`: at ratio 0 there are no generated images for {arm['type']} to treat; leave it out"
+    if arm["name"] == BRANCHED_ARM and (arm["type"] != "none" or arm.get("overrides")):
+        yield f"`{key}`: '{BRANCHED_ARM}' is the name of the plain mixture: type none, without overrides; choose another"
     if arm["type"] == "heal":
+        finetune = {**config["finetune"], **arm.get("overrides", {}).get("finetune", {})}
+        if finetune["start_from"] == "base":
+            yield f"`{key}`: healing goes on from retrained weights, but `finetune.start_from` is base; use parent in this arm"
         branches = {
             canonical_ratio(ratio)
             for other in config["arms"]
@@ -156,16 +161,14 @@ def _arm_contradictions(
                 yield f"`{key}.ratios`: healing goes on from the arm '{BRANCHED_ARM}', which has no ratio {ratio}"
         if parameters["after"] > config["iterations"]:
             yield f"`{key}.parameters.after`: {parameters['after']}, but `iterations` ends at {config['iterations']}"
-    if arm["type"] == "sifid_cull":
-        yield from _sifid_contradictions(f"{key}.parameters", parameters)
-    sampled = {**config["seed_images"], **arm.get("overrides", {}).get("seed_images", {})}
-    if sampled["strength"] * sampled["num_inference_steps"] < 1:
+    if arm["type"] == "sifid_cull" and parameters.get("features", "vae") != "vae":
+        for name in ("inception", "inception_sha256"):
+            if not parameters.get(name):
+                yield f"`{key}.parameters.{name}`: missing; {parameters['features']} needs torchvision's Inception"
+    changed = arm.get("overrides", {}).get("seed_images")
+    sampled = {**config["seed_images"], **(changed or {})}
+    if changed and sampled["strength"] * sampled["num_inference_steps"] < 1:
         yield f"`{key}.overrides.seed_images`: strength x num_inference_steps is below 1, so that no step is run"
-
-
-def _sifid_contradictions(key: str, parameters: Mapping[str, Any]) -> Iterator[str]:
-    if parameters.get("features", "vae") != "vae" and not parameters.get("inception"):
-        yield f"`{key}.inception`: missing; {parameters['features']} needs the weights of torchvision's Inception"
 
 
 def _path(error: ValidationError) -> str:

@@ -1,8 +1,10 @@
 """Figures 3 and 7: scores against the iteration. What is drawn is a table of points that is written beside the figure."""
 
+import argparse
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import matplotlib
@@ -12,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from scipy.special import stdtrit
 
+from nepotism.figures import save
 from nepotism.grid import BRANCHED_ARM
-from nepotism.tables import METRICS, Row
+from nepotism.tables import METRICS, Row, read_csv, write_csv
 
 # The paper's symbols of its two controls come first.
 CONTROL_MARKERS = "DsP*Xp"
@@ -152,7 +155,9 @@ def _curve_panel(axis: Axes, points: Sequence[Point], colours: dict) -> None:
     for point in points:
         lines.setdefault((point.kind, point.control, point.ratio), []).append(point)
     drawn = [line for line in lines if line[0] != "floor"]
-    used = {kind: list(dict.fromkeys(key[1:] for key in drawn if key[0] == kind)) for kind in ("mixture", "control")}
+    used = {
+        kind: list(dict.fromkeys(key[1:] for key in drawn if key[0] == kind)) for kind in ("mixture", "control", "heal")
+    }
     for index, (kind, control, ratio) in enumerate(drawn):
         line = lines[kind, control, ratio]
         x = np.array([point.iteration for point in line]) + 0.06 * (index - (len(drawn) - 1) / 2)
@@ -195,4 +200,24 @@ def _style(kind: Kind, control: str, ratio: str, used: dict[str, list[tuple[str,
             return {"label": label, "marker": marker, "markersize": 6, "fillstyle": "none", "linewidth": 0.5}
         case _:
             label = f"{control}: {ratio} %, then real only"
-            return {"label": label, "marker": ".", "markersize": 6, "linewidth": 1.2, "linestyle": "--"}
+            marker = ".12348+x"[used["heal"].index((control, ratio)) % 8]
+            return {"label": label, "marker": marker, "markersize": 6, "linewidth": 1.2, "linestyle": "--"}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What figures 3 and 7 are drawn from."""
+    parser.add_argument("--clip", type=Path, required=True, help="folder of the CLIP that scored, for the titles")
+    parser.add_argument(
+        "--arms", nargs="+", required=True, help="arms to draw, as name:kind (mixture, control or heal)"
+    )
+    parser.add_argument("--metrics", type=Path, required=True, help="tables/metrics.csv")
+
+
+def draw(arguments: argparse.Namespace, panels: Callable[[Sequence[Row], str], list[Panel]]) -> None:
+    """Read the table of scores, draw the panels, and write the table of their points."""
+    rows = read_csv(arguments.metrics)
+    lines = [Line(*arm.split(":")) for arm in arguments.arms]
+    points = curve_points(rows, panels(rows, arguments.clip.name), lines)
+    svg, png, table = arguments.output
+    save(curves(points), [svg, png], arguments.dpi)
+    write_csv(table, points)

@@ -40,7 +40,9 @@ class Effect:
         return combined([(1 / scale, self)])
 
     def log(self) -> "Effect":
-        """Natural logarithm, the error by the delta method."""
+        """Natural logarithm, the error by the delta method; minus infinity, without error, of a value of 0."""
+        if self.value <= 0:
+            return Effect(-math.inf, None)
         return Effect(math.log(self.value), None if self.se is None else self.se / self.value)
 
 
@@ -77,38 +79,38 @@ def decide(effects: Sequence[Effect], relation: Relation, bound: float) -> Decis
     if not effects:
         return Decision(None, None, None, 0, NOT_RUN)
     values = np.array([effect.value for effect in effects])
+    if np.isnan(values).any() or len(set(np.isinf(values))) > 1:
+        # A score of exactly 0 in one seed and not in another, or on both sides: there is no interval to judge by.
+        return Decision(None, None, None, len(values), UNDECIDED)
     count, mean = len(values), float(values.mean())
     if count < LEAST_SEEDS:
         se = combined([(1 / count, effect) for effect in effects]).se
         half = None if se is None else WITHIN_RUN * se
         low, high = (None, None) if half is None else (mean - half, mean + half)
         return Decision(mean, low, high, count, UNDECIDED)
-    se = float(values.std(ddof=1)) / math.sqrt(count)
+    se = float(values.std(ddof=1)) / math.sqrt(count) if np.isfinite(values).all() else 0.0
     half = float(stdtrit(count - 1, 0.95)) * se
     low, high = mean - half, mean + half
-    below, above = _p_below(mean, se, count), _p_above(mean, se, count)
     match relation:
         case ">":
-            return Decision(mean, low, high, count, _verdict(low > bound, high < bound), below(bound))
+            against = _p_value(bound - mean, se, count)
+            return Decision(mean, low, high, count, _verdict(low > bound, high < bound), against)
         case "<":
-            return Decision(mean, low, high, count, _verdict(high < bound, low > bound), above(bound))
+            against = _p_value(mean - bound, se, count)
+            return Decision(mean, low, high, count, _verdict(high < bound, low > bound), against)
         case "abs <":
             inside, outside = -bound < low and high < bound, high < -bound or low > bound
-            return Decision(mean, low, high, count, _verdict(inside, outside), min(above(bound), below(-bound)))
+            against = min(_p_value(mean - bound, se, count), _p_value(-bound - mean, se, count))
+            return Decision(mean, low, high, count, _verdict(inside, outside), against)
 
 
 def _verdict(holds: bool, fails: bool) -> str:
     return HOLDS if holds else FAILS if fails else UNDECIDED
 
 
-def _p_below(mean: float, se: float, count: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    """P-value of theta < bound, against theta >= bound."""
-    return lambda bound: float(stdtr(count - 1, (mean - bound) / se)) if se else float(mean >= bound)
-
-
-def _p_above(mean: float, se: float, count: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    """P-value of theta > bound, against theta <= bound."""
-    return lambda bound: float(stdtr(count - 1, (bound - mean) / se)) if se else float(mean <= bound)
+def _p_value(excess: float, se: float, count: int) -> float:
+    """One-sided p-value of an excess above 0, by the t distribution; without any spread, 0 or 1."""
+    return float(stdtr(count - 1, -excess / se)) if se else float(excess <= 0)
 
 
 def conjunction(decisions: Sequence[Decision]) -> str:

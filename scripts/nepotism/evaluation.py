@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from nepotism.tables import Row
 
 # Values of single images that are stored beside the features.
 PER_IMAGE = ("clip_score", "saturation", "contrast")
+NEIGHBOURHOOD = ("precision", "recall", "density", "coverage", "memorization")
 # Shares have no interval near their ends, where the jackknife says next to nothing.
 SHARES = ("precision", "recall", "coverage")
 
@@ -149,23 +150,25 @@ def compare(place: Place, name: str, generated: Embedded, reference: Reference) 
     for space in holdout.spaces:
         ours, theirs = generated.spaces[space][mine], holdout.spaces[space][pairing.real]
         trained = reference.real.spaces[space][pairing.training]
-        for metric, distance in (("fid", scores.frechet), ("kid", scores.kernel_distance)):
-            estimate = scores.jackknife(lambda kept: distance(ours[kept], theirs[kept]), pairing.blocks)  # noqa: B023
-            yield _row(place, name, space, metric, estimate)
         near = Neighbourhood(
             distances(ours, ours), distances(theirs, theirs), distances(ours, theirs), distances(ours, trained)
         )
-        for metric in ("precision", "recall", "density", "coverage", "memorization"):
-            estimate = scores.jackknife(getattr(near, metric), pairing.blocks)
+        statistics: dict[str, Callable[[scores.Indices], float]] = {
+            "fid": lambda kept: scores.frechet(ours[kept], theirs[kept]),  # noqa: B023
+            "kid": lambda kept: scores.kernel_distance(ours[kept], theirs[kept]),  # noqa: B023
+            **{metric: getattr(near, metric) for metric in NEIGHBOURHOOD},
+            "within_group_distance": lambda kept: within_group_distance(
+                near.generated[np.ix_(kept, kept)],  # noqa: B023
+                [named[i] for i in kept],
+            ),
+        }
+        for metric, statistic in statistics.items():
+            estimate = scores.jackknife(statistic, pairing.blocks)
             if metric in SHARES and not 0.05 < estimate.value < 0.95:
                 estimate = Estimate(estimate.value, estimate.n)
-            yield _row(place, name, space, metric, estimate)
-        spread = scores.jackknife(
-            lambda kept: within_group_distance(near.generated[np.ix_(kept, kept)], [named[i] for i in kept]),  # noqa: B023
-            pairing.blocks,
-        )
-        if not math.isnan(spread.value):
-            yield _row(place, name, space, "within_group_distance", spread)
+            # Undefined for a set of one image, or of one per group.
+            if not math.isnan(estimate.value):
+                yield _row(place, name, space, metric, estimate)
     yield from captions(place, name, generated)
     for value in ("saturation", "contrast"):
         yield _row(place, name, "pixels", value, scores.mean(generated.values[value]))

@@ -92,6 +92,12 @@ def slots_of_group(file: Path, group: str | None, count: int) -> list[str]:
     return [record.slot for record in records if record.group == chosen][:count]
 
 
+def titled(records: Sequence[Record]) -> str:
+    """What a panel of one group's images is called: their caption, or the group where captions differ."""
+    prompts = {record.prompt for record in records}
+    return f"“{prompts.pop()}”" if len(prompts) == 1 else records[0].group
+
+
 def write_grid(output: Sequence[Path], pictures: Sequence[Picture], pixels: dict[str, Pixels], dpi: int) -> None:
     """Draw a figure of images under its two names, and its table: ``output`` is .svg, .png and .csv."""
     save(image_grid(pictures, pixels), output[:2], dpi)

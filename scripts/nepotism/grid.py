@@ -6,7 +6,7 @@ parses the Snakefile again.
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -26,8 +26,14 @@ MODEL_FILES = {"diffusion": ("config.json", "diffusion_pytorch_model.safetensors
 # them into `curated.parquet` before they are mixed in.
 PLAIN_TYPES = ("none", "heal")
 
-# The arm that healing arms branch off.
+# The plain mixture: what healing arms branch off, and what claims compare with.
 BRANCHED_ARM = "none"
+
+# The ratio that healing is judged at and shown for, if it was healed at all (paper); else the least.
+HEALED_RATIO = "25"
+
+# What decides the single-image FID of an image.
+SIFID_PARAMETERS = ("features", "inception", "inception_sha256", "pair")
 
 Config = Mapping[str, Any]
 
@@ -40,6 +46,12 @@ def stage_version(stage: str) -> int:
 def canonical_ratio(ratio: float | str) -> str:
     """The only spelling of a ratio that paths use: ``0``, ``3.3``, ``25``."""
     return f"{float(ratio):g}"
+
+
+def healed_ratio(ratios: Iterable[str]) -> str:
+    """The one of a healing arm's ratios that is judged and shown."""
+    ordered = sorted(ratios, key=float)
+    return HEALED_RATIO if HEALED_RATIO in ordered else ordered[0]
 
 
 def generated_count(ratio: float | str, slots: int) -> int:
@@ -147,6 +159,26 @@ class Grid:
     def arms_of(self, kind: str) -> list[Arm]:
         """The arms of a type."""
         return [arm for arm in self.arms if arm.type == kind]
+
+    def judged_arm(self, kind: str) -> Arm | None:
+        """The arm of a type that claims are about: the first without overrides, for it is compared with plain mixtures."""
+        return next((arm for arm in self.arms_of(kind) if not arm.overrides), None)
+
+    def shown_arm(self) -> Arm:
+        """The arm of figure 2: the plain mixture, or else the first that begins at iteration 1."""
+        return self._arms.get(BRANCHED_ARM) or next(arm for arm in self.arms if arm.first == 1)
+
+    def curves(self, figure: str) -> list[str]:
+        """The arms that a figure of scores draws, as name:kind.
+
+        Figure 3 is the paper's; arms with other settings, the diagnostics, are in figure 7.
+        """
+        kinds = {"none": "mixture", "heal": "heal"}
+        return [
+            f"{arm.name}:{kinds.get(arm.type, 'control')}"
+            for arm in self.arms
+            if (not arm.overrides if figure == "figure_3" else arm.type != "heal")
+        ]
 
     def arm(self, name: str) -> Arm:
         """The arm of that name.
@@ -301,25 +333,21 @@ class Grid:
                 return {**model, **config["score"], **config["diagnostics"]}
             case "sifid_threshold":
                 assert arm is not None
-                return {**model, **{name: arm.parameters[name] for name in ("features", "inception", "pair")}}
+                return {**model, **{name: arm.parameters[name] for name in SIFID_PARAMETERS}}
             case "sifid_cull":
                 assert arm is not None
                 return {**sampling("seed_images" if iteration == 1 else "sample"), **arm.parameters}
             case "claims":
                 kinds = ("histogram_match", "sifid_cull", "heal")
-                return {kind: arms[0].name for kind in kinds if (arms := self.arms_of(kind))}
+                judged = {kind: arm for kind in kinds if (arm := self.judged_arm(kind))}
+                pair = {"pair": judged["sifid_cull"].parameters["pair"]} if "sifid_cull" in judged else {}
+                return {kind: arm.name for kind, arm in judged.items()} | pair
             case "figure_1" | "figure_5":
                 return {"dpi": config["figures"]["dpi"], "group": config["figures"]["group"]}
             case "figure_2":
                 return {"dpi": config["figures"]["dpi"], "slot": config["figures"]["slot"]}
             case "figure_3" | "figure_7":
-                # Figure 3 is the paper's; the diagnostics, arms with other settings, are in figure 7.
-                shown = [
-                    f"{arm.name}:{ {'none': 'mixture', 'heal': 'heal'}.get(arm.type, 'control') }"
-                    for arm in self.arms
-                    if (not arm.overrides if stage == "figure_3" else arm.type == "none")
-                ]
-                return {"dpi": config["figures"]["dpi"], "clip": config["score"]["clip"], "arms": shown}
+                return {"dpi": config["figures"]["dpi"], "clip": config["score"]["clip"], "arms": self.curves(stage)}
             case "figure_4" | "figure_6":
                 return {"dpi": config["figures"]["dpi"]}
             case _ if arm is not None and stage == arm.type:

@@ -22,16 +22,19 @@ logger = logging.getLogger(__name__)
 Wanted = tuple[str, str, str, Key]
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """What every rule that draws images needs to know."""
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """The model that draws, and how."""
     cli.add_base_model(parser)
     cli.add_device(parser)
     cli.add_sampling(parser)
     parser.add_argument("--resolution", type=int, required=True, help="height and width in pixels")
     parser.add_argument("--model", type=Path, help="folder of the retrained U-Net; without it, the base model's")
-    parser.add_argument("--cell", required=True, help="folder of the cell inside the experiment, or base/seed-<seed>")
-    parser.add_argument("--seed", type=int, required=True, help="replicate seed")
-    parser.add_argument("--iteration", type=int, required=True, help="how often the model was retrained")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What every rule needs to know that draws the images of a cell."""
+    add_model(parser)
+    cli.add_cell(parser)
     parser.add_argument("--sheet", type=Path, required=True, help="output: contact sheet (PNG)")
 
 

@@ -45,8 +45,10 @@ def frechet(one: NDArray, other: NDArray) -> float:
         other: float (M, D) features, M >= 2.
 
     Returns:
-        The squared Frechet (2-Wasserstein) distance, at least 0; lower is closer.
+        The squared Frechet (2-Wasserstein) distance, at least 0; lower is closer. nan for sets of fewer than two images.
     """
+    if min(len(one), len(other)) < 2:
+        return math.nan
     one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
     shift = one.mean(0) - other.mean(0)
     a, b = _scaled(one), _scaled(other)
@@ -73,8 +75,10 @@ def kernel_distance(one: NDArray, other: NDArray) -> float:
         other: float (N, D) features, as many.
 
     Returns:
-        Around 0 for equal distributions, and then negative half the time; higher is farther.
+        Around 0 for equal distributions, and then negative half the time; higher is farther. nan for fewer than two images.
     """
+    if min(len(one), len(other)) < 2:
+        return math.nan
     tensors = [torch.from_numpy(np.asarray(features, np.float64)) for features in (one, other)]
     return float(poly_mmd(*tensors))
 

@@ -35,7 +35,7 @@ METRICS = {
     "density": Metric("real neighbourhoods that a generated image lies in, over k", "[0, inf), 1 expected", "higher"),
     "coverage": Metric("share of real images whose neighbourhood holds a generated one", "[0, 1]", "higher"),
     "memorization": Metric(
-        "share of generated images nearer to a training image than to as many unseen ones",
+        "share of images nearer to a real image of the training split than to as many of the holdout",
         "[0, 1], 0.5 expected",
         "lower",
     ),
@@ -124,10 +124,15 @@ def write_csv(path: Path, rows: Sequence[Any], columns: Sequence[str] | None = N
     write_text(path, buffer.getvalue())
 
 
+def read_text_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of any CSV file, as text by column."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 def read_csv(path: Path) -> list[Row]:
     """The rows of tables/metrics.csv."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [_typed(row) for row in csv.DictReader(file)]
+    return [_typed(row) for row in read_text_csv(path)]
 
 
 def _typed(row: dict[str, str]) -> Row:

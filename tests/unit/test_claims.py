@@ -1,12 +1,12 @@
 """The decision rule and the twelve claims, from made-up tables."""
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
-from nepotism import decisions
 from nepotism.answer import page
-from nepotism.claims import DELTA, STATEMENTS, Arms, Claim, count, judge
+from nepotism.claims import STATEMENTS, Arms, Claim, count, judge
 from nepotism.cost import Cost, costs
 from nepotism.decisions import FAILS, HOLDS, NOT_RUN, UNDECIDED, Decision, Effect, conjunction, decide
 from nepotism.tables import Row
@@ -279,9 +279,43 @@ def test_verdicts_rest_on_all_seeds_or_none():
     assert claims[4].verdict == NOT_RUN
 
 
-def test_the_bound_is_a_quarter_more():
-    assert np.exp(DELTA) == pytest.approx(1.25)
-    assert decisions.LEAST_SEEDS == 3
+def test_captions_count_in_every_feature_space_and_are_told_once():
+    _, parts = judge(table(fid=growing(2.0)), ARMS)
+    assert [p.features for p in parts if p.claim == 1] == ["captions", "clip", "conv"]
+    claims, _ = judge(table(fid=growing(2.0), clip=lambda cell: 45.0), ARMS)
+    assert claims[1].verdict == FAILS
+    assert ";" not in claims[1].verdict
+
+
+def test_a_complete_collapse_is_judged_like_any_other():
+    """Identical images: no distance inside groups at all, whose logarithm is minus infinity."""
+    found = verdicts(fid=growing(2.0), diversity=lambda cell: 0.0 if cell[1] in ("25", "100") else 10.0)
+    assert found[7].verdict == HOLDS
+    both = verdicts(fid=growing(2.0), diversity=lambda cell: 0.0)
+    assert both[7].verdict == UNDECIDED
+    assert decide([Effect(-np.inf, None)] * 3, ">", 0).verdict == FAILS
+    assert decide([Effect(-np.inf, None), *effects(1.0, 2.0)], ">", 0).verdict == UNDECIDED
+
+
+def test_kid_that_cannot_be_told_from_0_neither_agrees_nor_disagrees():
+    assert verdicts(fid=growing(2.0), kid=lambda cell: 1.0)[2].kid == "cannot be told"
+
+
+def test_the_way_of_pairing_is_noted_where_it_is_not_the_papers():
+    claims, _ = judge(table(fid=growing(2.0)), dataclasses.replace(ARMS, pair="nearest_in_group"))
+    assert "nearest_in_group; the paper" in claims[5].note
+    assert judge(table(fid=growing(2.0)), dataclasses.replace(ARMS, pair="slot"))[0][5].note == ""
+
+
+def test_healing_is_judged_at_25_percent_if_it_was_run():
+    rows = table(fid=growing(2.0))
+    rows += [
+        dataclasses.replace(row, ratio="10", value=row.value * 9)
+        for row in rows
+        if row.control == "heal" and row.metric == "fid"
+    ]
+    claims, _ = judge(rows, ARMS)
+    assert claims[8].verdict == HOLDS
 
 
 # ---- The report's first page
@@ -300,7 +334,7 @@ def test_the_answers_numbers_are_effects_of_the_table_of_claims():
     rows = table(fid=growing(2.0))
     claims, parts = judge(rows, ARMS)
     text = page(
-        claims, details(rows), {"python": "3.11", "libraries": {"torch": "2"}}, [Cost("score", 2, 3.0, 4.0, 5.0)]
+        claims, details(rows), rows, {"python": "3.11", "libraries": {"torch": "2"}}, [Cost("score", 2, 3.0, 4.0, 5.0)]
     )
     effect = next(p for p in parts if p.statistic == "F(100,I) - F(0,I)").decision.value
     assert f"{np.exp(effect):.2f}" in text
@@ -308,6 +342,14 @@ def test_the_answers_numbers_are_effects_of_the_table_of_claims():
     for statement, _ in STATEMENTS.values():
         assert statement in text
     assert "torch 2" in text
+    last = np.mean(
+        [
+            r.value
+            for r in rows
+            if (r.control, r.ratio, r.iteration, r.metric, r.features) == ("none", "100", 5, "fid", "conv")
+        ]
+    )
+    assert f"{last:.4g}" in text.split("Where every condition ends")[1]
 
 
 def test_verdicts_are_counted():

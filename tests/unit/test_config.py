@@ -6,7 +6,7 @@ import pytest
 import yaml
 from conftest import ROOT
 from nepotism import config as configuration
-from nepotism.grid import STAGE_VERSIONS, Cell, Grid, canonical_ratio, cell_in, options, stage_version
+from nepotism.grid import STAGE_VERSIONS, Cell, Grid, canonical_ratio, cell_in, healed_ratio, options, stage_version
 
 DEFAULT = yaml.safe_load((ROOT / "workflow_config.yaml").read_text())
 STAGES = ["reference", "encode", "embed_reference", "seed_images", "mix", "finetune", "sample", "score", "metrics_table", "claims",
@@ -38,12 +38,12 @@ def grid_of(**changes):
     return Grid(configuration.checked(merged(DEFAULT, changes)))
 
 
-def test_the_default_is_right_and_lists_all_parameters_of_its_arms_but_one():
+def test_the_default_is_right_and_lists_the_parameters_of_its_arms():
     checked = configuration.checked(DEFAULT)
     assert {**checked, "arms": None} == {**DEFAULT, "arms": None}
     for given, filled in zip(DEFAULT["arms"], checked["arms"]):
         assert given.get("parameters", {}).items() <= filled["parameters"].items()
-        assert filled["parameters"].keys() - given.get("parameters", {}).keys() <= {"inception"}
+        assert filled["parameters"].keys() - given.get("parameters", {}).keys() <= {"inception", "inception_sha256"}
     assert configuration.checked(checked) == checked
 
 
@@ -70,7 +70,9 @@ def test_parameters_belong_to_their_type():
     assert "`arms[1].parameters`: missing" in mistakes(arms=[NONE, heal])
     assert "`arms[1].parameters.after`: missing" in mistakes(arms=[NONE, {**heal, "parameters": {"iterations": 2}}])
     cull = {"name": "cull", "type": "sifid_cull", "ratios": [100], "parameters": {"features": "inception-192"}}
-    assert "`arms[1].parameters.inception`: missing; inception-192 needs" in mistakes(arms=[NONE, cull])
+    message = mistakes(arms=[NONE, cull])
+    assert "`arms[1].parameters.inception`: missing; inception-192 needs" in message
+    assert "`arms[1].parameters.inception_sha256`: missing" in message
 
 
 def test_healing_needs_a_branch_to_go_on_from():
@@ -92,8 +94,37 @@ def test_overrides_are_checked_like_the_settings_they_override():
     assert "`arms[0].overrides.sample.guidance`: unknown key; did you mean `guidance_scale`?" in message
     assert "`arms[0].overrides.finetune.epochs`: 0 is out of range" in message
     assert "`arms[0].overrides.score`: unknown key" in mistakes(arms=[{**NONE, "overrides": {"score": {}}}])
-    short = {**NONE, "overrides": {"seed_images": {"strength": 0.01}}}
-    assert "`arms[0].overrides.seed_images`: strength x num_inference_steps" in mistakes(arms=[short])
+    short = {**NONE, "name": "short", "overrides": {"seed_images": {"strength": 0.01}}}
+    assert mistakes(arms=[short]).startswith(
+        "1 mistake in the configuration:\n  - `arms[0].overrides.seed_images`: strength x"
+    )
+    assert mistakes(seed_images={"strength": 0.01}).startswith("1 mistake ")
+
+
+def test_the_name_of_the_plain_mixture_is_reserved_for_it():
+    for arm in ({**CONTROL, "name": "none"}, {**NONE, "overrides": {"sample": {"guidance_scale": 3}}}):
+        assert "`arms[0]`: 'none' is the name of the plain mixture" in mistakes(arms=[arm])
+
+
+def test_healing_starts_from_retrained_weights():
+    heal = {"name": "heal", "type": "heal", "ratios": [25], "parameters": {"after": 2, "iterations": 2}}
+    assert "healing goes on from retrained weights" in mistakes(arms=[NONE, heal], finetune={"start_from": "base"})
+    own = {**heal, "overrides": {"finetune": {"start_from": "parent"}}}
+    grid_of(arms=[NONE, own], finetune={"start_from": "base"})
+
+
+def test_figures_and_claims_take_the_arms_they_are_about():
+    guided = {**CONTROL, "name": "guided", "overrides": {"sample": {"guidance_scale": 3}}}
+    heal = {"name": "heal", "type": "heal", "ratios": [0, 25], "parameters": {"after": 2, "iterations": 2}}
+    grid = grid_of(arms=[heal, guided, CONTROL, NONE])
+    assert grid.judged_arm("histogram_match").name == "match"
+    assert grid.shown_arm().name == "none"
+    assert grid.curves("figure_3") == ["heal:heal", "match:control", "none:mixture"]
+    assert grid.curves("figure_7") == ["guided:control", "match:control", "none:mixture"]
+    assert healed_ratio(("50", "25", "0")) == "25"
+    assert healed_ratio(("50", "3.3")) == "3.3"
+    assert grid_of(arms=[guided]).curves("figure_3") == []
+    assert grid_of(arms=[guided]).shown_arm().name == "guided"
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
@@ -153,14 +184,18 @@ def test_what_contradicts_itself_is_told():
 
 
 def test_every_key_of_the_schema_is_described_and_in_the_default():
+    root = yaml.safe_load(configuration.SCHEMA.read_text())
+
     def walk(schema, config, path=""):
+        if "$ref" in schema:
+            schema = root["$defs"][schema["$ref"].rsplit("/", 1)[1]]
         for key, entry in schema.get("properties", {}).items():
             assert key in config, f"{path}{key} is missing in workflow_config.yaml"
             assert "description" in entry or "properties" in entry, f"{path}{key} has no description"
-            if "properties" in entry:
+            if isinstance(config[key], dict):
                 walk(entry, config[key], f"{path}{key}.")
 
-    walk(yaml.safe_load(configuration.SCHEMA.read_text()), DEFAULT)
+    walk(root, DEFAULT)
 
 
 def test_a_missing_key_is_told_once():
@@ -206,7 +241,7 @@ def test_parents_and_advice():
 def test_starting_from_the_base_model_needs_no_parent_weights():
     arm = {"name": "afresh", "type": "none", "ratios": [100], "overrides": {"finetune": {"start_from": "base"}}}
     for grid, control in (
-        (grid_of(finetune={"start_from": "base"}), "none"), (grid_of(arms=[NONE, arm]), "afresh"),
+        (grid_of(arms=[NONE], finetune={"start_from": "base"}), "none"), (grid_of(arms=[NONE, arm]), "afresh"),
     ):  # fmt: skip
         assert grid.parent_model(Cell(control, "100", 0, 3)) == []
         assert grid.generated_images(Cell(control, "100", 0, 3)) is not None

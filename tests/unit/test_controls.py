@@ -11,6 +11,7 @@ from nepotism.controls.sifid_cull import cull
 from nepotism.controls.sifid_features import all_patches, extractor
 from nepotism.controls.slots import read_treated
 from nepotism.errors import UserError
+from nepotism.files import sha256
 from nepotism.images import ImageSet, Record, write_image_set
 from nepotism.mix import generated_slots
 from safetensors.torch import save_file
@@ -169,7 +170,7 @@ def test_real_statistics_survive_their_file(tmp_path):
 
 
 def test_the_autoencoders_block_has_many_positions_and_few_channels(tiny_diffusion):
-    extract = extractor("vae", tiny_diffusion, None, torch.device("cpu"))
+    extract = extractor("vae", tiny_diffusion, None, None, torch.device("cpu"))
     found = all_patches(extract, pictures(3, size=64), torch.device("cpu"), "f")
     channels = found.mean.shape[1]
     assert channels <= 64 * 64 / 20
@@ -184,7 +185,7 @@ def test_inception_features_are_torchvisions_before_its_poolings(tmp_path, tiny_
     network = inception_v3(weights=None, init_weights=False, aux_logits=True).eval()
     path = tmp_path / "inception.safetensors"
     save_file(network.state_dict(), path)
-    extract = extractor(f"inception-{channels}", tiny_diffusion, path, torch.device("cpu"))
+    extract = extractor(f"inception-{channels}", tiny_diffusion, path, sha256(path), torch.device("cpu"))
     batch = torch.randn(1, 3, 75, 75)
     seen = {}
     layer = network.maxpool1 if channels == 64 else network.maxpool2
@@ -199,10 +200,13 @@ def test_inception_features_are_torchvisions_before_its_poolings(tmp_path, tiny_
 def test_weights_that_are_not_inceptions_are_refused(tmp_path, tiny_diffusion):
     device = torch.device("cpu")
     with pytest.raises(UserError, match=r"must be an existing .safetensors file"):
-        extractor("inception-192", tiny_diffusion, tmp_path / "weights.pth", device)
+        extractor("inception-192", tiny_diffusion, tmp_path / "weights.pth", None, device)
     save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
+    path = tmp_path / "x.safetensors"
     with pytest.raises(UserError, match="no weights of torchvision's inception_v3"):
-        extractor("inception-192", tiny_diffusion, tmp_path / "x.safetensors", device)
+        extractor("inception-192", tiny_diffusion, path, sha256(path), device)
+    with pytest.raises(UserError, match="`inception_sha256`: .* not 0123; fetch it again"):
+        extractor("inception-192", tiny_diffusion, path, "0123", device)
 
 
 # ---- Culling
@@ -280,10 +284,13 @@ def test_duplicates_are_taken_at_once_and_the_same_ones_every_time():
     assert all(v.tries == 0 for v in first[1])
 
 
-def test_a_group_without_an_accepted_image_falls_back_on_its_best():
-    world = World([0.5, 0.6, 0.7, 3.0, 2.0, 5.0])
-    _, verdicts = world.cull("duplicate_kept")
+def test_a_group_without_an_accepted_image_falls_back_on_its_best_and_says_so(caplog):
+    _, verdicts = World([0.5, 0.6, 0.7, 3.0, 2.0, 5.0]).cull("duplicate_kept")
     assert {v.replaced_by for v in verdicts[3:]} == {"generated/b/001"}
+    assert "no image of 1 groups was accepted" in caplog.text
+    # A new image that came closer is better than the best of the old ones.
+    _, verdicts = World([0.5, 0.6, 0.7, 3.0, 2.0, 5.0], redrawn=[1.5, 9.0]).cull("regenerate", tries=2)
+    assert {v.replaced_by for v in verdicts[3:]} == {"cell/curated/b/000"}
 
 
 def test_dropping_leaves_slots_empty():
@@ -296,7 +303,8 @@ def test_dropping_leaves_slots_empty():
 def test_when_everything_is_culled_the_error_says_what_to_change(replacement):
     world = World([3.0, 2.5, 4.0, 3.0, 3.0, 3.0], redrawn=[9.0] * 4)
     with pytest.raises(
-        UserError, match=r"cell: every image was culled: the least SIFID is 2.5, the threshold 1. .*pair"
+        UserError,
+        match=r"cell: every image was culled: the least SIFID is 2.5, the threshold 1. .*`pair`, more `tries`",
     ):
         world.cull(replacement)
 

@@ -135,3 +135,9 @@ def test_a_statistic_that_is_undefined_without_a_block_has_no_interval():
     )
     assert estimate.value == pytest.approx(np.sqrt(2))
     assert estimate.interval is None
+
+
+def test_distances_of_a_single_image_are_undefined_and_no_error():
+    one, many = np.zeros((1, 3)), np.random.default_rng(0).normal(size=(4, 3))
+    assert np.isnan(scores.frechet(one, many))
+    assert np.isnan(scores.kernel_distance(one, one))

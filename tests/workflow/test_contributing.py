@@ -44,6 +44,7 @@ def test_the_worked_example_of_a_new_type_of_arm(smoke, tmp_path):
     project.snakemake("--cores", "1", f"{cell}-1/mix.parquet", *options)
     curated = read_image_set(folder / f"{cell}-1/curated.parquet")
     before = read_image_set(folder / "results/smoke/base/seed-0/seed_images.parquet")
+    assert (folder / "results/smoke/benchmarks/desaturate/grey/ratio-100/seed-0/iteration-1.tsv").is_file()
     assert saturation(curated.pixels).max() < 0.02 < np.median(saturation(before.pixels))
     assert {record.parents[0] for record in curated.records} == {record.id for record in before.records}
     assert {record.id for record, _ in read_manifest(folder / f"{cell}-1/mix.parquet")} == {

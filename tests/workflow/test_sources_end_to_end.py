@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import skimage.data
 import yaml
+from nepotism.images import read_manifest
 from PIL import Image
 from skimage.io import imsave
 
@@ -31,17 +32,40 @@ def scores(project, experiment):
 
 
 @pytest.mark.slow
-def test_real_handwritten_digits(project):
+def test_real_handwritten_digits_with_an_arm_that_samples_otherwise_and_one_that_drops_images(project):
+    guided = {"name": "guided", "type": "none", "ratios": [50], "overrides": {"sample": {"guidance_scale": 2.0}}}
+    drop = {"name": "drop", "type": "sifid_cull", "ratios": [100], "parameters": {"replacement": "drop"}}
     result = run(
         project,
         experiment="digits-small",
+        arms=[*SMALL["arms"], guided, drop],
         reference={"source": "digits", "images_per_group": 4},
         finetune={"epochs": 1, "flip": False},
     )
     assert result.returncode == 0, result.stderr[-3000:]
     rows = scores(project, "digits-small")
-    assert {row["n"] for row in rows if row["metric"] == "fid"} == {"40"}
     assert all(np.isfinite(float(row["value"])) for row in rows)
+    plain = [row for row in rows if row["control"] != "drop"]
+    assert {row["n"] for row in plain if row["metric"] == "fid"} == {"40"}
+    # Its own iteration 0: other samples, but the same img2img images, whose settings it leaves as they are.
+    own, shared = (
+        {
+            row["set"]: row["value"]
+            for row in rows
+            if row["control"] == base and (row["metric"], row["features"]) == ("fid", "conv")
+        }
+        for base in ("base-guided", "base")
+    )
+    assert own["seed_images"] == shared["seed_images"]
+    assert own["samples"] != shared["samples"]
+    # What was dropped is not trained on.
+    cell = project.folder / "results/digits-small/drop/ratio-100/seed-0/iteration-1"
+    kept = [row["kept"] == "True" for row in csv.DictReader((cell / "curated.csv").open())]
+    assert 0 < sum(kept) < len(kept) == 40
+    assert len(read_manifest(cell / "mix.parquet")) == sum(kept)
+    summary = project.script("summary", "results/digits-small").stdout
+    assert "guided 50 %" in summary
+    assert "base-guided" not in summary
 
 
 @pytest.mark.slow

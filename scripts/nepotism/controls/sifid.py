@@ -29,10 +29,14 @@ class Patches:
 
 def patches(features: torch.Tensor) -> Patches:
     """Mean and covariance over the positions of each image's features, float (N, C, H, W)."""
-    rows = features.flatten(2).double()
-    mean = rows.mean(2)
-    centred = rows - mean[:, :, None]
-    return Patches(mean, centred @ centred.mT / (rows.shape[2] - 1))
+    means, covariances = [], []
+    # Image by image: at 512 x 512, one has a quarter of a million positions in float64.
+    for image in features:
+        rows = image.flatten(1).double()
+        means.append(rows.mean(1))
+        rows = rows - means[-1][:, None]
+        covariances.append(rows @ rows.mT / (rows.shape[1] - 1))
+    return Patches(torch.stack(means), torch.stack(covariances))
 
 
 def roots(covariance: torch.Tensor) -> torch.Tensor:

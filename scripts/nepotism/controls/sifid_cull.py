@@ -56,7 +56,8 @@ def cull(
     Args:
         generated: the images to judge, one per slot.
         threshold: highest SIFID that is kept.
-        replacement: ``regenerate`` draws anew, at most ``tries`` times, and then uses a kept image of the group again;
+        replacement: ``regenerate`` draws anew, at most ``tries`` times, and then uses an accepted image of the group again (its
+            best one, if none was accepted);
             ``duplicate_kept`` does the latter at once; ``drop`` leaves the slot empty.
         tries: see above.
         score: SIFID of images.
@@ -72,6 +73,8 @@ def cull(
         UserError: if no image at all is acceptable.
     """
     scores = score(generated)
+    best = _Best()
+    best.consider(generated, scores)
     chosen: dict[str, tuple[Pixels, Record]] = {}
     attempts = dict.fromkeys((record.slot for record in generated.records), 0)
     for pixels, record, value in zip(generated.pixels, generated.records, scores.sifid, strict=True):
@@ -84,7 +87,9 @@ def cull(
             break
         fresh = draw(missing, attempt)
         accepted = 0
-        for pixels, record, value in zip(fresh.pixels, fresh.records, score(fresh).sifid, strict=True):
+        of_fresh = score(fresh)
+        best.consider(fresh, of_fresh)
+        for pixels, record, value in zip(fresh.pixels, fresh.records, of_fresh.sifid, strict=True):
             attempts[record.slot] = attempt
             if value <= threshold:
                 chosen[record.slot] = (pixels, record)
@@ -93,9 +98,9 @@ def cull(
     if not chosen:
         raise UserError(
             f"{cell}: every image was culled: the least SIFID is {scores.sifid.min():.4g}, the threshold {threshold:.4g}. "
-            "Compare images in another way (`pair: nearest_in_group` in the arm's parameters), or leave out the arm's last iterations"
+            "Change the arm's parameters: another `pair`, more `tries` with `replacement: regenerate`; or use fewer `iterations`"
         )
-    again = {} if replacement == "drop" else _used_again(generated, scores, chosen, cell, seed, iteration)
+    again = {} if replacement == "drop" else _used_again(generated, best, chosen, cell, seed, iteration)
     replaced_by = {slot: record.id for slot, (_, record) in chosen.items() if slot not in kept}
     replaced_by |= {slot: record.parents[0] for slot, (_, record) in again.items()}
     verdicts = [
@@ -110,23 +115,39 @@ def cull(
     return ImageSet(np.stack([pixels for pixels, _ in images]), [record for _, record in images]), verdicts
 
 
+class _Best:
+    """The image of the lowest SIFID of each group, among all that were seen."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, tuple[float, Pixels, Record]] = {}
+
+    def consider(self, images: ImageSet, scores: Scores) -> None:
+        for pixels, record, value in zip(images.pixels, images.records, scores.sifid, strict=True):
+            if record.group not in self.of or value < self.of[record.group][0]:
+                self.of[record.group] = (float(value), pixels, record)
+
+
 def _used_again(
-    generated: ImageSet, scores: Scores, chosen: dict[str, tuple[Pixels, Record]], cell: str, seed: int, iteration: int
+    generated: ImageSet, best: _Best, chosen: dict[str, tuple[Pixels, Record]], cell: str, seed: int, iteration: int
 ) -> dict[str, tuple[Pixels, Record]]:
     """For every empty slot an accepted image of its group; the group's best one where none was accepted."""
     again = {}
+    without = set()
     for record in generated.records:
         if record.slot in chosen:
             continue
-        pool = [each for slot, each in chosen.items() if each[1].group == record.group]
+        pool = [each for each in chosen.values() if each[1].group == record.group]
         if not pool:
-            mine = [index for index, other in enumerate(generated.records) if other.group == record.group]
-            best = min(mine, key=lambda index: scores.sifid[index])
-            pool = [(generated.pixels[best], generated.records[best])]
+            without.add(record.group)
+            pool = [best.of[record.group][1:]]
         pick = int(streams.generator(seed, iteration, "sifid_cull", record.slot).integers(len(pool)))
         pixels, source = pool[pick]
         again[record.slot] = (
             pixels,
             dataclasses.replace(source, id=f"{cell}/curated/{record.slot}", slot=record.slot, parents=(source.id,)),
+        )
+    if without:
+        logger.warning(
+            "warning: no image of %d groups was accepted; their best one stands in: %s", len(without), sorted(without)
         )
     return again

@@ -13,20 +13,24 @@ from torch import nn
 from nepotism.controls.sifid import Patches, patches
 from nepotism.errors import UserError
 from nepotism.families.diffusion.pipeline import load_vae, to_unit_range
+from nepotism.files import sha256
 from nepotism.progress import Progress
 
-BATCH = 20
+BATCH = 4
 
 Extractor = Callable[[torch.Tensor], torch.Tensor]
 
 
-def extractor(name: str, base_model: Path, inception: Path | None, device: torch.device) -> Extractor:
+def extractor(
+    name: str, base_model: Path, inception: Path | None, checksum: str | None, device: torch.device
+) -> Extractor:
     """A function from float32 (N, 3, H, W) in [-1, 1] to features (N, C, h, w).
 
     Args:
         name: ``vae``, ``inception-64`` or ``inception-192``.
         base_model: the pipeline whose autoencoder is used.
         inception: torchvision's inception_v3 weights as safetensors.
+        checksum: their sha256.
         device: where it runs.
 
     Raises:
@@ -35,7 +39,7 @@ def extractor(name: str, base_model: Path, inception: Path | None, device: torch
     if name == "vae":
         encoder = load_vae(base_model).encoder.to(device).eval()
         return _vae(encoder)
-    return _inception_stem(64 if name == "inception-64" else 192, inception).to(device).eval()
+    return _inception_stem(64 if name == "inception-64" else 192, inception, checksum).to(device).eval()
 
 
 def _vae(encoder: Any) -> Extractor:
@@ -50,7 +54,7 @@ def _vae(encoder: Any) -> Extractor:
     return features
 
 
-def _inception_stem(channels: int, weights: Path | None) -> nn.Module:
+def _inception_stem(channels: int, weights: Path | None, checksum: str | None) -> nn.Module:
     from torchvision.models.inception import BasicConv2d
 
     if weights is None or not weights.is_file() or weights.suffix != ".safetensors":
@@ -58,6 +62,8 @@ def _inception_stem(channels: int, weights: Path | None) -> nn.Module:
             f"`inception`: {weights} must be an existing .safetensors file with torchvision's inception_v3 weights; "
             "convert them with torch.load(FILE, weights_only=True) and safetensors.torch.save_file"
         )
+    if (found := sha256(weights)) != checksum:
+        raise UserError(f"`inception_sha256`: {weights} has {found}, not {checksum}; fetch it again or correct the key")
     layers = {
         "Conv2d_1a_3x3": BasicConv2d(3, 32, kernel_size=3, stride=2),
         "Conv2d_2a_3x3": BasicConv2d(32, 32, kernel_size=3),
@@ -75,8 +81,8 @@ def _inception_stem(channels: int, weights: Path | None) -> nn.Module:
     stored = load_file(weights)
     wanted = stem.state_dict()
     try:
-        stem.load_state_dict({name: stored[name] for name in wanted})
-    except (KeyError, RuntimeError) as error:
+        stem.load_state_dict({name: stored[name] for name in wanted if name in stored})
+    except RuntimeError as error:
         raise UserError(f"`inception`: {weights} has no weights of torchvision's inception_v3: {error}") from None
     return stem.requires_grad_(False)
 
