@@ -262,6 +262,13 @@ def culled_images(wildcards):
     return [grid.generated_images(cell) for cell in culled_cells()]
 
 
+# Snakemake resolves the caption of an output's report(), but not that of an input's.
+sheet_captions = {
+    images: workflow.current_basedir.join(f"../resources/report/{images}.rst")
+    for images in ("samples", "dropped")
+}
+
+
 def reported_sheets(wildcards):
     """The contact sheets of the report: of the base model, and of each arm and ratio at its end, for the first seed.
 
@@ -271,7 +278,7 @@ def reported_sheets(wildcards):
     def sheet(folder, images, **place):
         return report(
             f"{grid.folder}/{folder}/{images}.png",
-            caption=f"../resources/report/{images}.rst",
+            caption=sheet_captions[images],
             category="Contact sheets",
             labels={"images": images, **place},
         )
