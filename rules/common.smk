@@ -10,7 +10,8 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from nepotism import config as configuration
 from nepotism.files import write_text
-from nepotism.grid import Cell, Grid, healed_ratio
+from nepotism.cells import Cell, healed_ratio
+from nepotism.grid import Grid
 
 # `.venv/bin/snakemake` works without activation: shell rules find the interpreter that runs Snakemake.
 os.environ.update(

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from nepotism import cli, figures
-from nepotism.grid import cell_in
+from nepotism.cells import cell_in
 from nepotism.images import Pixels, read_records
 
 GROUPS = 5

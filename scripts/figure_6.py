@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from nepotism import cli, figures
-from nepotism.grid import cell_in
+from nepotism.cells import cell_in
 from nepotism.images import Pixels
 from nepotism.tables import read_text_csv
 

@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from nepotism import cli, sampling
+from nepotism.cells import cell_in
 from nepotism.devices import start
 from nepotism.evaluation import (
     Place,
@@ -18,7 +19,6 @@ from nepotism.evaluation import (
     read_reference,
     write_embedded,
 )
-from nepotism.grid import cell_in
 from nepotism.images import read_image_set
 from nepotism.tables import read_text_csv, write_metrics
 

@@ -8,6 +8,8 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from nepotism.cells import healed_ratio
+from nepotism.contrasts import BASE, Distance, Key, MissingError, Scores, Theta, against, mean, slope
 from nepotism.decisions import (
     FAILS,
     HOLDS,
@@ -16,11 +18,9 @@ from nepotism.decisions import (
     Decision,
     Effect,
     Relation,
-    combined,
     conjunction,
     decide,
 )
-from nepotism.grid import healed_ratio
 from nepotism.tables import Row
 
 DELTA = math.log(1.25)
@@ -43,15 +43,6 @@ STATEMENTS = {
     11: ("after healing, the CLIP score has almost recovered", PAPER),
     12: ("generated images have more contrast and saturation than real ones", PAPER),
 }
-
-
-# (control, ratio, iteration)
-Key = tuple[str, str, int]
-BASE: Key = ("base", "", 0)
-
-
-class MissingError(Exception):
-    """A cell that a claim needs was not run."""
 
 
 @dataclass(frozen=True)
@@ -98,49 +89,6 @@ class Claim:
     statistic: str
     kid: str
     note: str
-
-
-class Scores:
-    """The table of scores, by cell."""
-
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self._rows = {
-            (row.control, row.ratio, row.seed, row.iteration, row.set, row.features, row.metric): row for row in rows
-        }
-        self.spaces = list(dict.fromkeys(row.features for row in rows if row.metric == "fid"))
-        self.seeds = sorted({row.seed for row in rows if row.control == "base" and row.set == "samples"})
-        self.ratios = sorted({row.ratio for row in rows if row.control == "none"}, key=float)
-        self.last = max((row.iteration for row in rows if row.control == "none"), default=0)
-
-    def iterations(self, control: str) -> list[int]:
-        """Iterations of an arm that were scored."""
-        return sorted({key[3] for key in self._rows if key[0] == control})
-
-    def ratios_of(self, control: str) -> list[str]:
-        """Ratios of an arm that were scored."""
-        return sorted({key[1] for key in self._rows if key[0] == control}, key=float)
-
-    def row(self, cell: Key, seed: int, name: str, features: str, metric: str) -> Row:
-        """One row; ``cell`` is (control, ratio, iteration).
-
-        Raises:
-            MissingError: if it is not in the table.
-        """
-        control, ratio, iteration = cell
-        found = self._rows.get((control, ratio, seed, iteration, name, features, metric))
-        if found is None:
-            raise MissingError
-        return found
-
-    def value(self, cell: Key, seed: int, metric: str, features: str = "clip", name: str = "samples") -> Effect:
-        """One score with its standard error."""
-        row = self.row(cell, seed, name, features, metric)
-        return Effect(row.value, row.se)
-
-
-# From a cell and a seed to ln FID, or to KID.
-Distance = Callable[[Key, int], Effect]
-Theta = Callable[[int], Effect]
 
 
 class Judge:
@@ -243,28 +191,28 @@ class Judge:
         last = self.scores.last
         above = [ratio for ratio in self.scores.ratios if float(ratio) > 0]
         real = ("none", "0", last)
-        yield self._distance_part(1, space, "F(0,I) - b", "abs <", DELTA, _against(real, BASE))
+        yield self._distance_part(1, space, "F(0,I) - b", "abs <", DELTA, against(real, BASE))
         for ratio in above or ["r"]:
             cell = ("none", ratio, last)
-            yield self._distance_part(2, space, f"F({ratio},I) - F(0,I)", ">", DELTA, _against(cell, real))
+            yield self._distance_part(2, space, f"F({ratio},I) - F(0,I)", ">", DELTA, against(cell, real))
         yield self._distance_part(
             3, space, "slope of F(r,I) on the rank of r", ">", 0.0,
-            lambda F, seed: _slope([F(("none", ratio, last), seed) for ratio in above]),
+            lambda F, seed: slope([F(("none", ratio, last), seed) for ratio in above]),
         )  # fmt: skip
         yield self._distance_part(
             4, space, "mean of F(r,1) - b over r > 0", "<", 0.0,
-            lambda F, seed: _mean([F(("none", ratio, 1), seed) for ratio in above]) - F(BASE, seed),
+            lambda F, seed: mean([F(("none", ratio, 1), seed) for ratio in above]) - F(BASE, seed),
         )  # fmt: skip
 
     def _control(self, claim: int, space: str, arm: str | None) -> Iterator[Part]:
         last, name = self.scores.last, arm or "control"
         yield self._distance_part(
             claim, space, f"F({name},100,I) - F(0,I)", ">", DELTA,
-            _against((name, "100", last), ("none", "0", last)),
+            against((name, "100", last), ("none", "0", last)),
         )  # fmt: skip
         yield self._distance_part(
             claim, space, f"mean over i of F({name},100,i) - F(none,100,i)", "abs <", DELTA,
-            lambda F, seed: _mean(
+            lambda F, seed: mean(
                 [F((name, "100", i), seed) - F(("none", "100", i), seed) for i in range(1, last + 1)]
             ),
         )  # fmt: skip
@@ -311,7 +259,7 @@ class Judge:
 
     def _healing(self, space: str) -> Iterator[Part]:
         end, branch = self._healed()
-        yield self._distance_part(9, space, "F(heal,end) - b", "<", DELTA, _against(end, BASE))
+        yield self._distance_part(9, space, "F(heal,end) - b", "<", DELTA, against(end, BASE))
         if branch:
             self._degraded(space, branch)
 
@@ -416,26 +364,6 @@ def _agreement(fid: Decision, kid: Decision) -> str:
     if kid.low is None or kid.high is None or kid.low <= 0 <= kid.high:
         return "cannot be told"
     return "agrees" if (fid.value > 0) == (kid.value > 0) else "disagrees"
-
-
-def _against(one: Key, other: Key) -> Callable[[Distance, int], Effect]:
-    """The contrast of two cells."""
-    return lambda distance, seed: distance(one, seed) - distance(other, seed)
-
-
-def _mean(effects: Sequence[Effect]) -> Effect:
-    if not effects:
-        raise MissingError
-    return combined([(1 / len(effects), effect) for effect in effects])
-
-
-def _slope(effects: Sequence[Effect]) -> Effect:
-    """Least-squares slope on the ranks 1 ... n."""
-    if len(effects) < 2:
-        raise MissingError
-    centre = (len(effects) - 1) / 2
-    scale = sum((rank - centre) ** 2 for rank in range(len(effects)))
-    return combined([((rank - centre) / scale, effect) for rank, effect in enumerate(effects)])
 
 
 def count(claims: Iterable[Claim]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from nepotism.errors import UserError
-from nepotism.grid import stage_version
+from nepotism.stages import stage_version
 
 # What a script imports lives until its end. Looking for garbage in it takes a quarter of the time that torch, diffusers
 # and transformers need to start; `run` switches it on again. So scripts import this module before those.

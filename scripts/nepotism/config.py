@@ -11,7 +11,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from nepotism.grid import BRANCHED_ARM, PLAIN_TYPES, canonical_ratio
+from nepotism.cells import BRANCHED_ARM, PLAIN_TYPES, canonical_ratio
 
 SCHEMA = Path(__file__).parents[2] / "resources" / "schemas" / "config.schema.yaml"
 

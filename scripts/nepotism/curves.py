@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from scipy.special import stdtrit
 
+from nepotism.cells import BRANCHED_ARM
 from nepotism.figures import save
-from nepotism.grid import BRANCHED_ARM
 from nepotism.tables import METRICS, Row, read_csv, write_csv
 
 # The paper's symbols of its two controls come first.

@@ -1,128 +1,22 @@
-"""The grid of an experiment: configuration, cells, parents and paths.
+"""The grid of an experiment: its cells, their parents and paths, and the settings of every stage.
 
 Imported by the Snakefile, so it needs the standard library only and does no work beyond arithmetic. Every cluster job
 parses the Snakefile again.
 """
 
-import re
-import shlex
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Mapping
 from typing import Any
 
-# Bump a stage's number when its results change. Comments and refactorings of the library rerun nothing; a changed
-# algorithm reruns its stage and all that follows. A stage that is not listed is at version 1.
-STAGE_VERSIONS = {
-    "embed_reference": 3,
-    "score": 3,
-    "figure_3": 3,
-}
+from nepotism.cells import BRANCHED_ARM, Arm, Cell, arm_of
+from nepotism.stages import options, stage_version
 
 # What each family calls the files of a retrained model, inside the cell's folder `model/`.
 MODEL_FILES = {"diffusion": ("config.json", "diffusion_pytorch_model.safetensors")}
-
-# Types of arms that leave the generated images as they are. Every other type has a rule of its own name, which turns
-# them into `curated.parquet` before they are mixed in.
-PLAIN_TYPES = ("none", "heal")
-
-# The plain mixture: what healing arms branch off, and what claims compare with.
-BRANCHED_ARM = "none"
-
-# The ratio that healing is judged at and shown for, if it was healed at all (paper); else the least.
-HEALED_RATIO = "25"
 
 # What decides the single-image FID of an image.
 SIFID_PARAMETERS = ("features", "inception", "inception_sha256", "pair")
 
 Config = Mapping[str, Any]
-
-
-def stage_version(stage: str) -> int:
-    """Version of a stage's algorithm."""
-    return STAGE_VERSIONS.get(stage, 1)
-
-
-def canonical_ratio(ratio: float | str) -> str:
-    """The only spelling of a ratio that paths use: ``0``, ``3.3``, ``25``."""
-    return f"{float(ratio):g}"
-
-
-def healed_ratio(ratios: Iterable[str]) -> str:
-    """The one of a healing arm's ratios that is judged and shown."""
-    ordered = sorted(ratios, key=float)
-    return HEALED_RATIO if HEALED_RATIO in ordered else ordered[0]
-
-
-def generated_count(ratio: float | str, slots: int) -> int:
-    """How many of ``slots`` hold generated images at ``ratio`` percent, rounded half up (3.3 % of 900 is 30)."""
-    return int(Fraction(canonical_ratio(ratio)) * slots / 100 + Fraction(1, 2))
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One (control, ratio, seed, iteration); iteration counts retrainings, so it is at least 1."""
-
-    control: str
-    ratio: str
-    seed: int
-    iteration: int
-
-    @property
-    def path(self) -> str:
-        """Folder of the cell inside the experiment's results."""
-        return f"{self.control}/ratio-{self.ratio}/seed-{self.seed}/iteration-{self.iteration}"
-
-
-_CELL_PATH = re.compile(r"([^/]+)/ratio-([^/]+)/seed-(\d+)/iteration-(\d+)(?:/|$)")
-
-
-def cell_in(path: str) -> Cell | None:
-    """The cell that a path lies in; None outside the cells, such as in ``base/``."""
-    found = _CELL_PATH.search(path)
-    return Cell(found[1], found[2], int(found[3]), int(found[4])) if found else None
-
-
-@dataclass(frozen=True)
-class Arm:
-    """A named condition: a type of control with its parameters, the ratios it runs at and the settings it overrides.
-
-    Attributes:
-        name: the {control} of paths.
-        type: what happens to generated images, or ``heal``.
-        ratios: percentages of generated images; for ``heal`` those of the branches it goes on from.
-        first: its first iteration: 1, or the one after a healing arm's branching point.
-        last: its last iteration.
-        parameters: of the type.
-        overrides: settings that differ from the config's, by block (`seed_images`, `sample`, `finetune`).
-    """
-
-    name: str
-    type: str
-    ratios: tuple[str, ...]
-    first: int
-    last: int
-    parameters: Mapping[str, Any]
-    overrides: Mapping[str, Mapping[str, Any]]
-
-    @property
-    def curates(self) -> bool:
-        """Whether generated images are changed before they are mixed in."""
-        return self.type not in PLAIN_TYPES
-
-    @property
-    def base(self) -> str:
-        """Folder of its iteration 0: an arm that samples in another way has its own."""
-        return f"base-{self.name}" if {"seed_images", "sample"} & set(self.overrides) else "base"
-
-
-def _arm(entry: Mapping[str, Any], iterations: int) -> Arm:
-    parameters = entry.get("parameters", {})
-    first, last = 1, iterations
-    if entry["type"] == "heal":
-        first, last = parameters["after"] + 1, parameters["after"] + parameters["iterations"]
-    ratios = tuple(canonical_ratio(ratio) for ratio in entry["ratios"])
-    return Arm(entry["name"], entry["type"], ratios, first, last, parameters, entry.get("overrides", {}))
 
 
 class Grid:
@@ -133,7 +27,7 @@ class Grid:
         self.experiment: str = config["experiment"]
         self.seeds: list[int] = list(config["seeds"])
         self.iterations: int = config["iterations"]
-        self.arms = [_arm(entry, self.iterations) for entry in config["arms"]]
+        self.arms = [arm_of(entry, self.iterations) for entry in config["arms"]]
         self._arms = {arm.name: arm for arm in self.arms}
 
     @property
@@ -354,22 +248,3 @@ class Grid:
                 return {**arm.parameters}
             case _:
                 return {}
-
-
-def options(values: Mapping[str, Any]) -> str:
-    """Command-line options for ``values``, sorted by name and quoted for a POSIX shell.
-
-    True and False become ``--name`` and ``--no-name``, a list becomes several values, None and empty lists are left out.
-    """
-    words: list[str] = []
-    for name, value in sorted(values.items()):
-        flag = "--" + name.replace("_", "-")
-        if value is None or value == []:
-            continue
-        if isinstance(value, bool):
-            words.append(flag if value else "--no-" + flag[2:])
-        elif isinstance(value, list):
-            words += [flag, *map(str, value)]
-        else:
-            words += [flag, repr(value) if isinstance(value, float) else str(value)]
-    return shlex.join(words)

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from nepotism import streams
+from nepotism.cells import generated_count
 from nepotism.errors import UserError
-from nepotism.grid import generated_count
 from nepotism.images import Record
 
 

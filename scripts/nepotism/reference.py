@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from nepotism.cells import generated_count
 from nepotism.errors import UserError
-from nepotism.grid import generated_count
 from nepotism.images import Record, write_image_set
 from nepotism.sources.base import RealImages, Split
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nepotism.files import write_text
-from nepotism.grid import STAGE_VERSIONS
+from nepotism.stages import STAGE_VERSIONS
 
 
 @dataclass(frozen=True)

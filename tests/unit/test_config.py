@@ -6,7 +6,9 @@ import pytest
 import yaml
 from conftest import ROOT
 from nepotism import config as configuration
-from nepotism.grid import STAGE_VERSIONS, Cell, Grid, canonical_ratio, cell_in, healed_ratio, options, stage_version
+from nepotism.cells import Cell, canonical_ratio, cell_in, healed_ratio
+from nepotism.grid import Grid
+from nepotism.stages import STAGE_VERSIONS, options, stage_version
 
 DEFAULT = yaml.safe_load((ROOT / "workflow_config.yaml").read_text())
 STAGES = ["reference", "encode", "embed_reference", "seed_images", "mix", "finetune", "sample", "score", "metrics_table", "claims",

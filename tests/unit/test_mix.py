@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nepotism.cells import canonical_ratio, generated_count
 from nepotism.errors import UserError
-from nepotism.grid import canonical_ratio, generated_count
 from nepotism.images import Record
 from nepotism.mix import generated_slots, mix, order
 

@@ -1,0 +1,77 @@
+"""What claims compare: scores looked up by cell, and contrasts of them."""
+
+from collections.abc import Callable, Sequence
+
+from nepotism.decisions import Effect, combined
+from nepotism.tables import Row
+
+# (control, ratio, iteration)
+Key = tuple[str, str, int]
+BASE: Key = ("base", "", 0)
+
+
+class MissingError(Exception):
+    """A cell that a claim needs was not run."""
+
+
+class Scores:
+    """The table of scores, by cell."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows = {
+            (row.control, row.ratio, row.seed, row.iteration, row.set, row.features, row.metric): row for row in rows
+        }
+        self.spaces = list(dict.fromkeys(row.features for row in rows if row.metric == "fid"))
+        self.seeds = sorted({row.seed for row in rows if row.control == "base" and row.set == "samples"})
+        self.ratios = sorted({row.ratio for row in rows if row.control == "none"}, key=float)
+        self.last = max((row.iteration for row in rows if row.control == "none"), default=0)
+
+    def iterations(self, control: str) -> list[int]:
+        """Iterations of an arm that were scored."""
+        return sorted({key[3] for key in self._rows if key[0] == control})
+
+    def ratios_of(self, control: str) -> list[str]:
+        """Ratios of an arm that were scored."""
+        return sorted({key[1] for key in self._rows if key[0] == control}, key=float)
+
+    def row(self, cell: Key, seed: int, name: str, features: str, metric: str) -> Row:
+        """One row; ``cell`` is (control, ratio, iteration).
+
+        Raises:
+            MissingError: if it is not in the table.
+        """
+        control, ratio, iteration = cell
+        found = self._rows.get((control, ratio, seed, iteration, name, features, metric))
+        if found is None:
+            raise MissingError
+        return found
+
+    def value(self, cell: Key, seed: int, metric: str, features: str = "clip", name: str = "samples") -> Effect:
+        """One score with its standard error."""
+        row = self.row(cell, seed, name, features, metric)
+        return Effect(row.value, row.se)
+
+
+# From a cell and a seed to ln FID, or to KID.
+Distance = Callable[[Key, int], Effect]
+Theta = Callable[[int], Effect]
+
+
+def against(one: Key, other: Key) -> Callable[[Distance, int], Effect]:
+    """The contrast of two cells."""
+    return lambda distance, seed: distance(one, seed) - distance(other, seed)
+
+
+def mean(effects: Sequence[Effect]) -> Effect:
+    if not effects:
+        raise MissingError
+    return combined([(1 / len(effects), effect) for effect in effects])
+
+
+def slope(effects: Sequence[Effect]) -> Effect:
+    """Least-squares slope on the ranks 1 ... n."""
+    if len(effects) < 2:
+        raise MissingError
+    centre = (len(effects) - 1) / 2
+    scale = sum((rank - centre) ** 2 for rank in range(len(effects)))
+    return combined([((rank - centre) / scale, effect) for rank, effect in enumerate(effects)])

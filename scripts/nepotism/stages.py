@@ -1,0 +1,37 @@
+"""Versions of the stages, and how a stage's settings become one string that Snakemake tracks."""
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+# Bump a stage's number when its results change. Comments and refactorings of the library rerun nothing; a changed
+# algorithm reruns its stage and all that follows. A stage that is not listed is at version 1.
+STAGE_VERSIONS = {
+    "embed_reference": 3,
+    "score": 3,
+    "figure_3": 3,
+}
+
+
+def stage_version(stage: str) -> int:
+    """Version of a stage's algorithm."""
+    return STAGE_VERSIONS.get(stage, 1)
+
+
+def options(values: Mapping[str, Any]) -> str:
+    """Command-line options for ``values``, sorted by name and quoted for a POSIX shell.
+
+    True and False become ``--name`` and ``--no-name``, a list becomes several values, None and empty lists are left out.
+    """
+    words: list[str] = []
+    for name, value in sorted(values.items()):
+        flag = "--" + name.replace("_", "-")
+        if value is None or value == []:
+            continue
+        if isinstance(value, bool):
+            words.append(flag if value else "--no-" + flag[2:])
+        elif isinstance(value, list):
+            words += [flag, *map(str, value)]
+        else:
+            words += [flag, repr(value) if isinstance(value, float) else str(value)]
+    return shlex.join(words)
