@@ -11,6 +11,7 @@ rule mix:
         "results/{experiment}/logs/mix/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.log",
     benchmark:
         "results/{experiment}/benchmarks/mix/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.tsv"
+    priority: urgency
     conda:
         "../envs/light.yaml"
     resources:

@@ -121,13 +121,13 @@ class Grid:
         return "0" if self.arm(cell.control).type == "heal" else cell.ratio
 
     def urgency(self, cell: Cell) -> int:
-        """How many retrainings and samplings of its chain wait for ``cell``, one after the other.
+        """How many retrainings, samplings and controls of its chain wait for ``cell``, one after the other.
 
         Scheduling the most urgent first keeps all cores busy to the end: a chain cannot be cut up, the rest fits in anywhere.
         On real images only, retraining needs no samples, so such a chain is half as long.
         """
         arm = self.arm(cell.control)
-        step = 1 if self.training_ratio(cell) == "0" else 2
+        step = 1 if self.training_ratio(cell) == "0" else 3 if arm.curates else 2
         waiting = step * (arm.last - cell.iteration + 1)
         for branch in self.arms_of("heal"):
             if arm.name == BRANCHED_ARM and cell.ratio in branch.ratios and cell.iteration < branch.first:

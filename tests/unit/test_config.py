@@ -329,13 +329,14 @@ def test_options_are_sorted_and_safe_in_a_shell():
 
 def test_the_longest_chain_is_the_most_urgent():
     grid = grid_of()
-    generated, real, branch, healing = (
+    generated, culled, real, branch, healing = (
         [grid.urgency(Cell(control, ratio, 0, iteration)) for iteration in iterations]
         for control, ratio, iterations in (
-            ("none", "100", (1, 2, 4)), ("none", "0", (1, 2, 4)), ("none", "25", (1, 4)), ("heal", "25", (5, 6)),
+            ("none", "100", (1, 2, 4)), ("sifid_cull", "100", (1, 2, 4)), ("none", "0", (1, 2, 4)), ("none", "25", (1, 4)), ("heal", "25", (5, 6)),
         )
     )  # fmt: skip
     assert generated == [8, 6, 2]
+    assert culled == [12, 9, 3]
     assert real == [4, 3, 1]
     # Healing waits for its branch: two retrainings on real images after four on mixtures.
     assert branch == [8 + 2, 2 + 2]
