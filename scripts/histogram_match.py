@@ -40,7 +40,8 @@ def run(arguments: argparse.Namespace) -> None:
     # Ties go to the first slot: real images are in the order of their slots.
     nearest = divergences.argmin(1)
     logging.info("decoding, histograms and divergences: %.1f s", time.monotonic() - start)
-    targets = real.pixels[nearest]
+    # Views of the real images, no copies: at full size a set of them takes most of a gigabyte.
+    targets = (real.pixels[at] for at in nearest)
     matched = control.match_all(generated.pixels, targets, threads, "matching")
     parents = [(mine.id, real.records[at].id) for mine, at in zip(generated.records, nearest, strict=True)]
     records = [
@@ -48,7 +49,9 @@ def run(arguments: argparse.Namespace) -> None:
         for mine, both in zip(generated.records, parents, strict=True)
     ]
     colours = [
-        statistic(pixels) for statistic in (saturation, contrast) for pixels in (generated.pixels, matched, targets)
+        values
+        for statistic in (saturation, contrast)
+        for values in (statistic(generated.pixels), statistic(matched), statistic(real.pixels)[nearest])
     ]
     rows = [
         [record.slot, record.group, *record.parents, divergences[row, nearest[row]], *values]

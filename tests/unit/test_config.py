@@ -332,7 +332,8 @@ def test_the_longest_chain_is_the_most_urgent():
     generated, culled, real, branch, healing = (
         [grid.urgency(Cell(control, ratio, 0, iteration)) for iteration in iterations]
         for control, ratio, iterations in (
-            ("none", "100", (1, 2, 4)), ("sifid_cull", "100", (1, 2, 4)), ("none", "0", (1, 2, 4)), ("none", "25", (1, 4)), ("heal", "25", (5, 6)),
+            ("none", "100", (1, 2, 4)), ("sifid_cull", "100", (1, 2, 4)), ("none", "0", (1, 2, 4)),
+            ("none", "25", (1, 4)), ("heal", "25", (5, 6)),
         )
     )  # fmt: skip
     assert generated == [8, 6, 2]
