@@ -146,14 +146,11 @@ def named_cell(wildcards):
 
 
 def sampled_cell(wildcards, input):
-    model = "" if in_base(wildcards) else f" --model {Path(input.model[0]).parent}"
-    return named_cell(wildcards) + model
-
-
-def curated_cell(wildcards, input):
-    """A control draws from the model that its images come from: the parent's, or the base model."""
-    model = f" --model {Path(input.model[0]).parent}" if input.model else ""
-    return named_cell(wildcards) + model
+    """The cell, and the retrained model that draws for it; without one, the base model does."""
+    model = input.get("model")
+    return named_cell(wildcards) + (
+        f" --model {Path(model[0]).parent}" if model else ""
+    )
 
 
 def scored_cell(wildcards, input):

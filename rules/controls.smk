@@ -90,7 +90,7 @@ rule sifid_cull:
         runtime=120,
     params:
         settings=settings_of("sifid_cull"),
-        cell=curated_cell,
+        cell=sampled_cell,
         how=lambda wildcards, resources: grid.how(
             "device", "threads", "sample_batch_size"
         ),

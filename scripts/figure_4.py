@@ -29,12 +29,14 @@ def run(arguments: argparse.Namespace) -> None:
     groups = sorted(first_slots)
     # Spread over the whole list, first and last included.
     shown = [groups[index * (len(groups) - 1) // (GROUPS - 1)] for index in range(GROUPS)]
+    slots = {first_slots[group] for group in shown}
+    records = {file: {each.group: each for each in figures.load(file, slots, pixels)} for file in arguments.samples}
     pictures = []
     for group in dict.fromkeys(shown):
         for file in arguments.samples:
             cell = cell_in(str(file))
             assert cell is not None, file
-            record = figures.load(file, {first_slots[group]}, pixels)[0]
+            record = records[file][group]
             healing = file != arguments.samples[0]
             column = f"{cell.iteration}" if healing else f"{cell.iteration} ({cell.ratio} %)"
             panel = "before healing, and after each retraining on real images only"
