@@ -1,10 +1,12 @@
 """What Snakemake plans: job counts, single targets, advice. Nothing is computed here."""
 
+import ast
 import json
 import re
 import subprocess
 import sys
 import time
+from importlib.metadata import packages_distributions
 
 import pytest
 import yaml
@@ -221,12 +223,48 @@ def test_the_dry_run_writes_nothing(project):
     assert not (project.folder / "results").exists()
 
 
-def test_pinned_environments_are_in_step():
-    def pins(path):
-        lines = [line.strip().removeprefix("- ") for line in path.read_text().splitlines()]
-        return [line for line in lines if "==" in line and not line.startswith("#")]
+def pins(path):
+    lines = [line.strip().removeprefix("- ") for line in path.read_text().splitlines()]
+    return [line for line in lines if "==" in line and not line.startswith("#")]
 
+
+def test_pinned_environments_are_in_step():
     light, torch = (pins(ROOT / "envs" / f"{name}.txt") for name in ("light", "torch"))
     assert pins(ROOT / "envs" / "light.yaml") == light
     assert pins(ROOT / "envs" / "torch.yaml") == light + torch
     assert json.dumps(light + torch).count("==") == len(set(light + torch))
+
+
+def imported(script, seen):
+    """Top-level packages that a script imports, itself and through our own modules, at any place in them."""
+    packages = set()
+    for node in ast.walk(ast.parse(script.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            module = ROOT / "scripts" / f"{name.replace('.', '/')}.py"
+            if not name.startswith("nepotism"):
+                packages.add(name.split(".")[0])
+            elif module.is_file() and module not in seen:
+                seen.add(module)
+                packages |= imported(module, seen)
+    return packages
+
+
+def test_environments_have_what_their_rules_import():
+    """A package that only the tests' environment has would be missing wherever nobody tests."""
+    distributions = packages_distributions()
+    rules = "\n".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
+    for env in ("light", "torch"):
+        known = {pin.split("==")[0] for pin in pins(ROOT / "envs" / f"{env}.yaml")}
+        scripts = re.findall(
+            rf'"../envs/{env}.yaml"\n(?:(?!^rule ).*\n)*? +"python (scripts/\w+\.py)', rules, re.MULTILINE
+        )
+        assert len(scripts) > 5
+        for script in scripts:
+            for package in imported(ROOT / script, set()) - sys.stdlib_module_names:
+                assert {name.lower() for name in distributions[package]} & known, f"{env}: {script} imports {package}"
