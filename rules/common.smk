@@ -228,16 +228,19 @@ def shown_base(name):
     return f"{grid.folder}/base/seed-{grid.seeds[0]}/{name}.parquet"
 
 
-def first_arm(kind):
-    arms = grid.arms_of(kind)
-    if not arms:
-        raise WorkflowError(f"the config's `arms` has none of type {kind}; add one.")
-    return arms[0]
+def judged_arm(kind):
+    """The arm that figures show and claims are about."""
+    arm = grid.judged_arm(kind)
+    if arm is None:
+        raise WorkflowError(
+            f"the config's `arms` has none of type {kind} without `overrides`; add one."
+        )
+    return arm
 
 
 def healing_samples(wildcards):
-    """The samples that figure 4 shows: of the first healing arm, before healing and after each retraining."""
-    arm = first_arm("heal")
+    """The samples that figure 4 shows: of the healing arm, before healing and after each retraining."""
+    arm = judged_arm("heal")
     ratio = healed_ratio(arm.ratios)
     cells = [cell for cell in shown_cells(arm) if cell.ratio == ratio]
     return [
@@ -247,8 +250,8 @@ def healing_samples(wildcards):
 
 
 def culled_cells():
-    """The cells that figure 6 shows: of the first culling arm."""
-    arm = first_arm("sifid_cull")
+    """The cells that figure 6 shows: of the culling arm."""
+    arm = judged_arm("sifid_cull")
     return [cell for cell in shown_cells(arm) if cell.ratio == arm.ratios[0]]
 
 
@@ -304,8 +307,8 @@ def reported_sheets(wildcards):
 def figure_files(wildcards):
     numbers = [1, 2, 5, 7]
     numbers += [3] if grid.curves("figure_3") else []
-    numbers += [4] if grid.arms_of("heal") else []
-    numbers += [6] if grid.arms_of("sifid_cull") else []
+    numbers += [4] if grid.judged_arm("heal") else []
+    numbers += [6] if grid.judged_arm("sifid_cull") else []
     return [
         f"{grid.folder}/figures/figure-{number}{suffix}"
         for number in sorted(numbers)

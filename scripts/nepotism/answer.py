@@ -194,7 +194,7 @@ def _effects(claims: Sequence[Claim]) -> Iterator[str]:
     for claim in claims:
         yield f"* {claim.claim}: {_escaped(claim.statement)}"
         yield ""
-        for part in filter(None, [*claim.statistic.split("; "), claim.note]):
+        for part in filter(None, [*claim.effects, claim.note]):
             yield f"  * {_escaped(part)}"
         yield ""
 

@@ -28,6 +28,8 @@ DELTA = math.log(1.25)
 HEALED = (9, 10, 11)
 PAPER, OURS = "paper", "ours"
 CAPTIONS, PIXELS = "captions", "pixels"
+# Between the parts of a claim in one cell of the table; no part contains it.
+BETWEEN = "; "
 
 STATEMENTS = {
     1: ("0 % generated images: the scores stay flat", PAPER),
@@ -89,6 +91,11 @@ class Claim:
     statistic: str
     kid: str
     note: str
+
+    @property
+    def effects(self) -> list[str]:
+        """Each part's statistic with its interval."""
+        return self.statistic.split(BETWEEN)
 
 
 class Judge:
@@ -332,8 +339,8 @@ def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
                 statement,
                 source,
                 _joined(by_space),
-                "; ".join(map(_told, mine)),
-                "; ".join(kid),
+                BETWEEN.join(map(_told, mine)),
+                BETWEEN.join(kid),
                 court.notes.get(number, ""),
             )
         )
