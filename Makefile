@@ -14,7 +14,7 @@ CONFIGFILE := $(if $(filter-out faces,$(EXPERIMENT)),--configfile resources/expe
 .DELETE_ON_ERROR:
 
 run: .venv/torch
-	@$(BIN)/snakemake --cores $(CORES) --rerun-incomplete --quiet rules $(CONFIGFILE) || { status=$$?; \
+	@$(BIN)/snakemake --cores $(CORES) --rerun-incomplete --retries 1 --quiet rules $(CONFIGFILE) || { status=$$?; \
 	  test -z "$$(ls .snakemake/locks 2> /dev/null)" || printf '%s\n' \
 	    "This folder is locked. Either another snakemake is at work here (wait for it), or a killed run left its lock." \
 	    "If none is running: $(BIN)/snakemake --unlock $(CONFIGFILE), then the same make command again." >&2; \

@@ -24,6 +24,25 @@ for threshold in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
 sys.setrecursionlimit(20_000)
 
 
+# Keys of the config's `how` that these stages need.
+HOW_TO_SAMPLE = (
+    "device",
+    "threads",
+    "sample_batch_size",
+    "checkpoint_seconds",
+    "compile",
+)
+HOW_TO_TRAIN = (
+    "device",
+    "threads",
+    "checkpoint_seconds",
+    "training_devices",
+    "micro_batch_size",
+    "gradient_checkpointing",
+    "compile",
+)
+
+
 def checked_grid():
     try:
         return Grid(configuration.checked(config))

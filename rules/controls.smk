@@ -91,9 +91,7 @@ rule sifid_cull:
     params:
         settings=settings_of("sifid_cull"),
         cell=sampled_cell,
-        how=lambda wildcards, resources: grid.how(
-            "device", "threads", "sample_batch_size"
-        ),
+        how=lambda wildcards, resources: grid.how(*HOW_TO_SAMPLE),
     shell:
         "python scripts/sifid_cull.py {params.settings} {params.how} --ratio {wildcards.ratio} {params.cell}"
         " --generated {input.generated} --real {input.real}"

@@ -31,9 +31,7 @@ rule score:
     params:
         settings=settings_of("score"),
         cell=scored_cell,
-        how=lambda wildcards, resources: grid.how(
-            "device", "threads", "sample_batch_size", "embed_batch_size"
-        ),
+        how=lambda wildcards, resources: grid.how(*HOW_TO_SAMPLE, "embed_batch_size"),
     shell:
         "python scripts/score.py {params.settings} {params.how}"
         " --samples {input.samples} --reference {input.reference}"

@@ -1,13 +1,16 @@
 """Retrain the U-Net on a cell's training set; autoencoder and text encoder stay frozen."""
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 from nepotism import cli
-from nepotism.devices import accelerator, start
-from nepotism.families.diffusion.fit import FitSettings, fit
-from nepotism.families.diffusion.pipeline import load_noise_scheduler, load_unet, save_unet
+from nepotism.devices import accelerator, launch, start
+from nepotism.families.diffusion.fit import FitSettings, Means, fit
+from nepotism.families.diffusion.pipeline import identity, load_noise_scheduler, load_unet, save_unet, unet_digest
 from nepotism.families.diffusion.training_set import load_training_set
+from nepotism.files import sha256
+from nepotism.resume.job import Job
 from nepotism.tables import write_csv
 
 
@@ -21,7 +24,9 @@ def main() -> None:
     parser.add_argument(
         "--flip", action=argparse.BooleanOptionalAction, required=True, help="mirror half of the images"
     )
-    parser.add_argument("--precision", choices=["fp32", "bf16"], required=True, help="arithmetic of the forward pass")
+    parser.add_argument(
+        "--precision", choices=["fp32", "tf32", "bf16"], required=True, help="arithmetic of the network"
+    )
     parser.add_argument("--caption-dropout", type=float, required=True, help="probability of training without caption")
     parser.add_argument("--mix", type=Path, required=True, help="manifest of the training set")
     parser.add_argument("--latents", type=Path, required=True, help="encodings of the real images and the captions")
@@ -29,30 +34,64 @@ def main() -> None:
         "--parent-model", type=Path, help="folder of the U-Net to start from; without it, the base model's"
     )
     cli.add_cell(parser)
+    cli.add_resume(parser)
+    parser.add_argument(
+        "--micro-batch-size", type=int, help="images that a device holds at a time; without it, all of a step"
+    )
+    parser.add_argument(
+        "--gradient-checkpointing",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="compute activations twice instead of storing them",
+    )
+    parser.add_argument(
+        "--compile", action=argparse.BooleanOptionalAction, default=False, help="compile the network first"
+    )
+    parser.add_argument("--training-devices", type=int, default=1, help="devices that share every step")
     parser.add_argument("--model", type=Path, required=True, help="output: folder of the retrained U-Net")
     parser.add_argument("--losses", type=Path, required=True, help="output: step, loss, lr (CSV)")
-    cli.run(run, parser.parse_args())
+    arguments = parser.parse_args()
+    launch(arguments.training_devices, arguments.device)
+    cli.run(run, arguments)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    device = start(arguments.device, arguments.threads)
-    data = load_training_set(arguments.mix, arguments.latents, arguments.base_model, device)
-    losses: list[tuple[int, float, float]] = []
-    unet = fit(
-        load_unet(arguments.base_model, arguments.parent_model),
-        load_noise_scheduler(arguments.base_model),
-        data,
-        FitSettings(
+    hardware = accelerator(start(arguments.device, arguments.threads), arguments.precision)
+    with Job(arguments.model, arguments.checkpoint_seconds, main=hardware.is_main_process) as job:
+        data = load_training_set(arguments.mix, arguments.latents, arguments.base_model, hardware.device)
+        settings = FitSettings(
             arguments.learning_rate, arguments.epochs, arguments.batch_size, arguments.flip, arguments.caption_dropout
-        ),
-        arguments.seed,
-        arguments.iteration,
-        accelerator(device, arguments.precision),
-        f"finetune {arguments.cell}",
-        on_step=lambda step, loss: losses.append((step, loss, arguments.learning_rate)),
-    )
-    write_csv(arguments.losses, losses, ["step", "loss", "lr"])
-    save_unet(unet, arguments.model)
+        )
+        checkpoints = job.checkpoints(
+            "finetune",
+            stage_version=arguments.stage_version,
+            settings=asdict(settings),
+            precision=arguments.precision,
+            cell=[arguments.seed, arguments.iteration],
+            base_model=identity(arguments.base_model),
+            inputs=[
+                sha256(arguments.mix),
+                sha256(arguments.latents),
+                unet_digest(arguments.base_model, arguments.parent_model),
+            ],
+        )
+        unet, losses = fit(
+            load_unet(arguments.base_model, arguments.parent_model),
+            load_noise_scheduler(arguments.base_model),
+            data,
+            settings,
+            arguments.seed,
+            arguments.iteration,
+            hardware,
+            f"finetune {arguments.cell}",
+            Means(arguments.micro_batch_size, arguments.gradient_checkpointing, arguments.compile),
+            checkpoints,
+        )
+        if hardware.is_main_process:
+            job.check()
+            rows = [(step, loss, arguments.learning_rate) for step, loss in enumerate(losses, 1)]
+            write_csv(arguments.losses, rows, ["step", "loss", "lr"])
+            save_unet(unet, arguments.model)
 
 
 if __name__ == "__main__":

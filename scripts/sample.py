@@ -6,6 +6,7 @@ from pathlib import Path
 from nepotism import cli, sampling
 from nepotism.devices import start
 from nepotism.images import read_records
+from nepotism.resume.job import Job
 
 
 def main() -> None:
@@ -18,7 +19,9 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     wanted = sampling.per_slot(read_records(arguments.real), arguments.seed, arguments.iteration, "sample")
-    sampling.draw(arguments, start(arguments.device, arguments.threads), "samples", wanted, arguments.output)
+    with Job(arguments.output, arguments.checkpoint_seconds) as job:
+        device = start(arguments.device, arguments.threads)
+        sampling.draw(arguments, device, job, "samples", wanted, arguments.output)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from nepotism.evaluation import (
     write_embedded,
 )
 from nepotism.images import read_image_set
+from nepotism.resume.job import Job
 from nepotism.tables import read_text_csv, write_metrics
 
 
@@ -44,9 +45,14 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    with Job(arguments.unseen, arguments.checkpoint_seconds) as job:
+        draw_and_score(arguments, job)
+
+
+def draw_and_score(arguments: argparse.Namespace, job: Job) -> None:
     device = start(arguments.device, arguments.threads)
     wanted = sampling.per_prompt(arguments.prompts, arguments.images_per_prompt, arguments.seed, arguments.iteration)
-    images = {"unseen": sampling.draw(arguments, device, "unseen", wanted, arguments.unseen)}
+    images = {"unseen": sampling.draw(arguments, device, job, "unseen", wanted, arguments.unseen)}
     images["samples"] = read_image_set(arguments.samples)
     for name, path in (("seed_images", arguments.seed_images), ("curated", arguments.curated)):
         if path is not None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from nepotism import cli, sampling
 from nepotism.devices import start
 from nepotism.images import read_image_set
+from nepotism.resume.job import Job
 
 
 def main() -> None:
@@ -20,10 +21,11 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    device = start(arguments.device, arguments.threads)
-    real = read_image_set(arguments.real)
-    wanted = sampling.per_slot(real.records, arguments.seed, arguments.iteration, "seed_images")
-    sampling.draw(arguments, device, "seed_images", wanted, arguments.output, sources=real)
+    with Job(arguments.output, arguments.checkpoint_seconds) as job:
+        device = start(arguments.device, arguments.threads)
+        real = read_image_set(arguments.real)
+        wanted = sampling.per_slot(real.records, arguments.seed, arguments.iteration, "seed_images")
+        sampling.draw(arguments, device, job, "seed_images", wanted, arguments.output, sources=real)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from nepotism.controls.sifid_features import all_patches, extractor
 from nepotism.controls.slots import read_treated
 from nepotism.devices import start
 from nepotism.images import ImageSet, Record, contact_sheet, read_image_set, write_image_set
+from nepotism.resume.job import Job
 from nepotism.tables import write_csv
 
 
@@ -34,6 +35,11 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    with Job(arguments.output, arguments.checkpoint_seconds) as job:
+        judge_and_replace(arguments, job)
+
+
+def judge_and_replace(arguments: argparse.Namespace, job: Job) -> None:
     device = start(arguments.device, arguments.threads)
     extract = extractor(
         arguments.features, arguments.base_model, arguments.inception, arguments.inception_sha256, device
@@ -42,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
     statistics = read_real(arguments.statistics)
     generated = read_treated(arguments.generated, real.records, arguments.ratio, arguments.seed)
     threshold = json.loads(arguments.threshold.read_text(encoding="utf-8"))["threshold"]
-    drawer = sampling.Drawer(arguments, device, image_to_image=arguments.strength is not None)
+    drawer = sampling.Drawer(arguments, device, job, image_to_image=arguments.strength is not None)
 
     def scored(images: ImageSet) -> Scores:
         found = all_patches(extract, images.pixels, device, f"features {arguments.cell}")
@@ -59,15 +65,15 @@ def run(arguments: argparse.Namespace) -> None:
             )
             for each in records
         ]
-        return drawer.draw(
-            "curated", wanted, arguments.iteration - 1, sources(real, records) if arguments.strength else None
-        )
+        started_from = sources(real, records) if arguments.strength else None
+        return drawer.draw("curated", wanted, arguments.iteration - 1, started_from, part=attempt)
 
     curated, verdicts = cull(
         generated, threshold, arguments.replacement, arguments.tries, scored, drawn,
         arguments.cell, arguments.seed, arguments.iteration,
     )  # fmt: skip
     dropped = [index for index, verdict in enumerate(verdicts) if not verdict.kept]
+    job.check()
     contact_sheet(arguments.sheet, ImageSet(generated.pixels[dropped], [generated.records[index] for index in dropped]))
     write_csv(arguments.table, verdicts)
     write_image_set(arguments.output, curated.pixels, curated.records)

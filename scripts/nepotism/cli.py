@@ -1,6 +1,7 @@
 """What every command line of the project shares: `--log`, readable errors, one exit code."""
 
 import argparse
+import errno
 import gc
 import logging
 import os
@@ -9,12 +10,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from nepotism.errors import UserError
+from nepotism.errors import Interrupted, UserError
 from nepotism.stages import stage_version
 
 # What a script imports lives until its end. Looking for garbage in it takes a quarter of the time that torch, diffusers
 # and transformers need to start; `run` switches it on again. So scripts import this module before those.
 gc.disable()
+
+
+# Mistakes that only the file system knows of, and what to do about them.
+ADVICE = {
+    errno.ENOSPC: "Make room on that disk and run the same command again: it goes on from the last checkpoint",
+    errno.EDQUOT: "Your quota is used up: make room and run the same command again, it goes on from the last checkpoint",
+    errno.EACCES: "Give yourself the right to write there, or run in a folder of your own",
+    errno.EROFS: "That file system is read-only; run in a folder that you may write to",
+}
 
 
 def parser(description: str | None, stage: str | None = None) -> argparse.ArgumentParser:
@@ -45,7 +55,18 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--guidance-scale", type=float, required=True, help="classifier-free guidance; 1 is none")
     parser.add_argument("--num-inference-steps", type=int, required=True, help="denoising steps")
     parser.add_argument("--scheduler", required=True, help="class name of a diffusers scheduler")
+    parser.add_argument("--precision", choices=["fp32", "fp16", "bf16"], default="fp32", help="of the weights")
+    parser.add_argument(
+        "--compile", action=argparse.BooleanOptionalAction, default=False, help="compile the network first"
+    )
     parser.add_argument("--sample-batch-size", type=int, default=60, help="images sampled together")
+
+
+def add_resume(parser: argparse.ArgumentParser) -> None:
+    """``--checkpoint-seconds``."""
+    parser.add_argument(
+        "--checkpoint-seconds", type=float, default=5.0, help="least time between two checkpoints of long work"
+    )
 
 
 def add_cell(parser: argparse.ArgumentParser) -> None:
@@ -109,7 +130,11 @@ def add_pretraining(parser: argparse.ArgumentParser) -> None:
 
 
 def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> NoReturn:
-    """Set up logging, run ``main`` and end the process; a `UserError` becomes its message and exit code 2."""
+    """Set up logging, run ``main`` and end the process.
+
+    A `UserError` becomes its message and exit code 2, a disk that is full or cannot be written too; a job that a signal
+    stopped ends with 128 and the signal's number, as shells tell it.
+    """
     gc.enable()
     screen = logging.StreamHandler()
     handlers: list[logging.Handler] = [screen]
@@ -127,6 +152,16 @@ def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Namespac
     except UserError as error:
         logging.error("error: %s", error)
         status = 2
+    except Interrupted as stopped:
+        logging.warning("%s", stopped)
+        status = 128 + stopped.signal
+    except OSError as error:
+        if error.errno not in ADVICE:
+            logging.exception("failed")
+            status = 1
+        else:
+            logging.error("error: %s: %s. %s", error.filename or "writing", error.strerror, ADVICE[error.errno])
+            status = 2
     except Exception:
         # The traceback belongs into the log file too, not only on the terminal of whoever happened to start the job.
         logging.exception("failed")

@@ -1,23 +1,28 @@
-"""Starting torch: threads, device, determinism, and quiet libraries."""
+"""Starting torch: threads, devices, determinism, and quiet libraries."""
 
+import logging
 import os
+import sys
 import warnings
 
 import torch
 from accelerate import Accelerator
 
+from nepotism import gpus
 from nepotism.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 
 def start(device: str, threads: int) -> torch.device:
     """Set up torch for one process and return its device.
 
     Args:
-        device: ``auto`` takes CUDA, then Apple's MPS, then the CPU. Which CUDA device is CUDA_VISIBLE_DEVICES' business.
+        device: ``auto`` takes CUDA, then Apple's MPS, then the CPU. Of several GPUs, the process takes a free one.
         threads: torch threads; a setting, because the number of threads changes the last bits of sums.
 
     Raises:
-        UserError: if the named device is not there.
+        UserError: if the named device is not there, or every GPU is taken.
     """
     torch.set_num_threads(threads)
     warnings.filterwarnings("ignore", message=".*safety checker.*")
@@ -31,6 +36,8 @@ def start(device: str, threads: int) -> torch.device:
     if device == "mps" and not torch.backends.mps.is_available():
         raise UserError("`how.device`: mps was asked for, but this machine has none; use auto or cpu")
     if device == "cuda":
+        if not _launched():
+            torch.cuda.set_device(gpus.claim(1, torch.cuda.device_count())[0])
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
         # fp32 means fp32, in convolutions too.
@@ -39,5 +46,51 @@ def start(device: str, threads: int) -> torch.device:
 
 
 def accelerator(device: torch.device, precision: str) -> Accelerator:
-    """Accelerate's handle on ``device``; ``precision`` is ``fp32``, or ``bf16`` for mixed precision."""
-    return Accelerator(cpu=device.type == "cpu", mixed_precision="no" if precision == "fp32" else precision)
+    """Accelerate's handle on the devices.
+
+    Args:
+        device: kind of device.
+        precision: ``fp32``, ``tf32`` for NVIDIA's shorter products of float32, or ``bf16`` for mixed precision.
+
+    Raises:
+        UserError: if tf32 is asked for where there is none.
+    """
+    if precision == "tf32":
+        if device.type != "cuda" or torch.cuda.get_device_capability() < (8, 0):
+            raise UserError(
+                "`finetune.precision`: tf32 needs an NVIDIA GPU of the Ampere generation or later; use fp32"
+            )
+        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cudnn.allow_tf32 = True
+    return Accelerator(cpu=device.type == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
+
+
+def launch(devices: int, device: str) -> None:
+    """Become ``accelerate launch`` of this same command on several devices, which does not return; or do nothing for one.
+
+    Args:
+        devices: how many.
+        device: kind of device: on the CPU, processes stand for devices.
+
+    Raises:
+        UserError: if so many GPUs are not free.
+    """
+    if devices == 1 or _launched():
+        return
+    cpu = device == "cpu" or not torch.cuda.is_available()
+    if not cpu:
+        count = torch.cuda.device_count()
+        names = gpus.visible(count)
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names[index] for index in gpus.claim(devices, count))
+    command = [
+        sys.executable, "-m", "accelerate.commands.launch",
+        "--num_machines", "1", "--num_processes", str(devices), "--main_process_port", "0",
+        "--mixed_precision", "no", "--dynamo_backend", "no", "--cpu" if cpu else "--multi_gpu",
+        *sys.argv,
+    ]  # fmt: skip
+    os.execv(command[0], command)  # noqa: S606
+
+
+def _launched() -> bool:
+    """Whether ``accelerate launch`` started this process, and has chosen its device."""
+    return "LOCAL_RANK" in os.environ

@@ -21,13 +21,15 @@ class Progress:
         label: what is being done, such as ``finetune none/ratio-25/seed-0/iteration-3``.
         unit: name of one unit.
         interval: least number of seconds between two lines of the log.
+        done: how many were finished before, by a job that this one goes on from.
     """
 
-    def __init__(self, total: int, label: str, unit: str = "step", interval: float = 10.0) -> None:
+    def __init__(self, total: int, label: str, unit: str = "step", interval: float = 10.0, done: int = 0) -> None:
         self._total, self._label, self._unit, self._interval = total, label, unit, interval
-        self._done, self._start = 0, time.monotonic()
+        self._done, self._before, self._start = done, done, time.monotonic()
         self._said = self._start
-        self._bar = tqdm(total=total, desc=label, unit=unit, disable=not sys.stderr.isatty(), leave=False)
+        shown = sys.stderr.isatty()
+        self._bar = tqdm(total=total, desc=label, unit=unit, disable=not shown, leave=False, initial=done)
 
     def __enter__(self) -> Self:
         return self
@@ -46,8 +48,9 @@ class Progress:
         now = time.monotonic()
         shown = "".join(f", {key} {value:.4g}" for key, value in values.items())
         if self._done >= self._total:
-            logger.info("%s: %d %ss in %.1f s%s", self._label, self._total, self._unit, now - self._start, shown)
+            count = self._total - self._before
+            logger.info("%s: %d %ss in %.1f s%s", self._label, count, self._unit, now - self._start, shown)
         elif now - self._said >= self._interval:
             self._said = now
-            left = (now - self._start) / self._done * (self._total - self._done)
+            left = (now - self._start) / (self._done - self._before) * (self._total - self._done)
             logger.info("%s: %s %d/%d%s, %.0f s left", self._label, self._unit, self._done, self._total, shown, left)

@@ -10,13 +10,25 @@ from typing import Any
 import torch
 
 from nepotism import cli
-from nepotism.families.diffusion.pipeline import load_pipeline, unet_digest
+from nepotism.families.diffusion.pipeline import identity, load_pipeline, unet_digest
 from nepotism.families.diffusion.sample import sample
 from nepotism.images import ImageSet, Record, contact_sheet, write_image_set
+from nepotism.resume.job import Job
 from nepotism.streams import Key
 from nepotism.streams import name as stream_name
 
 logger = logging.getLogger(__name__)
+
+# What decides an image, beside its model, caption, source and random stream.
+SETTINGS = (
+    "stage_version",
+    "guidance_scale",
+    "num_inference_steps",
+    "scheduler",
+    "precision",
+    "resolution",
+    "strength",
+)
 
 # One wanted image: its slot, group, caption and random stream.
 Wanted = tuple[str, str, str, Key]
@@ -29,6 +41,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     cli.add_sampling(parser)
     parser.add_argument("--resolution", type=int, required=True, help="height and width in pixels")
     parser.add_argument("--model", type=Path, help="folder of the retrained U-Net; without it, the base model's")
+    cli.add_resume(parser)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -44,22 +57,30 @@ class Drawer:
     Args:
         arguments: base model, model, sampling settings and cell, as `add_options` gives them.
         device: where the model runs.
+        job: keeps what was drawn, in case the process is ended.
         image_to_image: whether images are drawn from sources (``arguments.strength``).
     """
 
-    def __init__(self, arguments: argparse.Namespace, device: torch.device, image_to_image: bool = False) -> None:
-        self._arguments, self._device, self._image_to_image = arguments, device, image_to_image
+    def __init__(
+        self, arguments: argparse.Namespace, device: torch.device, job: Job, image_to_image: bool = False
+    ) -> None:
+        self._arguments, self._device, self._job, self._image_to_image = arguments, device, job, image_to_image
 
     @cached_property
     def _pipeline(self) -> Any:
         chosen = self._arguments
-        return load_pipeline(chosen.base_model, chosen.model, chosen.scheduler, self._device, self._image_to_image)
+        return load_pipeline(
+            chosen.base_model, chosen.model, chosen.scheduler, self._device,
+            chosen.precision, self._image_to_image, chosen.compile,
+        )  # fmt: skip
 
     @cached_property
     def _digest(self) -> str:
         return unet_digest(self._arguments.base_model, self._arguments.model)
 
-    def draw(self, name: str, wanted: Sequence[Wanted], iteration: int, sources: ImageSet | None = None) -> ImageSet:
+    def draw(
+        self, name: str, wanted: Sequence[Wanted], iteration: int, sources: ImageSet | None = None, part: int = 0
+    ) -> ImageSet:
         """Draw the ``wanted`` images, as the image set ``name`` of the cell.
 
         Args:
@@ -67,8 +88,17 @@ class Drawer:
             wanted: what to draw.
             iteration: of the model.
             sources: real images to start from, one for each; they are named as parents.
+            part: tells several draws for one image set apart.
         """
         chosen = self._arguments
+        checkpoints = self._job.checkpoints(
+            f"{name}-{part}",
+            wanted=wanted,
+            sources=[] if sources is None else [source.sha256 for source in sources.records],
+            base_model=identity(chosen.base_model),
+            unet=self._digest,
+            settings={key: getattr(chosen, key, None) for key in SETTINGS},
+        )
         pixels = sample(
             self._pipeline,
             [prompt for _, _, prompt, _ in wanted],
@@ -80,6 +110,7 @@ class Drawer:
             f"sample {chosen.cell}/{name}",
             sources=None if sources is None else sources.pixels,
             strength=None if sources is None else chosen.strength,
+            checkpoints=checkpoints,
         )
         parents = [()] * len(wanted) if sources is None else [(source.id,) for source in sources.records]
         records = [
@@ -95,14 +126,16 @@ class Drawer:
 def draw(
     arguments: argparse.Namespace,
     device: torch.device,
+    job: Job,
     name: str,
     wanted: Sequence[Wanted],
     output: Path,
     sources: ImageSet | None = None,
 ) -> ImageSet:
     """Draw the ``wanted`` images, write them as the image set ``name`` with its contact sheet, and return them."""
-    drawer = Drawer(arguments, device, image_to_image=sources is not None)
+    drawer = Drawer(arguments, device, job, image_to_image=sources is not None)
     images = drawer.draw(name, wanted, arguments.iteration, sources)
+    job.check()
     write_image_set(output, images.pixels, images.records)
     contact_sheet(arguments.sheet, images)
     logger.info("%s: %d images", output, len(images.records))

@@ -40,12 +40,7 @@ def text():
 
 
 def run(unet, data, scheduler, settings=SETTINGS, seed=0, iteration=1):
-    losses = []
-    accelerator = Accelerator(cpu=True)
-    fitting.fit(
-        unet, scheduler, data, settings, seed, iteration, accelerator, "test", lambda _, loss: losses.append(loss)
-    )
-    return losses
+    return fitting.fit(unet, scheduler, data, settings, seed, iteration, Accelerator(cpu=True), "test")[1]
 
 
 @pytest.fixture(scope="module")

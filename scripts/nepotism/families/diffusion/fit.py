@@ -2,23 +2,35 @@
 
 As there: AdamW (0.9, 0.999, 1e-8, weight decay 1e-2), constant learning rate, gradients clipped at norm 1, uniform
 timesteps, plain mean squared error on the scheduler's target, the last batch of an epoch may be short. Unlike there,
-every random number is keyed by (seed, iteration, epoch, slot), so that the same slot sees the same noise at every ratio.
+every random number is keyed by (seed, iteration, epoch, slot), so that the same slot sees the same noise at every ratio,
+and so that training goes on exactly where it stopped: position, weights and moments are all there is to keep.
 """
 
+import logging
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from diffusers import DDPMScheduler, UNet2DConditionModel
+from numpy.typing import NDArray
 from torch.nn.functional import mse_loss
 
 from nepotism import streams
+from nepotism.ahead import ahead
 from nepotism.errors import UserError
+from nepotism.families.diffusion import fit_state
 from nepotism.families.diffusion.training_set import TrainingSet
 from nepotism.progress import Progress
+from nepotism.resume.checkpoints import Checkpoints
+
+logger = logging.getLogger(__name__)
+
+# Reading a loss makes the processor wait for the accelerator, so that is done every so many steps only.
+STEPS_BETWEEN_LOSSES = 20
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,21 @@ class FitSettings:
     batch_size: int
     flip: bool
     caption_dropout: float
+
+
+@dataclass(frozen=True)
+class Means:
+    """How the weights are computed: they change by rounding only. Keys of the config's `how`.
+
+    Attributes:
+        micro_batch_size: images that one device holds at a time, their gradients adding up to the batch's; None is all.
+        gradient_checkpointing: compute activations twice instead of storing them.
+        compile: compile the network: minutes at the start, faster steps.
+    """
+
+    micro_batch_size: int | None = None
+    gradient_checkpointing: bool = False
+    compile: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,6 +85,114 @@ def batches_of_epoch(slots: int, batch_size: int, seed: int, iteration: int, epo
     return [[int(index) for index in order[start : start + batch_size]] for start in range(0, slots, batch_size)]
 
 
+@dataclass(frozen=True)
+class Piece:
+    """Images that one device computes together: a part of a batch, with their random numbers.
+
+    Attributes:
+        rows: B indices into the training set.
+        mirrors, times, prompts: int64 (B,).
+        posterior, noise: float32 (B, C, h, w).
+        share: B over the size of the whole batch.
+        last: whether it is this device's last of the batch.
+    """
+
+    rows: NDArray[np.int64]
+    mirrors: NDArray[np.int64]
+    times: NDArray[np.int64]
+    prompts: NDArray[np.int64]
+    posterior: NDArray[np.float32]
+    noise: NDArray[np.float32]
+    share: float
+    last: bool
+
+
+class Plan:
+    """Every step's pieces, as a pure function of its number.
+
+    Args:
+        data: the encoded training set.
+        settings, seed, iteration: see `fit`.
+        timesteps: of the training schedule.
+        micro_batch_size: most images of a piece; None is no limit.
+        device, devices: whose pieces, of how many devices that share each batch.
+    """
+
+    def __init__(
+        self, data: TrainingSet, settings: FitSettings, seed: int, iteration: int, timesteps: int,
+        micro_batch_size: int | None = None, device: int = 0, devices: int = 1,
+    ) -> None:  # fmt: skip
+        self._data, self._settings, self._seed, self._iteration = data, settings, seed, iteration
+        self._timesteps, self._micro = timesteps, micro_batch_size or settings.batch_size
+        self._device, self._devices = device, devices
+        self._per_epoch = math.ceil(len(data.slots) / settings.batch_size)
+        self.total = settings.epochs * self._per_epoch
+        """Number of steps."""
+
+    def steps(self, start: int) -> Iterator[int]:
+        """The steps from ``start`` (0-based) to the end."""
+        return iter(range(start, self.total))
+
+    def pieces(self, step: int) -> list[Piece]:
+        """What this device computes in a step, in one or more pieces.
+
+        Where a short last batch does not reach it, it computes an image that does not count: all devices meet at every step.
+        """
+        epoch, position = divmod(step, self._per_epoch)
+        chosen = self._settings
+        batch = batches_of_epoch(len(self._data.slots), chosen.batch_size, self._seed, self._iteration, epoch)[position]
+        mine = batch[self._device :: self._devices]
+        if not mine:
+            return [self._piece(batch[:1], epoch, share=0.0, last=True)]
+        starts = range(0, len(mine), self._micro)
+        parts = [mine[at : at + self._micro] for at in starts]
+        return [self._piece(part, epoch, len(part) / len(batch), part is parts[-1]) for part in parts]
+
+    def _piece(self, rows: list[int], epoch: int, share: float, last: bool) -> Piece:
+        data, settings = self._data, self._settings
+        shape = tuple(data.posteriors.mean.shape[2:])
+        draws = [
+            draw(
+                (self._seed, self._iteration, "finetune", epoch, data.slots[row]),
+                shape, self._timesteps, settings.flip, settings.caption_dropout,
+            )
+            for row in rows
+        ]  # fmt: skip
+        empty = len(data.text) - 1
+        return Piece(
+            np.array(rows),
+            np.array([int(each.flip) for each in draws]),
+            np.array([each.timestep for each in draws]),
+            np.array([empty if each.drop_caption else data.prompt_of[row] for each, row in zip(draws, rows, strict=True)]),
+            np.stack([each.posterior for each in draws]),
+            np.stack([each.noise for each in draws]),
+            share,
+            last,
+        )  # fmt: skip
+
+
+class Objective:
+    """The training loss of a piece, with all encodings held on the device."""
+
+    def __init__(self, scheduler: DDPMScheduler, data: TrainingSet, device: torch.device) -> None:
+        self._scheduler, self._device, self._scaling_factor = scheduler, device, data.scaling_factor
+        self._mean, self._deviation = data.posteriors.mean.to(device), data.posteriors.deviation.to(device)
+        self._text = data.text.to(device)
+
+    def __call__(self, unet: torch.nn.Module, piece: Piece) -> torch.Tensor:
+        """Mean squared error, times the piece's share of its batch."""
+        rows, mirrors, times, prompts, posterior, noise = (
+            torch.from_numpy(array).to(self._device)
+            for array in (piece.rows, piece.mirrors, piece.times, piece.prompts, piece.posterior, piece.noise)
+        )
+        latents = (self._mean[rows, mirrors] + self._deviation[rows, mirrors] * posterior) * self._scaling_factor
+        noisy = self._scheduler.add_noise(latents, noise, times)
+        predicts_noise = self._scheduler.config.prediction_type == "epsilon"
+        target = noise if predicts_noise else self._scheduler.get_velocity(latents, noise, times)
+        predicted = unet(noisy, times, self._text[prompts], return_dict=False)[0]
+        return mse_loss(predicted.float(), target.float()) * piece.share
+
+
 def fit(
     unet: UNet2DConditionModel,
     scheduler: DDPMScheduler,
@@ -67,9 +202,10 @@ def fit(
     iteration: int,
     accelerator: Accelerator,
     label: str,
-    on_step: Callable[[int, float], None],
-) -> UNet2DConditionModel:
-    """Retrain ``unet`` in place and return it.
+    means: Means = Means(),
+    checkpoints: Checkpoints | None = None,
+) -> tuple[UNet2DConditionModel, list[float]]:
+    """Retrain ``unet`` in place and return it with the loss of every step.
 
     Args:
         unet: weights to start from, float32.
@@ -78,67 +214,90 @@ def fit(
         settings: see `FitSettings`.
         seed: replicate seed.
         iteration: of the cell; keys the random streams together with the seed.
-        accelerator: device and precision.
+        accelerator: devices and precision.
         label: what the progress bar says.
-        on_step: called with every step's number (from 1) and loss.
+        means: see `Means`.
+        checkpoints: where to go on from, and where to save; None keeps nothing.
 
     Raises:
         UserError: if the loss is not finite, naming the step and what to change; if the prediction type is another.
+        Interrupted: if the process was told to stop; a checkpoint has been saved.
+    """
+    check_prediction_type(scheduler)
+    device = accelerator.device
+    unet.to(device).train()
+    if device.type == "cuda":
+        unet.to(memory_format=torch.channels_last)
+    if means.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
+    fused = device.type == "cuda"
+    optimizer = torch.optim.AdamW(
+        unet.parameters(), lr=settings.learning_rate, weight_decay=1e-2, fused=fused, foreach=not fused
+    )
+    plan = Plan(
+        data, settings, seed, iteration, scheduler.config.num_train_timesteps,
+        means.micro_batch_size, accelerator.process_index, accelerator.num_processes,
+    )  # fmt: skip
+    start, losses = 0, list[float]()
+    if checkpoints and (found := checkpoints.newest()):
+        fit_state.restore(unet, optimizer, found.tensors)
+        start, losses = found.position, found.values["losses"]
+        logger.info("%s: resumed at step %d of %d", label, start, plan.total)
+    accelerator.wait_for_everyone()
+    network, stepper = accelerator.prepare(unet, optimizer)
+    if means.compile:
+        network = torch.compile(network)
+    objective = Objective(scheduler, data, device)
+    pending: list[torch.Tensor] = []
+    with Progress(plan.total, label, done=start) as progress:
+        for step, pieces in ahead(plan.pieces, plan.steps(start), threaded=device.type != "cpu"):
+            pending.append(_gradients(network, objective, pieces, accelerator))
+            accelerator.clip_grad_norm_(unet.parameters(), 1.0)
+            stepper.step()
+            stepper.zero_grad()
+            if device.type != "cpu" and (step + 1) % STEPS_BETWEEN_LOSSES and step + 1 < plan.total:
+                continue
+            losses.extend(accelerator.reduce(torch.stack(pending), "sum").tolist())
+            progress.advance(len(pending), loss=losses[-1])
+            pending = []
+            _check_finite(losses, plan.total, label, settings.learning_rate)
+            if checkpoints and step + 1 < plan.total:
+                checkpoints.offer(step + 1, lambda: (fit_state.tensors(unet, optimizer), {"losses": losses}))
+    return unet, losses
+
+
+def check_prediction_type(scheduler: DDPMScheduler) -> None:
+    """Check that the pipeline was trained to predict what `fit` can train.
+
+    Raises:
+        UserError: naming what it predicts.
     """
     kind = scheduler.config.prediction_type
     if kind not in ("epsilon", "v_prediction"):
         raise UserError(
             f"`model.path`: its scheduler predicts '{kind}'; only epsilon and v_prediction can be retrained"
         )
-    unet.train()
-    optimizer = torch.optim.AdamW(unet.parameters(), lr=settings.learning_rate, weight_decay=1e-2, foreach=True)
-    unet, optimizer = accelerator.prepare(unet, optimizer)
-    device = accelerator.device
-    mean, deviation, text = (
-        tensor.to(device) for tensor in (data.posteriors.mean, data.posteriors.deviation, data.text)
-    )
-    shape = tuple(mean.shape[2:])
-    timesteps = scheduler.config.num_train_timesteps
-    prompt_of = np.asarray(data.prompt_of)
-    empty_prompt = len(text) - 1
-    total = settings.epochs * math.ceil(len(data.slots) / settings.batch_size)
-    step = 0
-    with Progress(total, label) as progress:
-        for epoch in range(settings.epochs):
-            for batch in batches_of_epoch(len(data.slots), settings.batch_size, seed, iteration, epoch):
-                draws = [
-                    draw(
-                        (seed, iteration, "finetune", epoch, data.slots[i]),
-                        shape,
-                        timesteps,
-                        settings.flip,
-                        settings.caption_dropout,
-                    )
-                    for i in batch
-                ]
-                mirror = torch.tensor([int(d.flip) for d in draws], device=device)
-                rows = torch.tensor(batch, device=device)
-                posterior_noise = torch.from_numpy(np.stack([d.posterior for d in draws])).to(device)
-                noise = torch.from_numpy(np.stack([d.noise for d in draws])).to(device)
-                time = torch.tensor([d.timestep for d in draws], device=device)
-                prompt = [empty_prompt if d.drop_caption else prompt_of[i] for d, i in zip(draws, batch, strict=True)]
 
-                latents = (mean[rows, mirror] + deviation[rows, mirror] * posterior_noise) * data.scaling_factor
-                noisy = scheduler.add_noise(latents, noise, time)
-                target = noise if kind == "epsilon" else scheduler.get_velocity(latents, noise, time)
-                predicted = unet(noisy, time, text[torch.tensor(prompt, device=device)], return_dict=False)[0]
-                loss = mse_loss(predicted.float(), target.float())
-                accelerator.backward(loss)
-                accelerator.clip_grad_norm_(unet.parameters(), 1.0)
-                optimizer.step()
-                optimizer.zero_grad()
-                step += 1
-                value = float(loss.detach())
-                if not math.isfinite(value):
-                    raise UserError(
-                        f"{label}: the loss is {value} at step {step} of {total}; lower `finetune.learning_rate` "
-                        f"({settings.learning_rate:g}), or use `finetune.precision: fp32`"
-                    )
-                on_step(step, value)
-                progress.advance(loss=value)
-    return accelerator.unwrap_model(unet)
+
+def _gradients(
+    network: torch.nn.Module, objective: Objective, pieces: list[Piece], accelerator: Accelerator
+) -> torch.Tensor:
+    """Add up the batch's gradients, and return this device's part of its loss."""
+    # Gradients are averaged over devices, while losses are shares of the batch's.
+    devices = accelerator.num_processes
+    total = torch.zeros((), device=accelerator.device)
+    for piece in pieces:
+        with nullcontext() if piece.last else accelerator.no_sync(network):
+            loss = objective(network, piece)
+            accelerator.backward(loss * devices if devices > 1 else loss)
+        total = total + loss.detach()
+    return total
+
+
+def _check_finite(losses: list[float], total: int, label: str, learning_rate: float) -> None:
+    for step in range(max(0, len(losses) - STEPS_BETWEEN_LOSSES), len(losses)):
+        if not math.isfinite(losses[step]):
+            raise UserError(
+                f"{label}: the loss is {losses[step]} at step {step + 1} of {total}; lower `finetune.learning_rate` "
+                f"({learning_rate:g}), or use `finetune.precision: fp32`"
+            )

@@ -1,5 +1,6 @@
 """Drawing images from a pipeline, each from its own random stream."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 from nepotism import streams
 from nepotism.families.diffusion.pipeline import encode_prompts
 from nepotism.progress import Progress
+from nepotism.resume.checkpoints import Checkpoints
+
+logger = logging.getLogger(__name__)
 
 
 @torch.no_grad()
@@ -24,6 +28,7 @@ def sample(
     label: str,
     sources: NDArray[np.uint8] | None = None,
     strength: float | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> NDArray[np.uint8]:
     """One image per prompt, by txt2img, or by img2img where ``sources`` are given.
 
@@ -41,16 +46,24 @@ def sample(
         label: what the progress bar says.
         sources: uint8 (N, H, W, 3) images to start from.
         strength: share of the diffusion run on top of the sources.
+        checkpoints: where to go on from, and where to save; None keeps nothing.
 
     Returns:
         uint8 (N, resolution, resolution, 3).
+
+    Raises:
+        Interrupted: if the process was told to stop; a checkpoint has been saved.
     """
+    made: list[NDArray[np.uint8]] = []
+    begin = 0
+    if checkpoints and (found := checkpoints.newest()):
+        made, begin = [found.tensors["images"].numpy()], found.position
+        logger.info("%s: resumed at image %d of %d", label, begin, len(prompts))
     distinct = list(dict.fromkeys(prompts))
     text = encode_prompts(pipeline, distinct)
     empty = encode_prompts(pipeline, [""])
-    made = []
-    with Progress(len(prompts), label, "image") as progress:
-        for start in range(0, len(prompts), batch_size):
+    with Progress(len(prompts), label, "image", done=begin) as progress:
+        for start in range(begin, len(prompts), batch_size):
             chosen = slice(start, min(start + batch_size, len(prompts)))
             rows = [distinct.index(prompt) for prompt in prompts[chosen]]
             options: dict[str, Any] = {
@@ -71,4 +84,6 @@ def sample(
             images = pipeline(**options).images
             made.append(np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8))
             progress.advance(len(rows))
+            if checkpoints:
+                checkpoints.offer(chosen.stop, lambda: ({"images": torch.from_numpy(np.concatenate(made))}, {}))
     return np.concatenate(made)

@@ -1,0 +1,33 @@
+"""The state of a retraining as named tensors: weights, and AdamW's moments and step counts."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+WEIGHTS = "weights/"
+
+
+def tensors(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Everything that changes while training, on the CPU."""
+    found = {WEIGHTS + name: value for name, value in network.state_dict().items()}
+    states = optimizer.state_dict()["state"]
+    for index, (name, _) in enumerate(network.named_parameters()):
+        found |= {f"{kind}/{name}": value for kind, value in states.get(index, {}).items()}
+    return {name: value.detach().cpu().contiguous() for name, value in found.items()}
+
+
+def restore(network: nn.Module, optimizer: torch.optim.Optimizer, found: Mapping[str, torch.Tensor]) -> None:
+    """Set ``network`` and ``optimizer`` to what `tensors` returned of such ones.
+
+    Raises:
+        KeyError, RuntimeError: if the tensors belong to another network.
+    """
+    weights = {name.removeprefix(WEIGHTS): value for name, value in found.items() if name.startswith(WEIGHTS)}
+    network.load_state_dict(weights)
+    state = optimizer.state_dict()
+    state["state"] = {
+        index: {kind: found[f"{kind}/{name}"] for kind in ("step", "exp_avg", "exp_avg_sq")}
+        for index, (name, _) in enumerate(network.named_parameters())
+    }
+    optimizer.load_state_dict(state)

@@ -1,0 +1,195 @@
+"""An exclusive lease on a folder, by a heartbeat file, so that two jobs never write the same files.
+
+A file lock would die with its process, but is not to be trusted on the shared file systems of clusters; so a holder writes
+who it is into a file and touches that file again and again. Whoever finds a lease takes it over if its holder is known to
+be gone: by the same SLURM job id (a job that was requeued), by a process id of this machine that is no more, or by a
+heartbeat that stopped.
+"""
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from nepotism.errors import UserError
+
+HEARTBEAT_SECONDS = 10.0
+STALE_SECONDS = 90.0
+_EMPTY_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who has a lease.
+
+    Attributes:
+        host: name of the machine.
+        processes: which numbering of processes ``pid`` belongs to: a container has its own.
+        pid: process id.
+        slurm_job: SLURM's job id; empty outside of it.
+        token: unique to one run of one process.
+    """
+
+    host: str
+    processes: str
+    pid: int
+    slurm_job: str
+    token: str
+
+    @classmethod
+    def here(cls) -> "Holder":
+        """This process."""
+        return cls(
+            socket.gethostname(), _process_space(), os.getpid(), os.environ.get("SLURM_JOB_ID", ""), uuid.uuid4().hex
+        )
+
+    def told(self) -> str:
+        """Who it is and how to end it, for messages."""
+        if self.slurm_job:
+            return f"SLURM job {self.slurm_job} on {self.host} (wait for it, or `scancel {self.slurm_job}`)"
+        return f"process {self.pid} on {self.host} (wait for it, or `kill {self.pid}` there)"
+
+
+class LeaseLostError(RuntimeError):
+    """Another job has taken the lease over, because this one seemed dead; it must not write any more."""
+
+
+class Lease:
+    """Hold ``path`` from `acquire` to `release`.
+
+    Args:
+        path: the heartbeat file; its folder exists.
+        heartbeat: seconds between two signs of life.
+        stale: seconds without one after which others may take over.
+    """
+
+    def __init__(self, path: Path, heartbeat: float = HEARTBEAT_SECONDS, stale: float = STALE_SECONDS) -> None:
+        self._path, self._heartbeat, self._stale = path, heartbeat, stale
+        self._me = Holder.here()
+        self._ended = threading.Event()
+        self._lost = False
+
+    def acquire(self) -> None:
+        """Take the lease.
+
+        Raises:
+            UserError: if another job has it, naming that job.
+        """
+        while not self._create():
+            found = self._holder()
+            if found is None:
+                # Just being written, or left behind empty by a machine that broke down.
+                if self._age() > _EMPTY_SECONDS:
+                    self._set_aside(None)
+                else:
+                    time.sleep(0.2)
+            elif self._is_gone(found):
+                self._set_aside(found)
+            else:
+                raise UserError(
+                    f"{self._path.parent} is in use by {found.told()}. If that job is dead, its claim ends "
+                    f"{self._stale:.0f} seconds after its last sign of life: run the same command again then"
+                )
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def check(self) -> None:
+        """Make sure that the lease is still ours; to be called before something is written.
+
+        Raises:
+            LeaseLostError: if it is not.
+        """
+        found = self._holder()
+        if self._lost or found is None or found.token != self._me.token:
+            self._lost = True
+            raise LeaseLostError(
+                f"{self._path} was taken over by {found.told() if found else 'another job'}: this job had given no sign "
+                f"of life for {self._stale:.0f} seconds, so it ends without writing anything"
+            )
+
+    def release(self) -> None:
+        """Give the lease back, if it is still ours."""
+        self._ended.set()
+        found = self._holder()
+        if found is not None and found.token == self._me.token:
+            self._path.unlink(missing_ok=True)
+
+    def _create(self) -> bool:
+        try:
+            file = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        except FileExistsError:
+            return False
+        with os.fdopen(file, "w", encoding="utf-8") as stream:
+            json.dump(asdict(self._me), stream)
+        return True
+
+    def _holder(self) -> Holder | None:
+        try:
+            return Holder(**json.loads(self._path.read_text(encoding="utf-8")))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
+
+    def _age(self) -> float:
+        """Seconds since the last heartbeat, by the file system's own clock: those of two machines may differ."""
+        probe = self._path.with_name(f".probe.{self._me.token}")
+        try:
+            probe.touch()
+            return probe.stat().st_mtime - self._path.stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+        finally:
+            probe.unlink(missing_ok=True)
+
+    def _is_gone(self, found: Holder) -> bool:
+        if found.slurm_job and found.slurm_job == self._me.slurm_job:
+            return True
+        here = (found.host, found.processes) == (self._me.host, self._me.processes)
+        return (here and not _alive(found.pid)) or self._age() > self._stale
+
+    def _set_aside(self, expected: Holder | None) -> None:
+        """Move a dead lease away. Of two jobs that try, one moves it; the other must not move the winner's new one."""
+        aside = self._path.with_name(f".lease.{uuid.uuid4().hex}")
+        try:
+            os.rename(self._path, aside)
+        except FileNotFoundError:
+            return
+        try:
+            moved = Holder(**json.loads(aside.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
+            moved = None
+        if moved is not None and moved != expected and not self._path.exists():
+            os.rename(aside, self._path)
+        else:
+            aside.unlink()
+
+    def _beat(self) -> None:
+        while not self._ended.wait(self._heartbeat):
+            try:
+                self.check()
+                os.utime(self._path)
+            except (LeaseLostError, FileNotFoundError):
+                self._lost = True
+                return
+            except OSError:
+                # The file system does not answer; if that lasts, others may take over, and `check` will tell.
+                continue
+
+
+def _process_space() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

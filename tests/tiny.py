@@ -1,0 +1,77 @@
+"""Tiny models with random weights, in the exact formats of the large ones."""
+
+import json
+from pathlib import Path
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    PNDMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+
+def clip_tokenizer(folder: Path) -> CLIPTokenizer:
+    """A byte-level CLIP tokenizer without merges (every letter is a token), as the files of Stable Diffusion's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    special = {
+        "bos_token": "<|startoftext|>",
+        "eos_token": "<|endoftext|>",
+        "pad_token": "!",
+        "unk_token": "<|endoftext|>",
+    }
+    settings = {"model_max_length": 77, "tokenizer_class": "CLIPTokenizer", "do_lower_case": True, **special}
+    (folder / "special_tokens_map.json").write_text(json.dumps(special))
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    letters = [chr(code) for code in range(33, 127)]
+    words = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({word: index for index, word in enumerate(words)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    return CLIPTokenizer.from_pretrained(folder)
+
+
+def stable_diffusion(folder: Path, prediction_type: str = "epsilon", seed: int = 0) -> Path:
+    """A pipeline folder shaped like Stable Diffusion 2.1, at 1/10 of its widths and less.
+
+    As there: an OpenCLIP text encoder (gelu, the last layer but one left out), linear projections and one head width in
+    the U-Net, an autoencoder that shrinks eight times, and the scheduler of `2-1-base` (PNDM, epsilon) or of the 768
+    pixel model (DDIM, v_prediction).
+    """
+    torch.manual_seed(seed)
+    tokenizer = clip_tokenizer(folder / "tokenizer")
+    text = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+            projection_dim=32, hidden_act="gelu", max_position_embeddings=77,
+            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        )
+    )  # fmt: skip
+    vae = AutoencoderKL(
+        block_out_channels=(8, 8, 16, 16), norm_num_groups=4, layers_per_block=1, latent_channels=4, sample_size=64,
+        down_block_types=["DownEncoderBlock2D"] * 4, up_block_types=["UpDecoderBlock2D"] * 4,
+    )  # fmt: skip
+    unet = UNet2DConditionModel(
+        sample_size=8, in_channels=4, out_channels=4, layers_per_block=1, norm_num_groups=8,
+        block_out_channels=(16, 32, 32, 32), attention_head_dim=(1, 2, 2, 2), cross_attention_dim=32,
+        use_linear_projection=True,
+    )  # fmt: skip
+    schedule = {
+        "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000,
+        "set_alpha_to_one": False, "steps_offset": 1, "prediction_type": prediction_type,
+    }  # fmt: skip
+    scheduler = (
+        PNDMScheduler(skip_prk_steps=True, **schedule)
+        if prediction_type == "epsilon"
+        else DDIMScheduler(clip_sample=False, **schedule)
+    )
+    pipeline = StableDiffusionPipeline(
+        vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=scheduler,
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    (folder / "tokenizer" / "tokenizer.json").unlink()
+    clip_tokenizer(folder / "tokenizer")
+    return folder
