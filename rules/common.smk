@@ -12,6 +12,8 @@ from nepotism import config as configuration
 from nepotism.files import write_text
 from nepotism.cells import Cell, healed_ratio
 from nepotism.grid import Grid
+from nepotism.stages import options
+from nepotism.weights import location, staged_name
 
 # `.venv/bin/snakemake` works without activation: shell rules find the interpreter that runs Snakemake.
 os.environ.update(
@@ -184,16 +186,40 @@ def scored_cell(wildcards, input):
 def checksums(folder, otherwise):
     """The small file that stands for a folder of weights: Snakemake compares it by content, not by time."""
     sums = Path(folder) / "SHA256SUMS"
-    return str(sums if sums.exists() else Path(folder) / otherwise)
+    staged = Path(folder).name in grid.downloads()
+    return str(sums if staged or sums.exists() else Path(folder) / otherwise)
 
 
 def base_model(wildcards):
-    return checksums(grid.config["model"]["path"], "model_index.json")
+    return checksums(grid.base_model, "model_index.json")
 
 
 def evaluator_files(wildcards):
-    """The small file that stands for the evaluator's weights."""
-    return checksums(grid.config["score"]["clip"], "config.json")
+    """The small files that stand for the evaluators' weights."""
+    score = grid.config["score"]
+    files = [checksums(location(score["clip"]), "config.json")]
+    if "inception" in score["features"] and staged_name(score["inception"]):
+        files.append(str(Path(location(score["inception"])).with_name("SHA256SUMS")))
+    return files
+
+
+def sifid_files(wildcards):
+    """The small file that stands for the staged weights of single-image FID, if any."""
+    source = arm_of(wildcards).parameters["inception"]
+    return (
+        [str(Path(location(source)).with_name("SHA256SUMS"))]
+        if staged_name(source)
+        else []
+    )
+
+
+def staging_source(wildcards):
+    sources = grid.downloads()
+    if wildcards.weights not in sources:
+        raise WorkflowError(
+            f"no key of the config names weights called '{wildcards.weights}'; those that are staged: {', '.join(sources) or 'none'}."
+        )
+    return options({"source": sources[wildcards.weights]})
 
 
 def base_metrics(wildcards):

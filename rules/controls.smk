@@ -38,6 +38,7 @@ rule sifid_threshold:
         seed_images=seed_images_of_arm,
         real="results/{experiment}/reference/real.parquet",
         base=base_model,
+        inception=sifid_files,
     output:
         threshold="results/{experiment}/{control}/seed-{seed}/sifid_threshold.json",
         statistics="results/{experiment}/{control}/seed-{seed}/sifid_real.safetensors",

@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from nepotism.cells import BRANCHED_ARM, PLAIN_TYPES, canonical_ratio
+from nepotism.weights import hub, staged_name
 
 SCHEMA = Path(__file__).parents[2] / "resources" / "schemas" / "config.schema.yaml"
 
@@ -133,9 +134,27 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     seed_images = config["seed_images"]
     if seed_images["strength"] * seed_images["num_inference_steps"] < 1:
         yield "`seed_images.strength`: strength x num_inference_steps is below 1, so that no step is run; raise one of them"
+    yield from _weights_contradictions(config)
+
+
+def _weights_contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     score = config["score"]
-    if "inception" in score["features"] and not (score["inception"] and score["inception_sha256"]):
-        yield "`score.inception`: the feature space `inception` needs the file's path and `score.inception_sha256`"
+    for key, source, download in [
+        ("model.path", config["model"]["path"], "hub:"),
+        ("score.clip", score["clip"], "hub:"),
+        ("score.inception", score["inception"], "clean-fid"),
+    ]:
+        if source is None:
+            continue
+        if source.startswith("hub:") and hub(source) is None:
+            yield f"`{key}`: '{source}' is not hub:<organisation>/<repository>@<revision>"
+        elif staged_name(source) and not source.startswith(download):
+            yield f"`{key}`: '{source}' is not what is needed here; give a path or {download}"
+    if "inception" in score["features"]:
+        if not score["inception"]:
+            yield "`score.inception`: missing; the feature space `inception` needs clean-fid's file: `clean-fid`, or its path"
+        elif not staged_name(score["inception"]) and not score["inception_sha256"]:
+            yield "`score.inception_sha256`: missing; give the checksum of the file that `score.inception` names"
 
 
 def _arm_contradictions(
@@ -162,9 +181,13 @@ def _arm_contradictions(
         if parameters["after"] > config["iterations"]:
             yield f"`{key}.parameters.after`: {parameters['after']}, but `iterations` ends at {config['iterations']}"
     if arm["type"] == "sifid_cull" and parameters.get("features", "vae") != "vae":
-        for name in ("inception", "inception_sha256"):
-            if not parameters.get(name):
-                yield f"`{key}.parameters.{name}`: missing; {parameters['features']} needs torchvision's Inception"
+        source = parameters.get("inception")
+        if not source:
+            yield f"`{key}.parameters.inception`: missing; {parameters['features']} needs torchvision's: `torchvision`, or a path"
+        elif staged_name(source) not in (None, "torchvision"):
+            yield f"`{key}.parameters.inception`: '{source}' is not what is needed here; give a path or torchvision"
+        elif not staged_name(source) and not parameters.get("inception_sha256"):
+            yield f"`{key}.parameters.inception_sha256`: missing; give the checksum of the file that `inception` names"
     changed = arm.get("overrides", {}).get("seed_images")
     sampled = {**config["seed_images"], **(changed or {})}
     if changed and sampled["strength"] * sampled["num_inference_steps"] < 1:

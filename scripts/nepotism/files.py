@@ -34,11 +34,21 @@ def write_text(path: Path | str, text: str) -> None:
 
 def mismatches(folder: Path) -> list[str]:
     """Files that ``folder``'s SHA256SUMS lists and that are missing or differ; empty where there is no such list."""
+    listed = _checksums(folder).items()
+    return [name for name, expected in listed if not (folder / name).is_file() or sha256(folder / name) != expected]
+
+
+def recorded(path: Path) -> str | None:
+    """The checksum of a file by the SHA256SUMS of its folder; None where that has none."""
+    return _checksums(path.parent).get(path.name)
+
+
+def _checksums(folder: Path) -> dict[str, str]:
     sums = folder / "SHA256SUMS"
     if not sums.is_file():
-        return []
+        return {}
     listed = [line.split(maxsplit=1) for line in sums.read_text(encoding="utf-8").splitlines()]
-    return [name for expected, name in listed if not (folder / name).is_file() or sha256(folder / name) != expected]
+    return {name: expected for expected, name in listed}
 
 
 def sha256(path: Path | str) -> str:

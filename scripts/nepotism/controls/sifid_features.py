@@ -13,7 +13,7 @@ from torch import nn
 from nepotism.controls.sifid import Patches, patches
 from nepotism.errors import UserError
 from nepotism.families.diffusion.pipeline import load_vae, to_unit_range
-from nepotism.files import sha256
+from nepotism.files import recorded, sha256
 from nepotism.progress import Progress
 
 BATCH = 4
@@ -60,8 +60,9 @@ def _inception_stem(channels: int, weights: Path | None, checksum: str | None) -
     if weights is None or not weights.is_file() or weights.suffix != ".safetensors":
         raise UserError(
             f"`inception`: {weights} must be an existing .safetensors file with torchvision's inception_v3 weights; "
-            "convert them with torch.load(FILE, weights_only=True) and safetensors.torch.save_file"
+            "`inception: torchvision` downloads and converts them"
         )
+    checksum = checksum or recorded(weights)
     if (found := sha256(weights)) != checksum:
         raise UserError(f"`inception_sha256`: {weights} has {found}, not {checksum}; fetch it again or correct the key")
     layers = {

