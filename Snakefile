@@ -19,6 +19,7 @@ wildcard_constraints:
     ratio=r"100|0|[1-9]?[0-9](\.[0-9]*[1-9])?",
     seed=r"0|[1-9][0-9]*",
     iteration=r"[1-9][0-9]*",
+    shard=r"0|[1-9][0-9]*",
     weights=r"[A-Za-z0-9_.-]+(@[A-Za-z0-9_.-]+)?",
 
 
@@ -36,6 +37,7 @@ rule all:
 
 include: "rules/targets.smk"
 include: "rules/models.smk"
+include: "rules/faces.smk"
 include: "rules/reference.smk"
 include: "rules/controls.smk"
 include: "rules/mix.smk"

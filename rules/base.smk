@@ -22,7 +22,7 @@ rule seed_images:
     params:
         settings=settings_of("seed_images"),
         cell=named_cell,
-        how=lambda wildcards, resources: grid.how(*HOW_TO_SAMPLE),
+        how=lambda wildcards, resources: how(grid, *HOW_TO_SAMPLE),
     shell:
         "python scripts/seed_images.py {params.settings} {params.how}"
         " --real {input.real} {params.cell}"

@@ -12,6 +12,7 @@ from nepotism import config as configuration
 from nepotism.files import write_text
 from nepotism.cells import Cell, healed_ratio
 from nepotism.grid import Grid
+from nepotism.settings import how, ratios_option, settings
 from nepotism.stages import options
 from nepotism.weights import location, staged_name
 
@@ -78,8 +79,8 @@ def arm_of(wildcards):
 
 def settings_of(stage):
     # A function, because Snakemake would read the braces of captions in a plain string as wildcards.
-    return lambda wildcards: grid.settings(
-        stage, arm_of(wildcards), int(getattr(wildcards, "iteration", 0))
+    return lambda wildcards: settings(
+        grid, stage, arm_of(wildcards), int(getattr(wildcards, "iteration", 0))
     )
 
 
@@ -104,6 +105,33 @@ most_urgent = 1 + max(grid.urgency(cell) for cell in grid.cells())
 def urgency(wildcards):
     """Priority of retraining and sampling, the chain that everything waits for; scoring fills the gaps."""
     return 0 if in_base(wildcards) else with_advice(grid.urgency, cell_of(wildcards))
+
+
+def face_weights(wildcards):
+    """The small file that stands for DeepFace's weights, if they are staged."""
+    source = grid.config["reference"]["ffhq"]["weights"]
+    return f"{location(source)}/SHA256SUMS" if staged_name(source) else []
+
+
+def face_labels(wildcards):
+    """Labels of all faces: the shards that DeepFace classifies, or a table."""
+    if not grid.shards():
+        return grid.config["reference"]["ffhq"]["labels"]
+    return [
+        f"{grid.folder}/reference/labels/shard-{shard}.parquet"
+        for shard in range(grid.shards())
+    ]
+
+
+def selected_images(wildcards):
+    """The table of chosen faces; nothing for other sources, which are split as they are read."""
+    if grid.config["reference"]["source"] != "ffhq":
+        return []
+    return f"{grid.folder}/reference/selection.csv"
+
+
+def selection_option(wildcards, input):
+    return f"--selection {input.selection}" if input.selection else ""
 
 
 def generated_images(wildcards):

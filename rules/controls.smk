@@ -25,7 +25,7 @@ rule histogram_match:
     params:
         settings=settings_of("histogram_match"),
         cell=named_cell,
-        how=lambda wildcards, resources: grid.how("threads"),
+        how=lambda wildcards, resources: how(grid, "threads"),
     shell:
         "python scripts/histogram_match.py {params.settings} {params.how} --ratio {wildcards.ratio} {params.cell}"
         " --generated {input.generated} --real {input.real}"
@@ -57,7 +57,7 @@ rule sifid_threshold:
         runtime=60,
     params:
         settings=settings_of("sifid_threshold"),
-        how=lambda wildcards, resources: grid.how("device", "threads"),
+        how=lambda wildcards, resources: how(grid, "device", "threads"),
     shell:
         "python scripts/sifid_threshold.py {params.settings} {params.how}"
         " --seed-images {input.seed_images} --real {input.real}"
@@ -92,7 +92,7 @@ rule sifid_cull:
     params:
         settings=settings_of("sifid_cull"),
         cell=sampled_cell,
-        how=lambda wildcards, resources: grid.how(*HOW_TO_SAMPLE),
+        how=lambda wildcards, resources: how(grid, *HOW_TO_SAMPLE),
     shell:
         "python scripts/sifid_cull.py {params.settings} {params.how} --ratio {wildcards.ratio} {params.cell}"
         " --generated {input.generated} --real {input.real}"

@@ -30,7 +30,7 @@ rule finetune:
         settings=settings_of("finetune"),
         cell=named_cell,
         parent=parent_option,
-        how=lambda wildcards, resources: grid.how(*HOW_TO_TRAIN),
+        how=lambda wildcards, resources: how(grid, *HOW_TO_TRAIN),
     shell:
         "python scripts/finetune.py {params.settings} {params.how} {params.parent}"
         " --mix {input.mix} --latents {input.latents} {params.cell}"

@@ -31,7 +31,7 @@ rule score:
     params:
         settings=settings_of("score"),
         cell=scored_cell,
-        how=lambda wildcards, resources: grid.how(*HOW_TO_SAMPLE, "embed_batch_size"),
+        how=lambda wildcards, resources: how(grid, *HOW_TO_SAMPLE, "embed_batch_size"),
     shell:
         "python scripts/score.py {params.settings} {params.how}"
         " --samples {input.samples} --reference {input.reference}"
@@ -86,8 +86,8 @@ rule vae_round_trips:
         runtime=60,
     params:
         settings=settings_of("vae_round_trips"),
-        how=lambda wildcards, resources: grid.how(
-            "device", "threads", "embed_batch_size"
+        how=lambda wildcards, resources: how(
+            grid, "device", "threads", "embed_batch_size"
         ),
     shell:
         "python scripts/vae_round_trips.py {params.settings} {params.how}"

@@ -2,6 +2,8 @@
 
 
 rule reference:
+    input:
+        selection=selected_images,
     output:
         real="results/{experiment}/reference/real.parquet",
         holdout="results/{experiment}/reference/holdout.parquet",
@@ -16,9 +18,10 @@ rule reference:
         runtime=10,
     params:
         settings=settings_of("reference"),
-        how=lambda wildcards, resources: grid.ratios_option(),
+        selection=selection_option,
+        how=lambda wildcards, resources: ratios_option(grid),
     shell:
-        "python scripts/reference.py {params.settings} {params.how}"
+        "python scripts/reference.py {params.settings} {params.how} {params.selection}"
         " --real {output.real} --holdout {output.holdout} --log {log}"
 
 
@@ -41,7 +44,7 @@ rule encode:
         runtime=30,
     params:
         settings=settings_of("encode"),
-        how=lambda wildcards, resources: grid.how("device", "threads"),
+        how=lambda wildcards, resources: how(grid, "device", "threads"),
     shell:
         "python scripts/encode.py {params.settings} {params.how}"
         " --real {input.real} --output {output} --log {log}"
@@ -66,8 +69,8 @@ rule embed_reference:
         runtime=30,
     params:
         settings=settings_of("embed_reference"),
-        how=lambda wildcards, resources: grid.how(
-            "device", "threads", "embed_batch_size"
+        how=lambda wildcards, resources: how(
+            grid, "device", "threads", "embed_batch_size"
         ),
     shell:
         "python scripts/embed_reference.py {params.settings} {params.how}"

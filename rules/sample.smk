@@ -28,7 +28,7 @@ rule sample:
     params:
         settings=settings_of("sample"),
         cell=sampled_cell,
-        how=lambda wildcards, resources: grid.how(*HOW_TO_SAMPLE),
+        how=lambda wildcards, resources: how(grid, *HOW_TO_SAMPLE),
     shell:
         "python scripts/sample.py {params.settings} {params.how}"
         " --real {input.real} {params.cell}"

@@ -9,17 +9,18 @@ from nepotism import cli, reference
 def main() -> None:
     parser = cli.parser(__doc__, stage="reference")
     parser.add_argument(
-        "--source", required=True, choices=["portraits", "digits", "folder"], help="where images come from"
+        "--source", required=True, choices=["portraits", "digits", "folder", "ffhq"], help="where images come from"
     )
     parser.add_argument("--images-per-group", type=int, required=True, help="images per group in the training set")
     parser.add_argument(
         "--scoring-split", required=True, choices=["holdout", "develop"], help="split to measure against"
     )
     parser.add_argument("--resolution", type=int, required=True, help="height and width in pixels")
-    parser.add_argument("--caption", required=True, help="caption template of the source")
-    parser.add_argument("--path", type=Path, help="folder of images (source folder)")
+    parser.add_argument("--caption", help="caption template of the source")
+    parser.add_argument("--path", type=Path, help="folder of images (sources folder and ffhq)")
+    parser.add_argument("--selection", type=Path, help="table of the chosen images (source ffhq)")
     parser.add_argument(
-        "--on-bad-image", choices=["fail", "skip"], help="what to do about unreadable images (source folder)"
+        "--on-bad-image", choices=["fail", "skip"], help="what to do about unreadable images (folder and ffhq)"
     )
     parser.add_argument(
         "--ratios", type=float, nargs="*", default=[], help="ratios to check against the number of slots"
@@ -30,13 +31,14 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    extra = {"path": arguments.path, "on_bad_image": arguments.on_bad_image} if arguments.source == "folder" else {}
+    # Each source takes what it needs.
+    names = ("caption", "path", "selection", "on_bad_image")
+    extra = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     images = reference.load_source(
         arguments.source,
         images_per_group=arguments.images_per_group,
         scoring_split=arguments.scoring_split,
         resolution=arguments.resolution,
-        caption=arguments.caption,
         **extra,
     )
     slots = sum(len(members) for members in images.reference.values())

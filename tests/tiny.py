@@ -75,3 +75,58 @@ def stable_diffusion(folder: Path, prediction_type: str = "epsilon", seed: int =
     (folder / "tokenizer" / "tokenizer.json").unlink()
     clip_tokenizer(folder / "tokenizer")
     return folder
+
+
+def deepface(home: Path, seed: int = 0) -> Path:
+    """DeepFace's three attribute models as tiny ONNX graphs of their shapes: 101, 2 and 6 shares of n x 224 x 224 x 3.
+
+    Each is a softmax of random weights of the mean colour, so that labels depend on the picture.
+    """
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    folder = home / ".deepface" / "weights"
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(seed)
+    names = {"age_model_weights": 101, "gender_model_weights": 2, "race_model_single_batch": 6}
+    for name, classes in names.items():
+        weights = random.normal(size=(3, classes)).astype(np.float32) * 40
+        # At mid grey all classes are about as likely.
+        bias = -0.45 * weights.sum(0)
+        graph = helper.make_graph(
+            [
+                helper.make_node("ReduceMean", ["image", "axes"], ["colour"], keepdims=0),
+                helper.make_node("MatMul", ["colour", "weights"], ["product"]),
+                helper.make_node("Add", ["product", "bias"], ["logits"]),
+                helper.make_node("Softmax", ["logits"], ["shares"], axis=1),
+            ],
+            name,
+            [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 224, 224, 3])],
+            [helper.make_tensor_value_info("shares", TensorProto.FLOAT, ["n", classes])],
+            [
+                numpy_helper.from_array(np.array([1, 2]), "axes"),
+                numpy_helper.from_array(weights, "weights"),
+                numpy_helper.from_array(bias.astype(np.float32), "bias"),
+            ],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+        onnx.save(model, folder / f"{name}.onnx")
+    return home
+
+
+def ffhq(folder: Path, count: int = 100) -> Path:
+    """A miniature FFHQ: real faces in the official tree, with metadata for the first of them."""
+    import skimage
+    from PIL import Image
+
+    faces = skimage.data.lfw_subset()[:100]
+    for number in range(count):
+        path = folder / "images1024x1024" / f"{number // 1000 * 1000:05d}" / f"{number:05d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tint = (1, 0.6 + 0.004 * number, 1 - 0.004 * number)
+        grey = Image.fromarray((faces[number] * 255).astype("uint8")).resize((64, 64))
+        Image.merge("RGB", [grey.point(lambda value, share=share: value * share) for share in tint]).save(path)
+    entry = {"metadata": {"license": "Attribution License", "author": "A. Face", "photo_url": "photos/1"}}
+    (folder / "ffhq-dataset-v2.json").write_text(json.dumps({"0": entry}))
+    return folder

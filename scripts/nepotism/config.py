@@ -114,13 +114,16 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"`arms[{index}].ratios`: {ratio} appears twice"
         yield from _arm_contradictions(config, f"arms[{index}]", arm, ratios)
     reference = config["reference"]
-    if reference["source"] == "folder":
-        if reference["folder"]["path"] is None:
-            yield "`reference.folder.path`: missing, but `reference.source` is folder; give the folder of your images"
-        if reference["scoring_split"] == "develop":
-            yield "`reference.scoring_split`: the source `folder` has no develop split; use holdout"
     source = reference["source"]
-    allowed = {"portraits": ("expression", "hair", "face"), "digits": ("digit",), "folder": ("group",)}[source]
+    if source in ("folder", "ffhq"):
+        if reference[source]["path"] is None:
+            yield f"`reference.{source}.path`: missing, but `reference.source` is {source}; give the folder of the images"
+        if reference["scoring_split"] == "develop":
+            yield f"`reference.scoring_split`: the source `{source}` has no develop split; use holdout"
+    if source == "ffhq":
+        yield from _ffhq_contradictions(reference["ffhq"])
+    fields_of = {"portraits": ("expression", "hair", "face"), "digits": ("digit",), "folder": ("group",)}
+    allowed = fields_of.get(source) or tuple(reference["ffhq"]["factors"])
     caption = reference[source]["caption"]
     try:
         fields = [name for _, name, _, _ in string.Formatter().parse(caption) if name is not None]
@@ -135,6 +138,18 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     if seed_images["strength"] * seed_images["num_inference_steps"] < 1:
         yield "`seed_images.strength`: strength x num_inference_steps is below 1, so that no step is run; raise one of them"
     yield from _weights_contradictions(config)
+
+
+def _ffhq_contradictions(ffhq: Mapping[str, Any]) -> Iterator[str]:
+    starts = [age["from"] for age in ffhq["ages"]]
+    if starts != sorted(set(starts)):
+        yield "`reference.ffhq.ages`: must begin at ascending years"
+    if ffhq["labels"] != "deepface":
+        for factor in ffhq["factors"]:
+            if ffhq["columns"][factor] is None:
+                yield f"`reference.ffhq.columns.{factor}`: missing, but `factors` has {factor}; name the column or leave it out"
+    if staged_name(ffhq["weights"]) not in (None, "deepface"):
+        yield f"`reference.ffhq.weights`: '{ffhq['weights']}' is not what is needed here; give a folder or deepface"
 
 
 def _weights_contradictions(config: Mapping[str, Any]) -> Iterator[str]:

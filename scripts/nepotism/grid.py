@@ -1,4 +1,4 @@
-"""The grid of an experiment: its cells, their parents and paths, and the settings of every stage.
+"""The grid of an experiment: its cells, their parents and paths.
 
 Imported by the Snakefile, so it needs the standard library only and does no work beyond arithmetic. Every cluster job
 parses the Snakefile again.
@@ -8,14 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from nepotism.cells import BRANCHED_ARM, Arm, Cell, arm_of
-from nepotism.stages import options, stage_version
-from nepotism.weights import CLEAN_FID_SHA256, location, staged_name
+from nepotism.weights import location, staged_name
 
 # What each family calls the files of a retrained model, inside the cell's folder `model/`.
 MODEL_FILES = {"diffusion": ("config.json", "diffusion_pytorch_model.safetensors")}
-
-# What decides the single-image FID of an image.
-SIFID_PARAMETERS = ("features", "inception", "inception_sha256", "pair")
 
 Config = Mapping[str, Any]
 
@@ -62,7 +58,16 @@ class Grid:
         sources = [self.config["model"]["path"], score["clip"]]
         sources += [score["inception"]] if "inception" in score["features"] else []
         sources += [arm.parameters["inception"] for arm in self.arms_of("sifid_cull")]
+        sources += [self.config["reference"]["ffhq"]["weights"]] if self.shards() else []
         return {name: source for source in sources if (name := staged_name(source))}
+
+    def shards(self) -> int:
+        """How many jobs classify faces; 0 where nothing needs to be classified."""
+        reference = self.config["reference"]
+        ffhq = reference["ffhq"]
+        if reference["source"] != "ffhq" or ffhq["labels"] != "deepface":
+            return 0
+        return -(-int(ffhq["images"]) // int(ffhq["shard_size"]))
 
     def arms_of(self, kind: str) -> list[Arm]:
         """The arms of a type."""
@@ -181,101 +186,3 @@ class Grid:
     def model_files(self, cell: Cell) -> list[str]:
         """The files of ``cell``'s retrained model."""
         return [f"{self.folder}/{cell.path}/model/{name}" for name in MODEL_FILES[self.config["model"]["family"]]]
-
-    def settings(self, stage: str, arm: Arm | None = None, iteration: int = 0) -> str:
-        """The stage's version and its slice of the configuration, as command-line options in sorted order.
-
-        This one string is what Snakemake tracks: what is not in it cannot rerun the stage.
-
-        Args:
-            stage: name of the rule.
-            arm: whose overrides and parameters apply.
-            iteration: of the cell; a control draws images as those it treats were drawn.
-        """
-        return options({"stage_version": stage_version(stage), **self._slice(stage, arm, iteration)})
-
-    def how(self, *names: str) -> str:
-        """Options that change how a result is computed but not the result; Snakemake does not track them."""
-        return options({name: self.config["how"][name] for name in names})
-
-    def ratios_option(self) -> str:
-        """All ratios of the grid, for the check of their size; a new ratio must not rerun the reference."""
-        ratios = {ratio for arm in self.arms for ratio in arm.ratios}
-        return options({"ratios": sorted(ratios, key=float)})
-
-    def _score(self) -> dict[str, Any]:
-        """The config's `score`, with weights where jobs find them and the checksum of clean-fid's."""
-        score = self.config["score"]
-        known = CLEAN_FID_SHA256 if score["inception"] == "clean-fid" else None
-        return {
-            **score,
-            "clip": location(score["clip"]),
-            "inception": location(score["inception"]),
-            "inception_sha256": score["inception_sha256"] or known,
-        }
-
-    @staticmethod
-    def _parameters(arm: Arm) -> dict[str, Any]:
-        """Parameters of an arm, with weights where jobs find them."""
-        return {key: location(value) if key == "inception" else value for key, value in arm.parameters.items()}
-
-    def _slice(self, stage: str, arm: Arm | None, iteration: int) -> dict[str, Any]:
-        config = self.config
-        overrides = arm.overrides if arm else {}
-        model = {"base_model": self.base_model}
-        score = self._score()
-
-        def block(name: str) -> dict[str, Any]:
-            return {**config[name], **overrides.get(name, {})}
-
-        def sampling(name: str = "sample") -> dict[str, Any]:
-            return {**model, **block(name), "resolution": config["model"]["resolution"]}
-
-        match stage:
-            case "reference":
-                reference = config["reference"]
-                source = reference["source"]
-                return {
-                    "source": source,
-                    "images_per_group": reference["images_per_group"],
-                    "scoring_split": reference["scoring_split"],
-                    "resolution": config["model"]["resolution"],
-                    **reference[source],
-                }
-            case "encode":
-                return model
-            case "seed_images":
-                return sampling("seed_images")
-            case "finetune":
-                return {**model, **{key: value for key, value in block("finetune").items() if key != "start_from"}}
-            case "sample":
-                return sampling()
-            case "embed_reference":
-                return score
-            case "score":
-                return {**sampling(), **config["unseen"], **score}
-            case "vae_round_trips":
-                return {**model, **score, **config["diagnostics"]}
-            case "sifid_threshold":
-                assert arm is not None
-                return {**model, **{name: self._parameters(arm)[name] for name in SIFID_PARAMETERS}}
-            case "sifid_cull":
-                assert arm is not None
-                return {**sampling("seed_images" if iteration == 1 else "sample"), **self._parameters(arm)}
-            case "claims":
-                kinds = ("histogram_match", "sifid_cull", "heal")
-                judged = {kind: arm for kind in kinds if (arm := self.judged_arm(kind))}
-                pair = {"pair": judged["sifid_cull"].parameters["pair"]} if "sifid_cull" in judged else {}
-                return {kind: arm.name for kind, arm in judged.items()} | pair
-            case "figure_1" | "figure_5":
-                return {"dpi": config["figures"]["dpi"], "group": config["figures"]["group"]}
-            case "figure_2":
-                return {"dpi": config["figures"]["dpi"], "slot": config["figures"]["slot"]}
-            case "figure_3" | "figure_7":
-                return {"dpi": config["figures"]["dpi"], "clip": score["clip"], "arms": self.curves(stage)}
-            case "figure_4" | "figure_6":
-                return {"dpi": config["figures"]["dpi"]}
-            case _ if arm is not None and stage == arm.type:
-                return self._parameters(arm)
-            case _:
-                return {}

@@ -23,8 +23,10 @@ def load_source(source: str, **options: object) -> RealImages:
             from nepotism.sources import digits as chosen  # type: ignore[no-redef]
         case "folder":
             from nepotism.sources import folder as chosen  # type: ignore[no-redef]
+        case "ffhq":
+            from nepotism.sources import ffhq as chosen  # type: ignore[no-redef]
         case _:
-            raise UserError(f"`reference.source`: {source} is none of portraits, digits, folder")
+            raise UserError(f"`reference.source`: {source} is none of portraits, digits, folder, ffhq")
     return chosen.real_images(**options)  # type: ignore[arg-type]
 
 

@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from nepotism.errors import UserError
 from nepotism.files import sha256, write_text
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 # Of a pipeline or a CLIP model: configurations, tokenizers and full-precision weights.
 WANTED = ("*.json", "*.txt", "*model.safetensors", "*model-*-of-*.safetensors", "*.safetensors.index.json")
 UNWANTED = ("safety_checker/*", "feature_extractor/*", "*.fp16.*", "*non_ema*", "flax*", "onnx/*")
-PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".msgpack", ".h5")
+Fetched = TypeVar("Fetched")
 
 
 def stage(source: str, folder: Path) -> None:
@@ -163,7 +164,7 @@ def _deepface(folder: Path) -> None:
     _reached("DeepFace's classifiers", lambda: deepface.download(folder))
 
 
-def _reached(what: str, download: Callable) -> object:
+def _reached(what: str, download: Callable[[], Fetched]) -> Fetched:
     try:
         return download()
     except (OSError, ValueError, RuntimeError) as error:

@@ -8,6 +8,7 @@ from conftest import ROOT
 from nepotism import config as configuration
 from nepotism.cells import Cell, canonical_ratio, cell_in, healed_ratio
 from nepotism.grid import Grid
+from nepotism.settings import settings
 from nepotism.stages import STAGE_VERSIONS, options, stage_version
 
 DEFAULT = yaml.safe_load((ROOT / "workflow_config.yaml").read_text())
@@ -220,7 +221,7 @@ def test_a_number_is_the_same_however_it_is_written():
     written = Grid(configuration.checked(merged(DEFAULT, changes)))
     plain = Grid(configuration.checked(merged(DEFAULT, {"sample": {"guidance_scale": 3.0}, "finetune": {"epochs": 8}})))
     for stage in STAGES:
-        assert written.settings(stage) == plain.settings(stage)
+        assert settings(written, stage) == settings(plain, stage)
     assert written.cells() == plain.cells()
 
 
@@ -299,10 +300,10 @@ def test_only_an_arm_that_samples_in_another_way_has_its_own_iteration_0():
     assert grid.bases == ["base", "base-guided"]
     assert grid.arm_of_base("base-guided") == grid.arm("guided")
     assert grid.generated_images(Cell("guided", "100", 0, 1)) == "results/faces/base-guided/seed-0/seed_images.parquet"
-    assert "--guidance-scale 3.0" in grid.settings("sample", grid.arm("guided"))
-    assert grid.settings("sample", grid.arm("dropout")) == grid.settings("sample")
-    assert "--caption-dropout 0.1" in grid.settings("finetune", grid.arm("dropout"))
-    assert grid.settings("finetune", grid.arm("guided")) == grid.settings("finetune")
+    assert "--guidance-scale 3.0" in settings(grid, "sample", grid.arm("guided"))
+    assert settings(grid, "sample", grid.arm("dropout")) == settings(grid, "sample")
+    assert "--caption-dropout 0.1" in settings(grid, "finetune", grid.arm("dropout"))
+    assert settings(grid, "finetune", grid.arm("guided")) == settings(grid, "finetune")
     with pytest.raises(
         ValueError, match="no arm has an iteration 0 called 'base-dropout'; there are: base, base-guided"
     ):
@@ -312,8 +313,8 @@ def test_only_an_arm_that_samples_in_another_way_has_its_own_iteration_0():
 def test_culling_draws_as_the_images_it_judges_were_drawn():
     grid = grid_of()
     arm = grid.arm("sifid_cull")
-    assert "--strength 0.8" in grid.settings("sifid_cull", arm, 1)
-    assert "--strength" not in grid.settings("sifid_cull", arm, 2)
+    assert "--strength 0.8" in settings(grid, "sifid_cull", arm, 1)
+    assert "--strength" not in settings(grid, "sifid_cull", arm, 2)
 
 
 def test_cells_are_found_in_paths():
@@ -325,10 +326,10 @@ def test_cells_are_found_in_paths():
 def test_settings_carry_the_version_and_nothing_that_only_changes_how():
     grid, other = grid_of(), grid_of(how={"threads": 8, "sample_batch_size": 1})
     for stage in STAGES:
-        assert grid.settings(stage) == other.settings(stage)
-        assert f"--stage-version {stage_version(stage)}" in grid.settings(stage)
+        assert settings(grid, stage) == settings(other, stage)
+        assert f"--stage-version {stage_version(stage)}" in settings(grid, stage)
     assert set(STAGE_VERSIONS) <= set(STAGES)
-    assert "--learning-rate" in grid.settings("finetune")
+    assert "--learning-rate" in settings(grid, "finetune")
 
 
 def test_options_are_sorted_and_safe_in_a_shell():
@@ -359,8 +360,8 @@ def test_downloads_are_opened_where_they_are_staged_and_clean_fids_checksum_is_k
         score={"features": ["inception", "clip"], "inception": "clean-fid"},
     )
     folder = "resources/models/sd2-community--stable-diffusion-2-1-base@4e63672c"
-    assert f"--base-model {folder} " in grid.settings("finetune")
-    assert "--inception resources/models/clean-fid/inception-2015-12-05.pt" in grid.settings("score")
-    assert "--inception-sha256 f58cb9b6ec323ed63459" in grid.settings("score")
+    assert f"--base-model {folder} " in settings(grid, "finetune")
+    assert "--inception resources/models/clean-fid/inception-2015-12-05.pt" in settings(grid, "score")
+    assert "--inception-sha256 f58cb9b6ec323ed63459" in settings(grid, "score")
     assert list(grid.downloads()) == ["sd2-community--stable-diffusion-2-1-base@4e63672c", "clean-fid"]
     assert grid_of().downloads() == {}

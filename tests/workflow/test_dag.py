@@ -233,6 +233,7 @@ def test_pinned_environments_are_in_step():
     assert pins(ROOT / "envs" / "light.yaml") == light
     assert pins(ROOT / "envs" / "torch.yaml") == light + torch
     assert json.dumps(light + torch).count("==") == len(set(light + torch))
+    assert pins(ROOT / "envs" / "faces.yaml") == light + pins(ROOT / "envs" / "faces.txt")
 
 
 def imported(script, seen):
@@ -259,12 +260,12 @@ def test_environments_have_what_their_rules_import():
     """A package that only the tests' environment has would be missing wherever nobody tests."""
     distributions = packages_distributions()
     rules = "\n".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
-    for env in ("light", "torch"):
+    for env in ("light", "torch", "faces"):
         known = {pin.split("==")[0] for pin in pins(ROOT / "envs" / f"{env}.yaml")}
         scripts = re.findall(
             rf'"../envs/{env}.yaml"\n(?:(?!^rule ).*\n)*? +"python (scripts/\w+\.py)', rules, re.MULTILINE
         )
-        assert len(scripts) > 5
+        assert scripts
         for script in scripts:
             for package in imported(ROOT / script, set()) - sys.stdlib_module_names:
                 assert {name.lower() for name in distributions[package]} & known, f"{env}: {script} imports {package}"

@@ -17,11 +17,12 @@ from nepotism.sources.base import RealImage, RealImages, Split
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("file_name", "text", "group")
-MINIMUM_SCORING = 4
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
+    """One image file to read, with its name inside the source, its caption and its group."""
+
     path: Path
     name: str
     prompt: str
@@ -34,7 +35,7 @@ def real_images(
     """Read, crop and split a folder of images.
 
     Every group gives ``images_per_group`` images to the reference split and up to twice as many to the scoring split
-    (at least `MINIMUM_SCORING`), dealt by content digest; duplicates count once.
+    (at least `splits.MINIMUM_SCORING`), dealt by content digest; duplicates count once.
 
     Args:
         images_per_group: size of each group in the training set.
@@ -48,9 +49,28 @@ def real_images(
         UserError: listing everything that is wrong with the folder.
     """
     entries, problems = _list(path, caption)
+    return read_and_split(
+        entries, problems, f"`reference.folder.path`: {path}", images_per_group, resolution, on_bad_image
+    )
+
+
+def read_and_split(
+    entries: list[Entry], problems: list[str], where: str, images_per_group: int, resolution: int, on_bad_image: str
+) -> RealImages:
+    """Read and crop images, and deal each group's to the two splits.
+
+    Args:
+        entries: the images.
+        problems: what is already known to be wrong.
+        where: key and path, for the message.
+        images_per_group, resolution, on_bad_image: as `real_images`.
+
+    Raises:
+        UserError: listing everything that is wrong.
+    """
     pixels: dict[str, Pixels] = {}
     broken = []
-    with Progress(len(entries), f"reading {path}", "image") as progress:
+    with Progress(len(entries), "reading images", "image") as progress:
         for entry in entries:
             try:
                 pixels[entry.name] = _read(entry.path, resolution)
@@ -71,22 +91,20 @@ def real_images(
         members = [entry for entry in entries if entry.group == group and entry.name in pixels]
         digests = [contents[entry.name] for entry in members]
         dealt = splits.deal(digests, {"reference": images_per_group, "holdout": 2 * images_per_group})
-        if len(dealt["holdout"]) < MINIMUM_SCORING:
+        if len(dealt["holdout"]) < splits.MINIMUM_SCORING:
             found = len(splits.unique(digests))
             problems.append(
-                f"group '{group}': {found} usable distinct images, but {images_per_group + MINIMUM_SCORING} are needed "
-                f"(images_per_group {images_per_group} + {MINIMUM_SCORING} to score against; {3 * images_per_group} are best)"
+                f"group '{group}': {found} usable distinct images, but {images_per_group + splits.MINIMUM_SCORING} are needed "
+                f"(images_per_group {images_per_group} + {splits.MINIMUM_SCORING} to score against; {3 * images_per_group} are best)"
             )
         for split, name in ((reference, "reference"), (scoring, "holdout")):
             split[group] = [RealImage(pixels[members[i].name], members[i].prompt, members[i].name) for i in dealt[name]]
     if problems:
-        raise UserError(
-            f"`reference.folder.path`: {path} cannot be used:\n" + "\n".join(f"  - {line}" for line in problems)
-        )
+        raise UserError(f"{where} cannot be used:\n" + "\n".join(f"  - {line}" for line in problems))
     return RealImages(reference, scoring)
 
 
-def _shared_between_groups(entries: list[_Entry], contents: dict[str, str]) -> list[str]:
+def _shared_between_groups(entries: list[Entry], contents: dict[str, str]) -> list[str]:
     """A problem for every picture that stands in several groups: one's training set could be another's holdout."""
     groups_of: dict[str, dict[str, str]] = {}
     for entry in entries:
@@ -100,7 +118,7 @@ def _shared_between_groups(entries: list[_Entry], contents: dict[str, str]) -> l
     return problems
 
 
-def _list(path: Path, caption: str) -> tuple[list[_Entry], list[str]]:
+def _list(path: Path, caption: str) -> tuple[list[Entry], list[str]]:
     if not path.is_dir():
         raise UserError(f"`reference.folder.path`: there is no folder {path}")
     metadata = path / "metadata.csv"
@@ -120,11 +138,11 @@ def _list(path: Path, caption: str) -> tuple[list[_Entry], list[str]]:
         if any(file.is_dir() for file in folder.iterdir()):
             logger.warning("warning: folders inside %s are left out; groups are one level deep", folder)
         prompt = caption.format(group=folder.name)
-        entries += [_Entry(file, f"{folder.name}/{file.name}", prompt, folder.name) for file in files]
+        entries += [Entry(file, f"{folder.name}/{file.name}", prompt, folder.name) for file in files]
     return entries, problems
 
 
-def _list_metadata(path: Path, metadata: Path) -> tuple[list[_Entry], list[str]]:
+def _list_metadata(path: Path, metadata: Path) -> tuple[list[Entry], list[str]]:
     entries, problems = [], []
     with open(metadata, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
@@ -146,7 +164,7 @@ def _list_metadata(path: Path, metadata: Path) -> tuple[list[_Entry], list[str]]
             elif name and not target.is_file():
                 problems.append(f"metadata.csv line {line}: there is no file {name}")
             elif name and row["group"] and row["text"]:
-                entries.append(_Entry(target, name, row["text"].strip(), row["group"].strip()))
+                entries.append(Entry(target, name, row["text"].strip(), row["group"].strip()))
     if not entries and not problems:
         problems.append("metadata.csv lists no images")
     return entries, problems

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+# Fewer real images of a group cannot be measured against.
+MINIMUM_SCORING = 4
+
 
 def unique(digests: Sequence[str]) -> list[int]:
     """Indices of the first image of every distinct digest, in order."""

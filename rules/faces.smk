@@ -1,0 +1,45 @@
+# FFHQ's faces: labelled by DeepFace in shards, or by a table, and a seeded draw from each group.
+
+
+rule classify_faces:
+    input:
+        weights=face_weights,
+    output:
+        "results/{experiment}/reference/labels/shard-{shard}.parquet",
+    log:
+        "results/{experiment}/logs/classify_faces/shard-{shard}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/classify_faces/shard-{shard}.tsv"
+    conda:
+        "../envs/faces.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings=settings_of("classify_faces"),
+    shell:
+        "python scripts/classify_faces.py {params.settings} --shard {wildcards.shard}"
+        " --output {output} --log {log}"
+
+
+rule select_images:
+    input:
+        labels=face_labels,
+    output:
+        report(
+            "results/{experiment}/reference/selection.csv",
+            caption="../resources/report/selection.rst",
+            category="Tables",
+            labels={"table": "chosen faces"},
+        ),
+    log:
+        "results/{experiment}/logs/select_images.log",
+    conda:
+        "../envs/light.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=15,
+    params:
+        settings=settings_of("select_images"),
+    shell:
+        "python scripts/select_images.py {params.settings} --labels {input.labels} --output {output} --log {log}"

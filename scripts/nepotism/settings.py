@@ -1,0 +1,137 @@
+"""What each stage is given of the configuration, as the command-line options of its script.
+
+One string holds all that decides a stage's result: it is what Snakemake tracks. Standard library only.
+"""
+
+from typing import Any
+
+from nepotism.cells import Arm
+from nepotism.grid import Grid
+from nepotism.stages import options, stage_version
+from nepotism.weights import CLEAN_FID_SHA256, location
+
+# What decides the single-image FID of an image.
+SIFID_PARAMETERS = ("features", "inception", "inception_sha256", "pair")
+
+
+def settings(grid: Grid, stage: str, arm: Arm | None = None, iteration: int = 0) -> str:
+    """The stage's version and its slice of the configuration, as options in sorted order.
+
+    What is not in this string cannot rerun the stage.
+
+    Args:
+        grid: of the experiment.
+        stage: name of the rule.
+        arm: whose overrides and parameters apply.
+        iteration: of the cell; a control draws images as those it treats were drawn.
+    """
+    return options({"stage_version": stage_version(stage), **_slice(grid, stage, arm, iteration)})
+
+
+def how(grid: Grid, *names: str) -> str:
+    """Options that change how a result is computed but not the result; Snakemake does not track them."""
+    return options({name: grid.config["how"][name] for name in names})
+
+
+def ratios_option(grid: Grid) -> str:
+    """All ratios of the grid, for the check of their size; a new ratio must not rerun the reference."""
+    ratios = {ratio for arm in grid.arms for ratio in arm.ratios}
+    return options({"ratios": sorted(ratios, key=float)})
+
+
+def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str, Any]:
+    config = grid.config
+    overrides = arm.overrides if arm else {}
+    model = {"base_model": grid.base_model}
+    score = _score(grid)
+
+    def block(name: str) -> dict[str, Any]:
+        return {**config[name], **overrides.get(name, {})}
+
+    def sampling(name: str = "sample") -> dict[str, Any]:
+        return {**model, **block(name), "resolution": config["model"]["resolution"]}
+
+    match stage:
+        case "reference" | "classify_faces" | "select_images":
+            return _real_images(grid, stage)
+        case "encode":
+            return model
+        case "seed_images":
+            return sampling("seed_images")
+        case "finetune":
+            return {**model, **{key: value for key, value in block("finetune").items() if key != "start_from"}}
+        case "sample":
+            return sampling()
+        case "embed_reference":
+            return score
+        case "score":
+            return {**sampling(), **config["unseen"], **score}
+        case "vae_round_trips":
+            return {**model, **score, **config["diagnostics"]}
+        case "sifid_threshold":
+            assert arm is not None
+            return {**model, **{name: _parameters(arm)[name] for name in SIFID_PARAMETERS}}
+        case "sifid_cull":
+            assert arm is not None
+            return {**sampling("seed_images" if iteration == 1 else "sample"), **_parameters(arm)}
+        case "claims":
+            kinds = ("histogram_match", "sifid_cull", "heal")
+            judged = {kind: arm for kind in kinds if (arm := grid.judged_arm(kind))}
+            pair = {"pair": judged["sifid_cull"].parameters["pair"]} if "sifid_cull" in judged else {}
+            return {kind: arm.name for kind, arm in judged.items()} | pair
+        case "figure_1" | "figure_5":
+            return {"dpi": config["figures"]["dpi"], "group": config["figures"]["group"]}
+        case "figure_2":
+            return {"dpi": config["figures"]["dpi"], "slot": config["figures"]["slot"]}
+        case "figure_3" | "figure_7":
+            return {"dpi": config["figures"]["dpi"], "clip": score["clip"], "arms": grid.curves(stage)}
+        case "figure_4" | "figure_6":
+            return {"dpi": config["figures"]["dpi"]}
+        case _ if arm is not None and stage == arm.type:
+            return _parameters(arm)
+        case _:
+            return {}
+
+
+def _real_images(grid: Grid, stage: str) -> dict[str, Any]:
+    reference = grid.config["reference"]
+    source, ffhq = reference["source"], reference["ffhq"]
+    match stage:
+        case "classify_faces":
+            chosen = {key: ffhq[key] for key in ("path", "images", "shard_size", "detector")}
+            return {**chosen, "weights": location(ffhq["weights"])}
+        case "select_images":
+            columns = [] if grid.shards() else [f"{key}={name}" for key, name in ffhq["columns"].items() if name]
+            return {
+                **{key: ffhq[key] for key in ("path", "caption", "factors", "selection_seed")},
+                "images_per_group": reference["images_per_group"],
+                "ages": [f"{age['name']}={age['from']:g}" for age in ffhq["ages"]],
+                "rename": [f"{entry['from']}={entry['to'] or ''}" for entry in ffhq["rename"]],
+                "columns": columns,
+            }
+        case _:
+            # What FFHQ's captions and groups are is decided when images are selected.
+            taken = ("path", "on_bad_image") if source == "ffhq" else tuple(reference[source])
+            return {
+                "source": source,
+                **{key: reference[key] for key in ("images_per_group", "scoring_split")},
+                "resolution": grid.config["model"]["resolution"],
+                **{key: reference[source][key] for key in taken},
+            }
+
+
+def _score(grid: Grid) -> dict[str, Any]:
+    """The config's `score`, with weights where jobs find them and the checksum of clean-fid's."""
+    score = grid.config["score"]
+    known = CLEAN_FID_SHA256 if score["inception"] == "clean-fid" else None
+    return {
+        **score,
+        "clip": location(score["clip"]),
+        "inception": location(score["inception"]),
+        "inception_sha256": score["inception_sha256"] or known,
+    }
+
+
+def _parameters(arm: Arm) -> dict[str, Any]:
+    """Parameters of an arm, with weights where jobs find them."""
+    return {key: location(value) if key == "inception" else value for key, value in arm.parameters.items()}

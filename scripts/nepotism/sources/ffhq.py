@@ -1,0 +1,29 @@
+"""Faces of FFHQ that `scripts/select_images.py` chose."""
+
+from pathlib import Path
+
+from nepotism.faces.labels import images_folder
+from nepotism.sources.base import RealImages
+from nepotism.sources.folder import Entry, read_and_split
+from nepotism.tables import read_text_csv
+
+
+def real_images(
+    images_per_group: int, scoring_split: str, resolution: int, path: Path, selection: Path, on_bad_image: str
+) -> RealImages:
+    """Read, crop and split the chosen images.
+
+    Args:
+        images_per_group: size of each group in the training set.
+        scoring_split: only ``holdout`` exists.
+        resolution: images are resized to this many pixels.
+        path: FFHQ's folder.
+        selection: the table of the chosen images.
+        on_bad_image: ``fail`` or ``skip``.
+
+    Raises:
+        UserError: listing everything that is wrong.
+    """
+    folder, rows = images_folder(path), read_text_csv(selection)
+    entries = [Entry(folder / row["file_name"], row["file_name"], row["text"], row["group"]) for row in rows]
+    return read_and_split(entries, [], f"`reference.ffhq.path`: {path}", images_per_group, resolution, on_bad_image)

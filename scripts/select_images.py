@@ -1,0 +1,67 @@
+"""Choose the faces of an experiment: groups by age, race and gender, and a seeded draw from each."""
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+from nepotism import cli
+from nepotism.errors import UserError
+from nepotism.faces.labels import read_labels, read_table
+from nepotism.faces.selection import Groups, select, with_licences
+from nepotism.tables import write_csv
+
+METADATA = "ffhq-dataset-v2.json"
+
+
+def main() -> None:
+    parser = cli.parser(__doc__, stage="select_images")
+    parser.add_argument("--path", type=Path, required=True, help="FFHQ's folder; its metadata is read if it is there")
+    parser.add_argument("--images-per-group", type=int, required=True, help="size of each group in the training set")
+    parser.add_argument("--caption", required=True, help="template with {age}, {race}, {gender}")
+    parser.add_argument(
+        "--factors", nargs="+", choices=["age", "race", "gender"], required=True, help="what makes groups"
+    )
+    parser.add_argument("--ages", nargs="+", required=True, help="NAME=YEARS: names of ages and where they begin")
+    parser.add_argument("--rename", nargs="*", default=[], help="FROM=TO, or FROM= to leave such faces out")
+    parser.add_argument("--columns", nargs="*", default=[], help="file=COLUMN and so on, of a table of labels")
+    parser.add_argument("--selection-seed", type=int, required=True, help="seed of the draw")
+    parser.add_argument("--labels", type=Path, nargs="+", required=True, help="shards (.parquet), or one table (.csv)")
+    parser.add_argument("--output", type=Path, required=True, help="output: the chosen images (CSV)")
+    cli.run(run, parser.parse_args())
+
+
+def pairs(words: list[str]) -> list[tuple[str, str]]:
+    """NAME=VALUE words, cut at the last =."""
+    return [(word.rpartition("=")[0], word.rpartition("=")[2]) for word in words]
+
+
+def run(arguments: argparse.Namespace) -> None:
+    groups = Groups(
+        arguments.caption,
+        arguments.factors,
+        [(name, float(years)) for name, years in pairs(arguments.ages)],
+        {old.lower(): new or None for old, new in pairs(arguments.rename)},
+    )
+    if arguments.labels[0].suffix == ".csv":
+        columns = dict.fromkeys(("file", "age", "gender", "race")) | dict(pairs(arguments.columns))
+        labels = read_table(arguments.labels[0], columns)
+    else:
+        labels = [label for shard in arguments.labels for label in read_labels(shard)]
+    chosen = select(labels, groups, arguments.images_per_group, arguments.selection_seed)
+    metadata = arguments.path / METADATA
+    if metadata.is_file():
+        try:
+            chosen = with_licences(chosen, json.loads(metadata.read_text(encoding="utf-8")))
+        except (ValueError, AttributeError) as error:
+            raise UserError(
+                f"{metadata}: it is not FFHQ's metadata ({error}); move it away or fetch it again"
+            ) from None
+    else:
+        logging.info("no %s in %s: licences stay empty", METADATA, arguments.path)
+    write_csv(arguments.output, chosen)
+    logging.info("%s: %d images of %d groups", arguments.output, len(chosen), len({each.group for each in chosen}))
+
+
+if __name__ == "__main__":
+    main()
