@@ -33,6 +33,7 @@ rule all:
         f"{grid.folder}/tables/claims.csv",
         f"{grid.folder}/report/answer.rst",
         figure_files,
+        last_models,
 
 
 include: "rules/targets.smk"

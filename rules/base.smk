@@ -1,10 +1,40 @@
 # Iteration 0, shared by every cell of a seed. {base} is `base`, or `base-<control>` for an arm that samples in another way.
 
 
+# What can be wrong with the model, the device and the disk, before the first long job. Its findings are the machine's, so
+# that nothing is made again for them.
+rule preflight:
+    input:
+        real="results/{experiment}/reference/real.parquet",
+        base=base_model,
+        evaluator=evaluator_files,
+    output:
+        "results/{experiment}/preflight.json",
+    log:
+        "results/{experiment}/logs/preflight.log",
+    benchmark:
+        "results/{experiment}/benchmarks/preflight.tsv"
+    priority: most_urgent
+    conda:
+        "../envs/torch.yaml"
+    threads: grid.config["how"]["threads"]
+    resources:
+        gpu=gpu,
+        mem_mb=2000,
+        runtime=30,
+    params:
+        settings=settings_of("preflight"),
+        how=lambda wildcards, resources: how_to_check(),
+    shell:
+        "python scripts/preflight.py {params.settings} {params.how}"
+        " --real {input.real} --output {output} --log {log}"
+
+
 rule seed_images:
     input:
         real="results/{experiment}/reference/real.parquet",
         base=base_model,
+        preflight=ancient("results/{experiment}/preflight.json"),
     output:
         images="results/{experiment}/{base}/seed-{seed}/seed_images.parquet",
         sheet="results/{experiment}/{base}/seed-{seed}/seed_images.png",
@@ -17,6 +47,7 @@ rule seed_images:
         "../envs/torch.yaml"
     threads: grid.config["how"]["threads"]
     resources:
+        gpu=gpu,
         mem_mb=2000,
         runtime=60,
     params:
@@ -33,6 +64,7 @@ use rule sample as sample_base with:
     input:
         real="results/{experiment}/reference/real.parquet",
         base=base_model,
+        preflight=ancient("results/{experiment}/preflight.json"),
     output:
         images="results/{experiment}/{base}/seed-{seed}/samples.parquet",
         sheet="results/{experiment}/{base}/seed-{seed}/samples.png",

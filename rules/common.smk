@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 from nepotism import config as configuration
 from nepotism.files import write_text
 from nepotism.cells import Cell, healed_ratio
+from nepotism.forecast import forecast, groups
 from nepotism.grid import Grid
 from nepotism.settings import how, ratios_option, settings
 from nepotism.stages import options
@@ -27,6 +28,8 @@ for threshold in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
 sys.setrecursionlimit(20_000)
 
 
+# GPUs of a job that runs a model. `device: auto` asks for none: it takes what it finds.
+gpu = 1 if grid.config["how"]["device"] == "cuda" else 0
 # Keys of the config's `how` that these stages need.
 HOW_TO_SAMPLE = (
     "device",
@@ -162,6 +165,37 @@ def sampled_model(wildcards):
     return with_advice(grid.sampled_model, cell_of(wildcards))
 
 
+def how_to_check():
+    """How large the steps are that preflight tries, and how much room the results need."""
+    try:
+        count = groups(grid.config)
+    except ValueError:
+        # Only the images tell; models take most of the room.
+        count = 1
+    keys = (
+        "device",
+        "threads",
+        "sample_batch_size",
+        "training_devices",
+        "micro_batch_size",
+        "gradient_checkpointing",
+    )
+    room = options({"disk_bytes": forecast(grid, count).peak_bytes})
+    return f"{how(grid, *keys)} {room}"
+
+
+def kept_or_not(files):
+    """Retrained models: to stay, or to go when nothing needs them any more."""
+    return files if grid.config["how"]["keep_models"] == "all" else temp(files)
+
+
+def last_models(wildcards):
+    """The models that stay when others go: named as targets, they outlive the jobs that read them."""
+    if grid.config["how"]["keep_models"] == "all":
+        return []
+    return [file for cell in grid.last_cells() for file in grid.model_files(cell)]
+
+
 def training_ratio(wildcards):
     return grid.training_ratio(cell_of(wildcards))
 
@@ -212,10 +246,17 @@ def scored_cell(wildcards, input):
 
 
 def checksums(folder, otherwise):
-    """The small file that stands for a folder of weights: Snakemake compares it by content, not by time."""
-    sums = Path(folder) / "SHA256SUMS"
+    """The small file that stands for a folder of weights: Snakemake compares it by content, not by time.
+
+    A folder that is not there is not an input: a plan can be made without it, and preflight says what is missing.
+    """
+    sums, other = Path(folder) / "SHA256SUMS", Path(folder) / otherwise
     staged = Path(folder).name in grid.downloads()
-    return str(sums if staged or sums.exists() else Path(folder) / otherwise)
+    return [
+        str(file)
+        for file in (sums, other)
+        if file.exists() or (staged and file is sums)
+    ][:1]
 
 
 def base_model(wildcards):
@@ -225,7 +266,7 @@ def base_model(wildcards):
 def evaluator_files(wildcards):
     """The small files that stand for the evaluators' weights."""
     score = grid.config["score"]
-    files = [checksums(location(score["clip"]), "config.json")]
+    files = checksums(location(score["clip"]), "config.json")
     if "inception" in score["features"] and staged_name(score["inception"]):
         files.append(str(Path(location(score["inception"])).with_name("SHA256SUMS")))
     return files

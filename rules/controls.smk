@@ -53,6 +53,7 @@ rule sifid_threshold:
         "../envs/torch.yaml"
     threads: grid.config["how"]["threads"]
     resources:
+        gpu=gpu,
         mem_mb=2000,
         runtime=60,
     params:
@@ -87,6 +88,7 @@ rule sifid_cull:
         "../envs/torch.yaml"
     threads: grid.config["how"]["threads"]
     resources:
+        gpu=gpu,
         mem_mb=2000,
         runtime=120,
     params:

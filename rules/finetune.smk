@@ -9,10 +9,12 @@ rule finetune:
         parent=parent_model,
         base=base_model,
     output:
-        model=multiext(
-            "results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/model/",
-            "config.json",
-            "diffusion_pytorch_model.safetensors",
+        model=kept_or_not(
+            multiext(
+                "results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/model/",
+                "config.json",
+                "diffusion_pytorch_model.safetensors",
+            )
         ),
         losses="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/losses.csv",
     log:
@@ -24,6 +26,7 @@ rule finetune:
         "../envs/torch.yaml"
     threads: grid.config["how"]["threads"]
     resources:
+        gpu=grid.config["how"]["training_devices"] * gpu,
         mem_mb=2000,
         runtime=60,
     params:

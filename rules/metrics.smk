@@ -26,6 +26,7 @@ rule score:
         "../envs/torch.yaml"
     threads: grid.config["how"]["threads"]
     resources:
+        gpu=gpu,
         mem_mb=2000,
         runtime=60,
     params:
@@ -82,6 +83,7 @@ rule vae_round_trips:
         "../envs/torch.yaml"
     threads: grid.config["how"]["threads"]
     resources:
+        gpu=gpu,
         mem_mb=2000,
         runtime=60,
     params:

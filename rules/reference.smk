@@ -29,6 +29,7 @@ rule encode:
     input:
         real="results/{experiment}/reference/real.parquet",
         base=base_model,
+        preflight=ancient("results/{experiment}/preflight.json"),
     output:
         "results/{experiment}/reference/latents.safetensors",
     log:
@@ -40,6 +41,7 @@ rule encode:
         "../envs/torch.yaml"
     threads: grid.config["how"]["threads"]
     resources:
+        gpu=gpu,
         mem_mb=2000,
         runtime=30,
     params:
@@ -65,6 +67,7 @@ rule embed_reference:
         "../envs/torch.yaml"
     threads: grid.config["how"]["threads"]
     resources:
+        gpu=gpu,
         mem_mb=2000,
         runtime=30,
     params:

@@ -23,6 +23,7 @@ rule sample:
         "../envs/torch.yaml"
     threads: grid.config["how"]["threads"]
     resources:
+        gpu=gpu,
         mem_mb=2000,
         runtime=60,
     params:

@@ -4,12 +4,15 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
 from nepotism import cli
 from nepotism.devices import accelerator, launch, start
 from nepotism.families.diffusion.fit import FitSettings, Means, fit
 from nepotism.families.diffusion.pipeline import identity, load_noise_scheduler, load_unet, save_unet, unet_digest
+from nepotism.families.diffusion.preflight import training_peak
 from nepotism.families.diffusion.training_set import load_training_set
 from nepotism.files import sha256
+from nepotism.memory import TRAINING_ADVICE, too_large, total_bytes
 from nepotism.resume.job import Job
 from nepotism.tables import write_csv
 
@@ -20,7 +23,7 @@ def main() -> None:
     cli.add_device(parser)
     parser.add_argument("--learning-rate", type=float, required=True, help="constant learning rate of AdamW")
     parser.add_argument("--epochs", type=int, required=True, help="passes over the training set")
-    parser.add_argument("--batch-size", type=int, required=True, help="images per step")
+    cli.add_step_size(parser)
     parser.add_argument(
         "--flip", action=argparse.BooleanOptionalAction, required=True, help="mirror half of the images"
     )
@@ -36,18 +39,8 @@ def main() -> None:
     cli.add_cell(parser)
     cli.add_resume(parser)
     parser.add_argument(
-        "--micro-batch-size", type=int, help="images that a device holds at a time; without it, all of a step"
-    )
-    parser.add_argument(
-        "--gradient-checkpointing",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="compute activations twice instead of storing them",
-    )
-    parser.add_argument(
         "--compile", action=argparse.BooleanOptionalAction, default=False, help="compile the network first"
     )
-    parser.add_argument("--training-devices", type=int, default=1, help="devices that share every step")
     parser.add_argument("--model", type=Path, required=True, help="output: folder of the retrained U-Net")
     parser.add_argument("--losses", type=Path, required=True, help="output: step, loss, lr (CSV)")
     arguments = parser.parse_args()
@@ -75,18 +68,34 @@ def run(arguments: argparse.Namespace) -> None:
                 unet_digest(arguments.base_model, arguments.parent_model),
             ],
         )
-        unet, losses = fit(
-            load_unet(arguments.base_model, arguments.parent_model),
-            load_noise_scheduler(arguments.base_model),
-            data,
-            settings,
-            arguments.seed,
-            arguments.iteration,
-            hardware,
-            f"finetune {arguments.cell}",
-            Means(arguments.micro_batch_size, arguments.gradient_checkpointing, arguments.compile),
-            checkpoints,
-        )
+        unet = load_unet(arguments.base_model, arguments.parent_model)
+        scheduler = load_noise_scheduler(arguments.base_model)
+        means = Means(arguments.micro_batch_size, arguments.gradient_checkpointing, arguments.compile)
+        label = f"finetune {arguments.cell}"
+        fits = True
+        try:
+            unet, losses = fit(
+                unet,
+                scheduler,
+                data,
+                settings,
+                arguments.seed,
+                arguments.iteration,
+                hardware,
+                label,
+                means,
+                checkpoints,
+            )
+        except torch.OutOfMemoryError:
+            fits = False
+        if not fits:
+            del unet
+            shape = tuple(data.posteriors.mean.shape[2:])
+            probe = training_peak(
+                arguments.base_model, shape, data.text[:1], hardware, arguments.gradient_checkpointing
+            )
+            count = cli.images_at_a_time(arguments)
+            raise too_large(label, count, "how.micro_batch_size", probe, total_bytes(), TRAINING_ADVICE)
         if hardware.is_main_process:
             job.check()
             rows = [(step, loss, arguments.learning_rate) for step, loss in enumerate(losses, 1)]

@@ -62,6 +62,26 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sample-batch-size", type=int, default=60, help="images sampled together")
 
 
+def add_step_size(parser: argparse.ArgumentParser) -> None:
+    """How many images a step of retraining takes, and how devices hold them."""
+    parser.add_argument("--batch-size", type=int, required=True, help="images per step")
+    parser.add_argument(
+        "--micro-batch-size", type=int, help="images that a device holds at a time; without it, all of a step"
+    )
+    parser.add_argument(
+        "--gradient-checkpointing",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="compute activations twice instead of storing them",
+    )
+    parser.add_argument("--training-devices", type=int, default=1, help="devices that share every step")
+
+
+def images_at_a_time(arguments: argparse.Namespace) -> int:
+    """How many images one device holds in a step of retraining, by the options of `add_step_size`."""
+    return int(arguments.micro_batch_size or -(-arguments.batch_size // arguments.training_devices))
+
+
 def add_resume(parser: argparse.ArgumentParser) -> None:
     """``--checkpoint-seconds``."""
     parser.add_argument(

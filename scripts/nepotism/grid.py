@@ -69,6 +69,11 @@ class Grid:
             return 0
         return -(-int(ffhq["images"]) // int(ffhq["shard_size"]))
 
+    def last_cells(self) -> list[Cell]:
+        """The cells whose models nothing is retrained from: the end of every chain."""
+        parents = {self.parent(cell) for cell in self.cells()}
+        return [cell for cell in self.cells() if cell not in parents]
+
     def arms_of(self, kind: str) -> list[Arm]:
         """The arms of a type."""
         return [arm for arm in self.arms if arm.type == kind]

@@ -54,6 +54,12 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
     match stage:
         case "reference" | "classify_faces" | "select_images":
             return _real_images(grid, stage)
+        case "preflight":
+            chosen = {
+                "training_precision": config["finetune"]["precision"],
+                "batch_size": config["finetune"]["batch_size"],
+            }
+            return {**sampling(), **chosen, "clip": score["clip"], "prompts": config["unseen"]["prompts"]}
         case "encode":
             return model
         case "seed_images":

@@ -1,0 +1,190 @@
+"""What an experiment will take, from its configuration alone: cells, jobs, hours and disk. Standard library only."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from nepotism.cells import Cell, generated_count
+from nepotism.grid import Grid
+from nepotism.weights import location
+
+# Bytes of one pixel as PNG; photographs and smooth drawings differ by half of that.
+PNG_BYTES_PER_PIXEL = 1.6
+# Bytes of a model and its optimizer state in a checkpoint, per byte of the U-Net: weights and two moments.
+CHECKPOINT = 3
+# What is assumed of a U-Net that is not on disk yet: that of Stable Diffusion, 866 million parameters.
+STABLE_DIFFUSION_BYTES = 3_463_726_498
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A measured speed: a row of resources/rates.csv.
+
+    Attributes:
+        device: name of the device.
+        parameters: of the U-Net, in millions.
+        resolution: pixels.
+        precision: of training and of sampling, such as bf16/fp16.
+        train_per_second: images per second of retraining.
+        passes_per_second: images times network passes per second of sampling; guidance takes two a step.
+        job_seconds: start of a job, with loading the model.
+        measured: when and with what.
+    """
+
+    device: str
+    parameters: float
+    resolution: int
+    precision: str
+    train_per_second: float
+    passes_per_second: float
+    job_seconds: float
+    measured: str
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What will be done.
+
+    Attributes:
+        cells: number of cells.
+        jobs: number of jobs by rule, of those that take long.
+        slots: images of a training set.
+        trained: images that all retrainings see, epochs counted.
+        passes: images times network passes of all sampling; new draws of culling not counted.
+        unet_bytes: size of one retrained model.
+        final_bytes: of disk at the end.
+        peak_bytes: of disk while it runs.
+    """
+
+    cells: int
+    jobs: dict[str, int]
+    slots: int
+    trained: int
+    passes: int
+    unet_bytes: int
+    final_bytes: int
+    peak_bytes: int
+
+    def hours(self, rate: Rate) -> float:
+        """Hours of one device at measured speeds."""
+        seconds = self.trained / rate.train_per_second + self.passes / rate.passes_per_second
+        starts = sum(
+            count for rule, count in self.jobs.items() if rule in ("finetune", "sample", "score", "sifid_cull")
+        )
+        return (seconds + starts * rate.job_seconds) / 3600
+
+
+def read_rates(path: Path) -> list[Rate]:
+    """The measured speeds."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return [
+            Rate(**{field.name: field.type(row[field.name]) for field in fields(Rate)})  # type: ignore[operator]
+            for row in csv.DictReader(file)
+        ]
+
+
+def groups(config: dict[str, Any]) -> int:
+    """Number of groups of an experiment.
+
+    Raises:
+        ValueError: if only the images tell.
+    """
+    reference = config["reference"]
+    match reference["source"]:
+        case "portraits":
+            return 30
+        case "digits":
+            return 10
+        case "ffhq" if reference["ffhq"]["labels"] == "deepface":
+            ffhq = reference["ffhq"]
+            dropped = sum(entry["to"] is None for entry in ffhq["rename"])
+            sizes = {"age": len(ffhq["ages"]), "race": 6 - dropped, "gender": 2}
+            product = 1
+            for factor in ffhq["factors"]:
+                product *= sizes[factor]
+            return product
+        case "folder" if (folder := Path(reference["folder"]["path"])).is_dir() and not (
+            folder / "metadata.csv"
+        ).is_file():
+            return sum(entry.is_dir() and not entry.name.startswith(".") for entry in folder.iterdir())
+    raise ValueError("how many groups there are, only the images tell; give the number with --groups")
+
+
+def forecast(grid: Grid, group_count: int, devices: int = 1) -> Forecast:
+    """What all cells of the grid take, from nothing.
+
+    Args:
+        grid: of the experiment.
+        group_count: number of groups.
+        devices: how many retrainings run side by side.
+    """
+    config = grid.config
+    slots = group_count * config["reference"]["images_per_group"]
+    cells = grid.cells()
+    bases = len(grid.bases) * len(grid.seeds)
+    treated = [cell for cell in cells if grid.curated_images(cell)]
+    culled = [cell for cell in treated if grid.arm(cell.control).type == "sifid_cull"]
+    jobs = {
+        "classify_faces": grid.shards(),
+        "seed_images": bases,
+        "sample_base": bases,
+        "histogram_match": len(treated) - len(culled),
+        "sifid_cull": len(culled),
+        "mix": len(cells),
+        "finetune": len(cells),
+        "sample": len(cells),
+        "score": len(cells) + bases,
+    }
+    unseen = len(config["unseen"]["prompts"]) * config["unseen"]["images_per_prompt"]
+    trained = sum(slots * _setting(grid, cell, "finetune", "epochs") for cell in cells)
+    passes = sum(_passes(grid, cell, "sample") * (slots + unseen) for cell in cells)
+    for base in grid.bases:
+        arm = grid.arm_of_base(base)
+        first = Cell(arm.name if arm else grid.arms[0].name, "0", grid.seeds[0], 1)
+        strength = _setting(grid, first, "seed_images", "strength")
+        once = int(_passes(grid, first, "seed_images") * strength) * slots + _passes(grid, first, "sample") * (
+            slots + unseen
+        )
+        passes += once * len(grid.seeds)
+    pixels = config["model"]["resolution"] ** 2
+    drawn = len(cells) * (slots + unseen) + bases * (2 * slots + unseen)
+    curated = sum(generated_count(float(cell.ratio), slots) for cell in treated)
+    images = int((drawn + curated + 3 * slots) * pixels * PNG_BYTES_PER_PIXEL)
+    unet = _unet_bytes(grid)
+    kept = _kept(grid, cells)
+    final = kept * unet + images
+    running = devices * unet * (2 * CHECKPOINT + (0 if kept == len(cells) else 2))
+    return Forecast(
+        len(cells),
+        {rule: count for rule, count in jobs.items() if count},
+        slots,
+        trained,
+        passes,
+        unet,
+        final,
+        final + running,
+    )
+
+
+def _kept(grid: Grid, cells: Sequence[Cell]) -> int:
+    """How many retrained models are left at the end."""
+    if grid.config["how"]["keep_models"] == "all":
+        return len(cells)
+    return len(grid.last_cells())
+
+
+def _setting(grid: Grid, cell: Cell, block: str, key: str) -> Any:
+    return {**grid.config[block], **grid.arm(cell.control).overrides.get(block, {})}[key]
+
+
+def _passes(grid: Grid, cell: Cell, block: str) -> int:
+    """Network passes for one image."""
+    guided = _setting(grid, cell, block, "guidance_scale") > 1
+    return int(_setting(grid, cell, block, "num_inference_steps")) * (2 if guided else 1)
+
+
+def _unet_bytes(grid: Grid) -> int:
+    weights = list((Path(str(location(grid.config["model"]["path"]))) / "unet").glob("*.safetensors"))
+    return sum(file.stat().st_size for file in weights) or STABLE_DIFFUSION_BYTES

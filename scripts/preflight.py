@@ -1,0 +1,136 @@
+"""Before hours are spent: does the model load, is it what it says, do prompts, resolution, batches and results fit."""
+
+import argparse
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from nepotism import cli
+from nepotism.devices import accelerator, start
+from nepotism.errors import UserError
+from nepotism.families.diffusion import preflight
+from nepotism.families.diffusion.latents import encode_images
+from nepotism.families.diffusion.pipeline import (
+    check_base_model,
+    encode_prompts,
+    load_noise_scheduler,
+    load_pipeline,
+)
+from nepotism.families.diffusion.sample import sample
+from nepotism.features import load_clip
+from nepotism.files import write_text
+from nepotism.images import read_image_set, read_records
+from nepotism.memory import TRAINING_ADVICE, peak_bytes, total_bytes, tried
+
+# Real images that the prediction type is tried on.
+TRIED = 4
+
+
+def main() -> None:
+    parser = cli.parser(__doc__, stage="preflight")
+    cli.add_base_model(parser)
+    cli.add_device(parser)
+    cli.add_sampling(parser)
+    cli.add_step_size(parser)
+    parser.add_argument(
+        "--training-precision", choices=["fp32", "tf32", "bf16"], required=True, help="arithmetic of retraining"
+    )
+    parser.add_argument("--resolution", type=int, required=True, help="height and width in pixels")
+    parser.add_argument("--clip", type=Path, required=True, help="folder of the CLIPModel that scores")
+    parser.add_argument("--prompts", nargs="+", required=True, help="captions that are never trained on")
+    parser.add_argument("--disk-bytes", type=int, default=0, help="what the experiment takes of the disk at most")
+    parser.add_argument("--real", type=Path, required=True, help="image set with the training captions")
+    parser.add_argument("--output", type=Path, required=True, help="output: what was found (JSON)")
+    cli.run(run, parser.parse_args())
+
+
+def run(arguments: argparse.Namespace) -> None:
+    device = start(arguments.device, arguments.threads)
+    check_base_model(arguments.base_model)
+    load_clip(arguments.clip, torch.device("cpu"))
+    pipeline = load_pipeline(arguments.base_model, None, arguments.scheduler, device, arguments.precision)
+    real = read_records(arguments.real)
+    problems = [*preflight.resolution_problems(pipeline, arguments.resolution), *disk_problems(arguments)]
+    warn_of_prompts(pipeline, sorted({record.prompt for record in real} | set(arguments.prompts)))
+    if (usual := preflight.usual_resolution(pipeline)) not in (None, arguments.resolution):
+        logging.warning(
+            "warning: the model was trained at %s pixels, `model.resolution` is %d", usual, arguments.resolution
+        )
+    found: dict[str, Any] = {"unet_parameters": sum(each.numel() for each in pipeline.unet.parameters())}
+    if not problems:
+        problems = list(prediction_problems(arguments, pipeline, device))
+    if problems:
+        raise UserError("the experiment cannot run:\n" + "\n".join(f"  - {problem}" for problem in problems))
+    if device.type == "cuda":
+        found |= memory(arguments, pipeline, device)
+    found["prediction_type"] = load_noise_scheduler(arguments.base_model).config.prediction_type
+    write_text(arguments.output, json.dumps(found, indent=1) + "\n")
+
+
+def disk_problems(arguments: argparse.Namespace) -> Iterator[str]:
+    """What is wrong with the room for results; nothing if there is enough."""
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(arguments.output.parent).free
+    if free < arguments.disk_bytes:
+        yield (
+            f"{arguments.output.parent}: {free / 1e9:.1f} GB are free, but the experiment takes up to "
+            f"{arguments.disk_bytes / 1e9:.1f} GB; make room, or use `how.keep_models: last`"
+        )
+
+
+def warn_of_prompts(pipeline: Any, prompts: list[str]) -> None:
+    """Tell which captions the text encoder does not read to their end."""
+    cut = preflight.truncated(pipeline.tokenizer, prompts)
+    for prompt in cut[:5]:
+        logging.warning(
+            "warning: longer than the %d tokens of the text encoder: %s", pipeline.tokenizer.model_max_length, prompt
+        )
+    if len(cut) > 5:
+        logging.warning("warning: and %d captions more", len(cut) - 5)
+
+
+def prediction_problems(arguments: argparse.Namespace, pipeline: Any, device: torch.device) -> Iterator[str]:
+    """Whether the model predicts what it says, on the first real images."""
+    slots = [record.slot for record in read_records(arguments.real)[:TRIED]]
+    images = read_image_set(arguments.real, set(slots))
+    single = pipeline
+    if arguments.precision != "fp32":
+        single = load_pipeline(arguments.base_model, None, arguments.scheduler, device)
+    latents = encode_images(single.vae, images.pixels).mean[:, 0].to(device) * single.vae.config.scaling_factor
+    text = encode_prompts(single, [record.prompt for record in images.records])
+    scheduler = load_noise_scheduler(arguments.base_model)
+    yield from preflight.prediction_problems(single.unet, scheduler, latents, text)
+
+
+def memory(arguments: argparse.Namespace, pipeline: Any, device: torch.device) -> dict[str, float]:
+    """Peak bytes of a batch of sampling and of a step of retraining, tried on the GPU.
+
+    Raises:
+        UserError: if one does not fit, with the keys to change.
+    """
+
+    def sampled(count: int) -> float:
+        keys = [("preflight", index) for index in range(count)]
+        prompts = ["a face"] * count
+        guidance, size = arguments.guidance_scale, arguments.resolution
+        return peak_bytes(lambda: sample(pipeline, prompts, keys, guidance, 1, size, count, "preflight"))
+
+    drawn = tried("sampling", arguments.sample_batch_size, "how.sample_batch_size", sampled)
+    side = arguments.resolution // pipeline.vae_scale_factor
+    shape = (pipeline.unet.config.in_channels, side, side)
+    text = encode_prompts(pipeline, ["a face"]).float()
+    # Sampling's models leave the device first.
+    pipeline.to("cpu")
+    hardware = accelerator(device, arguments.training_precision)
+    probe = preflight.training_peak(arguments.base_model, shape, text, hardware, arguments.gradient_checkpointing)
+    count = cli.images_at_a_time(arguments)
+    step = tried("retraining", count, "how.micro_batch_size", probe, other=TRAINING_ADVICE)
+    return {"device_bytes": total_bytes(), "sampling_peak_bytes": drawn, "retraining_peak_bytes": step}
+
+
+if __name__ == "__main__":
+    main()
