@@ -28,8 +28,6 @@ for threshold in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
 sys.setrecursionlimit(20_000)
 
 
-# GPUs of a job that runs a model. `device: auto` asks for none: it takes what it finds.
-gpu = 1 if grid.config["how"]["device"] == "cuda" else 0
 # Keys of the config's `how` that these stages need.
 HOW_TO_SAMPLE = (
     "device",
@@ -57,6 +55,8 @@ def checked_grid():
 
 
 grid = checked_grid()
+# GPUs of a job that runs a model. `device: auto` asks for none: it takes what it finds.
+gpu = 1 if grid.config["how"]["device"] == "cuda" else 0
 
 
 def write_resolved_config():
