@@ -4,6 +4,7 @@
 
 localrules:
     stage_weights,
+    stage_deepface,
 
 
 rule stage_weights:
@@ -20,3 +21,17 @@ rule stage_weights:
         settings=staging_source,
     shell:
         "python scripts/stage_weights.py {params.settings} --folder resources/models/{wildcards.weights} --log {log}"
+
+
+rule stage_deepface:
+    output:
+        "resources/models/deepface/SHA256SUMS",
+    log:
+        "resources/models/logs/deepface.log",
+    conda:
+        "../envs/faces.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    shell:
+        "python scripts/stage_deepface.py --folder resources/models/deepface --log {log}"

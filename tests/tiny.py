@@ -130,3 +130,35 @@ def ffhq(folder: Path, count: int = 100) -> Path:
     entry = {"metadata": {"license": "Attribution License", "author": "A. Face", "photo_url": "photos/1"}}
     (folder / "ffhq-dataset-v2.json").write_text(json.dumps({"0": entry}))
     return folder
+
+
+class Inception(torch.nn.Module):
+    """Shaped like clean-fid's TorchScript file: a module whose `layers` map images to 2,048 features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.Sequential(
+            torch.nn.AdaptiveAvgPool2d((32, 64)), torch.nn.Flatten(), torch.nn.AvgPool1d(3)
+        )
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.layers(image)
+
+
+def clean_fid(folder: Path) -> Path:
+    """The file of `Inception`, under the name that clean-fid looks for."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "inception-2015-12-05.pt"
+    torch.jit.script(Inception()).save(str(path))
+    return path
+
+
+def torchvision_inception(path: Path) -> Path:
+    """torchvision's Inception with random weights, as safetensors."""
+    from safetensors.torch import save_file
+    from torchvision.models import inception_v3
+
+    torch.manual_seed(0)
+    network = inception_v3(weights=None, init_weights=False, aux_logits=True)
+    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
+    return path

@@ -9,7 +9,6 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from nepotism.errors import UserError
 from nepotism.files import sha256, write_text
@@ -20,15 +19,15 @@ logger = logging.getLogger(__name__)
 # Of a pipeline or a CLIP model: configurations, tokenizers and full-precision weights.
 WANTED = ("*.json", "*.txt", "*model.safetensors", "*model-*-of-*.safetensors", "*.safetensors.index.json")
 UNWANTED = ("safety_checker/*", "feature_extractor/*", "*.fp16.*", "*non_ema*", "flax*", "onnx/*")
-Fetched = TypeVar("Fetched")
 
 
-def stage(source: str, folder: Path) -> None:
-    """Download ``source`` into ``folder``; its SHA256SUMS appears last, when everything else is there.
+def stage(source: str, folder: Path, fetch: Callable[[Path], None]) -> None:
+    """Download into ``folder``; its SHA256SUMS appears last, when everything else is there.
 
     Args:
-        source: as `nepotism.weights` explains.
+        source: for messages.
         folder: `weights.location` of the source; may exist.
+        fetch: fills an empty folder.
 
     Raises:
         UserError: if the download is not possible or not safe, naming the source and what to do.
@@ -37,11 +36,13 @@ def stage(source: str, folder: Path) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        named = hub(source)
-        if named:
-            _from_hub(named, temporary)
-        else:
-            _OTHERS[source](temporary)
+        try:
+            fetch(temporary)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UserError(
+                f"{source}: the download failed: {error}. Stage it where the network is, usually the head node, or give the path "
+                "of a copy in the config"
+            ) from None
         sums = _sums(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         for name in sums:
@@ -51,6 +52,22 @@ def stage(source: str, folder: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
     write_text(folder / "SHA256SUMS", "".join(f"{digest}  {name}\n" for name, digest in sums.items()))
     logger.info("%s: %d files from %s", folder, len(sums), source)
+
+
+def fetcher(source: str) -> Callable[[Path], None]:
+    """What downloads a source.
+
+    Raises:
+        UserError: if it is no download, or one of another script.
+    """
+    named = hub(source)
+    if named:
+        return lambda folder: _from_hub(named, folder)
+    if source not in _OTHERS:
+        raise UserError(
+            f"{source} is no download; it may be hub:<organisation>/<repository>@<revision>, {', '.join(_OTHERS)}"
+        )
+    return _OTHERS[source]
 
 
 def _sums(folder: Path) -> dict[str, str]:
@@ -136,7 +153,7 @@ def _check_weights(where: str, folder: Path, source: Hub) -> None:
 def _clean_fid(folder: Path) -> None:
     from cleanfid.downloads_helper import check_download_inception
 
-    file = Path(_reached("clean-fid's Inception", lambda: check_download_inception(str(folder))))
+    file = Path(check_download_inception(str(folder)))
     if (found := sha256(file)) != CLEAN_FID_SHA256:
         raise UserError(f"clean-fid's Inception: the file has sha256 {found}, not {CLEAN_FID_SHA256}; it is not used")
 
@@ -146,36 +163,13 @@ def _torchvision(folder: Path) -> None:
     from safetensors.torch import save_file
     from torchvision.models import Inception_V3_Weights
 
-    def download() -> dict[str, torch.Tensor]:
-        # The first digits of its checksum are part of its name.
-        return torch.hub.load_state_dict_from_url(
-            Inception_V3_Weights.IMAGENET1K_V1.url, str(folder), check_hash=True, weights_only=True, map_location="cpu"
-        )
-
-    weights = _reached("torchvision's Inception", download)
+    # The first digits of its checksum are part of its name.
+    weights = torch.hub.load_state_dict_from_url(
+        Inception_V3_Weights.IMAGENET1K_V1.url, str(folder), check_hash=True, weights_only=True, map_location="cpu"
+    )
     for pickle in folder.iterdir():
         pickle.unlink()
     save_file({name: value.contiguous() for name, value in weights.items()}, folder / "inception_v3.safetensors")
 
 
-def _deepface(folder: Path) -> None:
-    from nepotism.faces import deepface
-
-    _reached("DeepFace's classifiers", lambda: deepface.download(folder))
-
-
-def _reached(what: str, download: Callable[[], Fetched]) -> Fetched:
-    try:
-        return download()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"{what}: the download failed: {error}. Stage it where the network is, usually the head node, or give the path of "
-            "a copy in the config"
-        ) from None
-
-
-_OTHERS: dict[str, Callable[[Path], None]] = {
-    "clean-fid": _clean_fid,
-    "torchvision": _torchvision,
-    "deepface": _deepface,
-}
+_OTHERS: dict[str, Callable[[Path], None]] = {"clean-fid": _clean_fid, "torchvision": _torchvision}

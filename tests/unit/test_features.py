@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from cleanfid.resize import make_resizer
 from nepotism import evaluation, features, scores
@@ -60,22 +61,8 @@ def test_large_images_are_resized_as_clean_fid_does():
     np.testing.assert_allclose(features._resize(large, 64)[0].permute(1, 2, 0).numpy(), resizer(large[0]), rtol=1e-5)
 
 
-class TinyInception(torch.nn.Module):
-    """A TorchScript file of the shape that clean-fid expects: a module whose `layers` map images to features."""
-
-    def __init__(self):
-        super().__init__()
-        self.layers = torch.nn.Sequential(
-            torch.nn.AdaptiveAvgPool2d((32, 64)), torch.nn.Flatten(), torch.nn.AvgPool1d(3)
-        )
-
-    def forward(self, x):
-        return self.layers(x)
-
-
 def test_inception_is_clean_fids_file_with_its_scaling(tmp_path):
-    path = tmp_path / "inception-2015-12-05.pt"
-    torch.jit.script(TinyInception()).save(str(path))
+    path = tiny.clean_fid(tmp_path)
     checksum = hashlib.sha256(path.read_bytes()).hexdigest()
     images = np.full((2, 64, 64, 3), 192, np.uint8)
     values = features.inception_features(images, 1, CPU, path, checksum)

@@ -30,7 +30,7 @@ def test_the_default_grid(project):
     """0, 25 and 100 % with none, both controls at 100 %, one healing branch of two iterations."""
     cells = 3 * 4 + 2 * 4 + 2
     assert project.jobs() == {
-        "reference": 1, "encode": 1, "embed_reference": 1, "seed_images": 1,
+        "reference": 1, "preflight": 1, "encode": 1, "embed_reference": 1, "seed_images": 1,
         "sample_base": 1, "score_base": 1, "sifid_threshold": 1, "histogram_match": 4, "sifid_cull": 4,
         "mix": cells, "finetune": cells, "sample": cells, "score": cells,
         "metrics_table": 1, "claims": 1, "answer": 1, **{f"figure_{number}": 1 for number in range(1, 8)},
@@ -71,7 +71,7 @@ def test_healing_shares_the_cells_before_its_branch_and_reads_no_generated_image
 
 def test_a_control_is_asked_for_by_its_file(project):
     jobs = project.jobs("results/faces/histogram_match/ratio-100/seed-0/iteration-1/curated.csv")
-    assert jobs == {"reference": 1, "seed_images": 1, "histogram_match": 1}
+    assert jobs == {"reference": 1, "preflight": 1, "seed_images": 1, "histogram_match": 1}
     jobs = project.jobs("results/faces/sifid_cull/ratio-100/seed-0/iteration-2/dropped.png")
     assert jobs["sifid_cull"] == 2
     assert jobs["sifid_threshold"] == jobs["finetune"] == 1
@@ -101,7 +101,7 @@ def test_one_cell_computes_its_own_ancestors_only(project):
 
 def test_the_real_arm_never_depends_on_generated_images(project):
     jobs = project.jobs("results/faces/none/ratio-0/seed-0/iteration-2/model/config.json")
-    assert set(jobs) == {"reference", "encode", "mix", "finetune"}
+    assert set(jobs) == {"reference", "preflight", "encode", "mix", "finetune"}
     assert jobs["finetune"] == 2
 
 

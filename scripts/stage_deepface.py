@@ -1,0 +1,22 @@
+"""Download DeepFace's classifiers and its default detector, once, with their checksums."""
+
+import argparse
+from pathlib import Path
+
+from nepotism import cli
+from nepotism.faces import deepface
+from nepotism.staging import stage
+
+
+def main() -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--folder", type=Path, required=True, help="output: DeepFace's home and its SHA256SUMS")
+    cli.run(run, parser.parse_args())
+
+
+def run(arguments: argparse.Namespace) -> None:
+    stage("deepface", arguments.folder, deepface.download)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""What is told before hours are spent, and forecasts."""
+
+import pytest
+import tiny
+import torch
+from conftest import ROOT
+from diffusers import DDPMScheduler
+from nepotism import gpus, memory
+from nepotism.errors import UserError
+from nepotism.families.diffusion import preflight
+from nepotism.families.diffusion.pipeline import load_pipeline
+from nepotism.forecast import Rate, forecast, groups, read_rates
+from test_config import DEFAULT, grid_of, merged
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory):
+    return load_pipeline(
+        tiny.stable_diffusion(tmp_path_factory.mktemp("sd")), None, "DDIMScheduler", torch.device("cpu")
+    )
+
+
+def test_a_resolution_that_the_model_cannot_draw_is_told_with_the_nearest_one(pipeline):
+    assert list(preflight.resolution_problems(pipeline, 64)) == []
+    (problem,) = preflight.resolution_problems(pipeline, 72)
+    assert problem == "`model.resolution`: 72 is no multiple of 64, as this model needs; 64 is the nearest that is"
+    assert preflight.usual_resolution(pipeline) == 64
+
+
+def test_prompts_longer_than_the_text_encoder_reads_are_found(pipeline):
+    long = "a" * 76
+    assert preflight.truncated(pipeline.tokenizer, ["a photo", long]) == [long]
+
+
+class Oracle:
+    """Predicts exactly noise, or exactly velocity, of given clean latents."""
+
+    def __init__(self, kind, scheduler, latents):
+        self.kind, self.scheduler, self.latents = kind, scheduler, latents
+
+    def __call__(self, noisy, time, text, return_dict):
+        alpha = self.scheduler.alphas_cumprod[time].sqrt()[:, None, None, None]
+        sigma = (1 - self.scheduler.alphas_cumprod[time]).sqrt()[:, None, None, None]
+        noise = (noisy - alpha * self.latents) / sigma
+        return (noise if self.kind == "epsilon" else alpha * noise - sigma * self.latents,)
+
+
+@pytest.mark.parametrize("is_kind", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("says", ["epsilon", "v_prediction"])
+def test_a_model_that_is_not_what_its_scheduler_says_is_found_out(is_kind, says):
+    latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    scheduler = DDPMScheduler(prediction_type=says)
+    problems = list(preflight.prediction_problems(Oracle(is_kind, scheduler, latents), scheduler, latents, None))
+    assert bool(problems) == (is_kind != says)
+    if problems:
+        assert f"its scheduler says {says}, but on real images the model fits {is_kind} better" in problems[0]
+
+
+def test_the_shipped_model_is_what_it_says(tiny_diffusion):
+    from nepotism.families.diffusion.latents import encode_images
+    from nepotism.families.diffusion.pipeline import encode_prompts, load_noise_scheduler
+    from test_fit import pictures
+
+    shipped = load_pipeline(tiny_diffusion, None, "DDIMScheduler", torch.device("cpu"))
+    latents = encode_images(shipped.vae, pictures(4)).mean[:, 0] * shipped.vae.config.scaling_factor
+    text = encode_prompts(shipped, ["a portrait of a smiling person"] * 4)
+    scheduler = load_noise_scheduler(tiny_diffusion)
+    assert list(preflight.prediction_problems(shipped.unet, scheduler, latents, text)) == []
+    wrong = DDPMScheduler.from_config(scheduler.config, prediction_type="epsilon")
+    assert len(list(preflight.prediction_problems(shipped.unet, wrong, latents, text))) == 1
+
+
+# ---- Memory and GPUs
+
+
+def test_images_that_fit_follow_from_two_measurements():
+    assert memory.fitting_batch(total=100, at_one=30, at_two=40) == 7
+    assert memory.fitting_batch(total=10, at_one=30, at_two=40) < 1
+
+
+def test_out_of_memory_names_the_key_and_what_should_fit():
+    def probe(count):
+        if 20 + 10 * count > 90:
+            raise torch.OutOfMemoryError
+        return 20 + 10 * count
+
+    assert memory.tried("retraining", 7, "how.micro_batch_size", probe, 100) == 90
+    with pytest.raises(
+        UserError, match=r"retraining: 16 images at a time do not fit .*; `how.micro_batch_size: 7` should fit"
+    ):
+        memory.tried("retraining", 16, "how.micro_batch_size", probe, 100)
+
+    def hopeless(count):
+        raise torch.OutOfMemoryError
+
+    with pytest.raises(
+        UserError, match=r"not even `how.micro_batch_size: 2` fits, or `how.gradient_checkpointing: true`"
+    ):
+        memory.tried("retraining", 16, "how.micro_batch_size", hopeless, 100, memory.TRAINING_ADVICE)
+
+
+@pytest.fixture
+def free_gpus(monkeypatch, tmp_path):
+    import os
+
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    yield
+    for file in gpus._held:
+        os.close(file)
+    gpus._held.clear()
+
+
+def test_jobs_side_by_side_take_different_gpus_and_are_told_when_none_is_left(free_gpus, monkeypatch):
+    # Locks belong to open files, so that claims of one process stand for those of several.
+    assert gpus.claim(1, 3) == [0]
+    assert gpus.claim(2, 3) == [1, 2]
+    with pytest.raises(UserError, match=r"1 GPU\(s\) wanted, but 3 of 3 are taken .*--resources gpu=3"):
+        gpus.claim(1, 3)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert gpus.claim(2, 2) == [0, 1], "SLURM shows a job its own GPUs only"
+
+
+def test_a_gpu_is_known_by_its_name_in_cuda_visible_devices(free_gpus, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert gpus.claim(1, 2) == [0]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,2")
+    assert gpus.claim(1, 2) == [0], "5 is free, whatever its number here"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
+    with pytest.raises(UserError):
+        gpus.claim(1, 1)
+
+
+# ---- Forecasts
+
+
+def test_a_forecast_counts_cells_images_and_passes():
+    arms = [{"name": "none", "type": "none", "ratios": [0, 100]}]
+    made = grid_of(arms=arms, iterations=3, seeds=[0, 1], seed_images={"guidance_scale": 3.0})
+    expected = forecast(made, groups(dict(made.config)))
+    slots, unseen, steps = 180, 20, 10
+    assert (expected.cells, expected.slots, expected.jobs["finetune"]) == (12, slots, 12)
+    assert expected.trained == 12 * slots * 5
+    base = int(0.8 * 2 * steps) * slots + steps * (slots + unseen)
+    assert expected.passes == 12 * steps * (slots + unseen) + 2 * base
+    slow = Rate("a device", 4.2, 64, "fp32", 1.0, 10.0, 3.0, "never")
+    jobs = 12 + 12 + 14
+    assert expected.hours(slow) == pytest.approx((expected.trained + expected.passes / 10 + jobs * 3) / 3600)
+
+
+def test_models_that_go_take_room_only_while_they_are_needed():
+    heal = {"name": "heal", "type": "heal", "ratios": [25], "parameters": {"after": 4, "iterations": 2}}
+    arms = [{"name": "none", "type": "none", "ratios": [0, 25]}, heal]
+    every, last = (forecast(grid_of(arms=arms, how={"keep_models": kind}), 30) for kind in ("all", "last"))
+    assert every.final_bytes - last.final_bytes == (10 - 2) * every.unet_bytes
+
+
+def test_the_papers_groups_follow_from_its_factors_and_others_need_to_be_told():
+    paper = {"source": "ffhq", "ffhq": {"path": "/data"}}
+    assert groups(merged(DEFAULT, {"reference": paper})) == 30
+    with pytest.raises(ValueError, match="give the number with --groups"):
+        groups(merged(DEFAULT, {"reference": {"source": "folder", "folder": {"path": "/nowhere"}}}))
+
+
+def test_the_table_of_rates_is_read():
+    rates = read_rates(ROOT / "resources" / "rates.csv")
+    assert all(rate.train_per_second > 0 and rate.passes_per_second > 0 for rate in rates)

@@ -1,0 +1,99 @@
+"""The paper's experiment on tiny models and a miniature FFHQ, all in the exact formats of the large ones."""
+
+import json
+
+import pytest
+import tiny
+import yaml
+from conftest import ROOT
+from nepotism.files import sha256
+from nepotism.images import read_image_set, read_records
+from nepotism.tables import read_text_csv
+
+PAPER = ROOT / "resources" / "experiments" / "paper.yaml"
+CELLS = {
+    "stage_weights": 3,
+    "stage_deepface": 1,
+    "classify_faces": 70,
+    "select_images": 1,
+    "reference": 1,
+    "finetune": 45,
+    "sample": 45,
+    "score": 45,
+}
+
+
+def test_the_papers_grid_is_planned_without_data_or_weights(project):
+    """45 retrainings for one seed: six ratios and two controls times five, and five of healing."""
+    jobs = project.jobs("--configfile", "resources/experiments/paper.yaml")
+    assert {rule: jobs[rule] for rule in CELLS} == CELLS
+
+
+def small(project, folder, **changes):
+    """paper.yaml with everything at its smallest; returns the options that use it."""
+    config = yaml.safe_load(PAPER.read_text())
+    inception, stem = tiny.clean_fid(folder), tiny.torchvision_inception(folder / "inception_v3.safetensors")
+    config["iterations"] = 1
+    config["arms"] = [arm for arm in config["arms"] if arm["type"] != "heal"]
+    config["arms"][0]["ratios"] = [25, 100]
+    culling = config["arms"][2]["parameters"]
+    culling |= {"inception": str(stem), "inception_sha256": sha256(stem), "tries": 1, "pair": "group_mean"}
+    config["reference"]["images_per_group"] = 4
+    config["reference"]["ffhq"] |= {
+        "path": str(tiny.ffhq(folder / "ffhq")), "images": 100, "shard_size": 60,
+        "weights": str(tiny.deepface(folder / "deepface")), "detector": "skip", "factors": ["gender"],
+        "caption": "a photo of a {gender}.",
+    }  # fmt: skip
+    config["model"] |= {"path": str(tiny.stable_diffusion(folder / "model", "v_prediction")), "resolution": 64}
+    config["seed_images"] |= {"num_inference_steps": 2, "precision": "fp32", "scheduler": "DDIMScheduler"}
+    config["sample"] |= {"num_inference_steps": 2, "precision": "fp32", "scheduler": "DDIMScheduler"}
+    config["finetune"] |= {"epochs": 2, "batch_size": 4}
+    config["unseen"]["images_per_prompt"] = 1
+    config["score"] |= {
+        "clip": "resources/tiny-clip",
+        "inception": str(inception),
+        "inception_sha256": sha256(inception),
+    }
+    config["diagnostics"]["vae_round_trips"] = [1]
+    config["how"] |= {"device": "cpu", "threads": 1, "micro_batch_size": 2, "gradient_checkpointing": True}
+    for key, value in changes.items():
+        config[key] |= value
+    path = project.folder / "small.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return ("--configfile", str(path))
+
+
+@pytest.mark.slow
+def test_every_rule_of_the_paper_runs_on_tiny_models_of_its_formats(project, tmp_path_factory):
+    options = small(project, tmp_path_factory.mktemp("weights"))
+    project.snakemake("--cores", "2", *options)
+    results = project.folder / "results" / "paper"
+    rows = read_text_csv(results / "tables" / "metrics.csv")
+    assert {row["features"] for row in rows if row["metric"] == "fid"} == {"inception", "clip"}
+    assert {row["control"] for row in rows} == {"base", "none", "histogram_match", "sifid_cull"}
+    # Models at the ends of chains stay, and here every cell is an end.
+    assert len(list(results.glob("*/ratio-*/*/iteration-1/model/diffusion_pytorch_model.safetensors"))) == 4
+    assert json.loads((results / "preflight.json").read_text())["prediction_type"] == "v_prediction"
+    chosen = read_text_csv(results / "reference" / "selection.csv")
+    assert {row["text"] for row in chosen} <= {"a photo of a man.", "a photo of a woman."}
+    real = read_records(results / "reference" / "real.parquet")
+    assert {f"real/{row['file_name']}" for row in chosen} >= {record.id for record in real}
+    assert read_image_set(results / "reference" / "real.parquet").pixels.shape[1:] == (64, 64, 3)
+    assert project.jobs(*options) == {}, "a second run has nothing to do"
+
+
+@pytest.mark.slow
+def test_models_in_the_middle_of_a_chain_go_and_nothing_is_made_again_for_them(project):
+    config = {
+        "experiment": "last", "iterations": 2, "arms": [{"name": "none", "type": "none", "ratios": [100]}],
+        "reference": {"images_per_group": 2}, "seed_images": {"num_inference_steps": 2},
+        "finetune": {"epochs": 1}, "sample": {"num_inference_steps": 2}, "unseen": {"images_per_prompt": 1},
+        "how": {"keep_models": "last"},
+    }  # fmt: skip
+    path = project.folder / "last.yaml"
+    path.write_text(yaml.safe_dump(config))
+    options = ("--configfile", str(path))
+    project.snakemake("--cores", "2", *options)
+    models = project.folder.glob("results/last/none/ratio-100/seed-0/*/model/*.safetensors")
+    assert [path.parents[1].name for path in models] == ["iteration-2"]
+    assert project.jobs(*options) == {}
