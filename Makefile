@@ -32,7 +32,7 @@ check: .venv/dev
 	$(BIN)/mypy
 	$(BIN)/snakemake --lint
 
-.venv/%: envs/%.txt envs/light.txt envs/torch.txt | .venv/bin/python
+.venv/%: envs/%.txt envs/light.txt envs/torch.txt envs/faces.txt | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
