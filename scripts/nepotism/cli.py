@@ -149,6 +149,14 @@ def add_pretraining(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, help="output: folder of the trained model")
 
 
+def _advice(error: Exception) -> str | None:
+    """What to do about a mistake that only the file system knows of; None for other errors."""
+    if isinstance(error, OSError):
+        return ADVICE.get(error.errno or 0)
+    # safetensors tells it in words.
+    return ADVICE[errno.ENOSPC] if os.strerror(errno.ENOSPC) in str(error) else None
+
+
 def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> NoReturn:
     """Set up logging, run ``main`` and end the process.
 
@@ -158,7 +166,11 @@ def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Namespac
     gc.enable()
     screen = logging.StreamHandler()
     handlers: list[logging.Handler] = [screen]
-    if arguments.log:
+    # Of several processes that share a retraining, one speaks.
+    silent = os.environ.get("RANK", "0") != "0"
+    if silent:
+        screen.setLevel(logging.WARNING)
+    elif arguments.log:
         # Beside other jobs on one screen, only what needs attention; the log has everything.
         screen.setLevel(logging.WARNING)
         arguments.log.parent.mkdir(parents=True, exist_ok=True)
@@ -175,17 +187,14 @@ def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Namespac
     except Interrupted as stopped:
         logging.warning("%s", stopped)
         status = 128 + stopped.signal
-    except OSError as error:
-        if error.errno not in ADVICE:
+    except Exception as error:
+        if advice := _advice(error):
+            logging.error("error: %s. %s", error, advice)
+            status = 2
+        else:
+            # The traceback belongs into the log file too, not only on the terminal of whoever happened to start the job.
             logging.exception("failed")
             status = 1
-        else:
-            logging.error("error: %s: %s. %s", error.filename or "writing", error.strerror, ADVICE[error.errno])
-            status = 2
-    except Exception:
-        # The traceback belongs into the log file too, not only on the terminal of whoever happened to start the job.
-        logging.exception("failed")
-        status = 1
     # Everything is written and closed. Python would take torch and its libraries apart now, for two seconds.
     logging.shutdown()
     sys.stdout.flush()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from nepotism.files import whole, write_text
@@ -58,7 +59,7 @@ class Checkpoints:
         for path in reversed(self._described()):
             try:
                 return self._read(path)
-            except (OSError, ValueError, KeyError) as error:
+            except (OSError, ValueError, KeyError, SafetensorError) as error:
                 logger.warning("warning: checkpoint %s is damaged (%s); falling back", path.stem, error)
                 self._remove(path)
         return None
@@ -73,7 +74,7 @@ class Checkpoints:
         tensors, values = content()
         try:
             self._write(position, tensors, values)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             logger.warning("warning: no checkpoint at %d (%s); the one before stays", position, error)
         self._saved(position)
 
