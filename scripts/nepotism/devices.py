@@ -77,15 +77,15 @@ def launch(devices: int, device: str) -> None:
     """
     if devices == 1 or _launched():
         return
-    cpu = device == "cpu" or not torch.cuda.is_available()
-    if not cpu:
+    if device != "cpu" and torch.cuda.is_available():
         count = torch.cuda.device_count()
         names = gpus.visible(count)
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names[index] for index in gpus.claim(devices, count))
     command = [
         sys.executable, "-m", "accelerate.commands.launch",
         "--num_machines", "1", "--num_processes", str(devices), "--main_process_port", "0",
-        "--mixed_precision", "no", "--dynamo_backend", "no", "--cpu" if cpu else "--multi_gpu",
+        # For processes on a CPU too: accelerate starts only one otherwise. The script itself says which device it is.
+        "--mixed_precision", "no", "--dynamo_backend", "no", "--multi_gpu",
         *sys.argv,
     ]  # fmt: skip
     os.execv(command[0], command)  # noqa: S606
