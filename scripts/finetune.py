@@ -43,12 +43,11 @@ def main() -> None:
     )
     parser.add_argument("--model", type=Path, required=True, help="output: folder of the retrained U-Net")
     parser.add_argument("--losses", type=Path, required=True, help="output: step, loss, lr (CSV)")
-    arguments = parser.parse_args()
-    launch(arguments.training_devices, arguments.device)
-    cli.run(run, arguments)
+    cli.run(run, parser.parse_args())
 
 
 def run(arguments: argparse.Namespace) -> None:
+    launch(arguments.training_devices, arguments.device)
     hardware = accelerator(start(arguments.device, arguments.threads), arguments.precision)
     with Job(arguments.model, arguments.checkpoint_seconds, main=hardware.is_main_process) as job:
         data = load_training_set(arguments.mix, arguments.latents, arguments.base_model, hardware.device)
