@@ -1,13 +1,13 @@
 # Iteration 0, shared by every cell of a seed. {base} is `base`, or `base-<control>` for an arm that samples in another way.
 
 
-# What can be wrong with the model, the device and the disk, before the first long job. Its findings are the machine's, so
-# that nothing is made again for them.
+# What can be wrong with the model, the device and the disk, before the first long job. Only other images or another model
+# run it again by themselves: all else that it is given is not tracked, or a new batch size would draw iteration 0 anew.
+# (Nor would `ancient` do: Snakemake looks for changes only in jobs that do not follow one that has to run.)
 rule preflight:
     input:
         real="results/{experiment}/reference/real.parquet",
         base=base_model,
-        evaluator=evaluator_files,
     output:
         "results/{experiment}/preflight.json",
     log:
@@ -23,10 +23,9 @@ rule preflight:
         mem_mb=2000,
         runtime=30,
     params:
-        settings=settings_of("preflight"),
         how=lambda wildcards, resources: how_to_check(),
     shell:
-        "python scripts/preflight.py {params.settings} {params.how}"
+        "python scripts/preflight.py {params.how}"
         " --real {input.real} --output {output} --log {log}"
 
 
@@ -34,7 +33,7 @@ rule seed_images:
     input:
         real="results/{experiment}/reference/real.parquet",
         base=base_model,
-        preflight=ancient("results/{experiment}/preflight.json"),
+        preflight="results/{experiment}/preflight.json",
     output:
         images="results/{experiment}/{base}/seed-{seed}/seed_images.parquet",
         sheet="results/{experiment}/{base}/seed-{seed}/seed_images.png",
@@ -64,7 +63,7 @@ use rule sample as sample_base with:
     input:
         real="results/{experiment}/reference/real.parquet",
         base=base_model,
-        preflight=ancient("results/{experiment}/preflight.json"),
+        preflight="results/{experiment}/preflight.json",
     output:
         images="results/{experiment}/{base}/seed-{seed}/samples.parquet",
         sheet="results/{experiment}/{base}/seed-{seed}/samples.png",

@@ -166,7 +166,7 @@ def sampled_model(wildcards):
 
 
 def how_to_check():
-    """How large the steps are that preflight tries, and how much room the results need."""
+    """What preflight tries, how large the steps are, and how much room the results need."""
     try:
         count = groups(grid.config)
     except ValueError:
@@ -181,7 +181,7 @@ def how_to_check():
         "gradient_checkpointing",
     )
     room = options({"disk_bytes": forecast(grid, count).peak_bytes})
-    return f"{how(grid, *keys)} {room}"
+    return f"{settings(grid, 'preflight')} {how(grid, *keys)} {room}"
 
 
 def kept_or_not(files):

@@ -29,7 +29,7 @@ rule encode:
     input:
         real="results/{experiment}/reference/real.parquet",
         base=base_model,
-        preflight=ancient("results/{experiment}/preflight.json"),
+        preflight="results/{experiment}/preflight.json",
     output:
         "results/{experiment}/reference/latents.safetensors",
     log:
@@ -63,6 +63,8 @@ rule embed_reference:
         "results/{experiment}/logs/embed_reference.log",
     benchmark:
         "results/{experiment}/benchmarks/embed_reference.tsv"
+    # The first job that loads the evaluators: what is wrong with them shows before anything is trained.
+    priority: most_urgent
     conda:
         "../envs/torch.yaml"
     threads: grid.config["how"]["threads"]

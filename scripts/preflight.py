@@ -21,7 +21,6 @@ from nepotism.families.diffusion.pipeline import (
     load_pipeline,
 )
 from nepotism.families.diffusion.sample import sample
-from nepotism.features import load_clip
 from nepotism.files import write_text
 from nepotism.images import read_image_set, read_records
 from nepotism.memory import TRAINING_ADVICE, peak_bytes, total_bytes, tried
@@ -40,7 +39,6 @@ def main() -> None:
         "--training-precision", choices=["fp32", "tf32", "bf16"], required=True, help="arithmetic of retraining"
     )
     parser.add_argument("--resolution", type=int, required=True, help="height and width in pixels")
-    parser.add_argument("--clip", type=Path, required=True, help="folder of the CLIPModel that scores")
     parser.add_argument("--prompts", nargs="+", required=True, help="captions that are never trained on")
     parser.add_argument("--disk-bytes", type=int, default=0, help="what the experiment takes of the disk at most")
     parser.add_argument("--real", type=Path, required=True, help="image set with the training captions")
@@ -51,7 +49,6 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     device = start(arguments.device, arguments.threads)
     check_base_model(arguments.base_model)
-    load_clip(arguments.clip, torch.device("cpu"))
     pipeline = load_pipeline(arguments.base_model, None, arguments.scheduler, device, arguments.precision)
     real = read_records(arguments.real)
     problems = [*preflight.resolution_problems(pipeline, arguments.resolution), *disk_problems(arguments)]
@@ -60,14 +57,17 @@ def run(arguments: argparse.Namespace) -> None:
         logging.warning(
             "warning: the model was trained at %s pixels, `model.resolution` is %d", usual, arguments.resolution
         )
-    found: dict[str, Any] = {"unet_parameters": sum(each.numel() for each in pipeline.unet.parameters())}
     if not problems:
         problems = list(prediction_problems(arguments, pipeline, device))
     if problems:
         raise UserError("the experiment cannot run:\n" + "\n".join(f"  - {problem}" for problem in problems))
     if device.type == "cuda":
-        found |= memory(arguments, pipeline, device)
-    found["prediction_type"] = load_noise_scheduler(arguments.base_model).config.prediction_type
+        check_memory(arguments, pipeline, device)
+    # Nothing of the machine: checking again on another leaves what follows as it is.
+    found = {
+        "unet_parameters": sum(each.numel() for each in pipeline.unet.parameters()),
+        "prediction_type": load_noise_scheduler(arguments.base_model).config.prediction_type,
+    }
     write_text(arguments.output, json.dumps(found, indent=1) + "\n")
 
 
@@ -106,8 +106,8 @@ def prediction_problems(arguments: argparse.Namespace, pipeline: Any, device: to
     yield from preflight.prediction_problems(single.unet, scheduler, latents, text)
 
 
-def memory(arguments: argparse.Namespace, pipeline: Any, device: torch.device) -> dict[str, float]:
-    """Peak bytes of a batch of sampling and of a step of retraining, tried on the GPU.
+def check_memory(arguments: argparse.Namespace, pipeline: Any, device: torch.device) -> None:
+    """Try a batch of sampling and a step of retraining on the GPU, and tell what they take.
 
     Raises:
         UserError: if one does not fit, with the keys to change.
@@ -129,7 +129,10 @@ def memory(arguments: argparse.Namespace, pipeline: Any, device: torch.device) -
     probe = preflight.training_peak(arguments.base_model, shape, text, hardware, arguments.gradient_checkpointing)
     count = cli.images_at_a_time(arguments)
     step = tried("retraining", count, "how.micro_batch_size", probe, other=TRAINING_ADVICE)
-    return {"device_bytes": total_bytes(), "sampling_peak_bytes": drawn, "retraining_peak_bytes": step}
+    logging.info(
+        "GPU memory: sampling %.3g GiB, retraining %.3g GiB of %.3g GiB",
+        *(each / 2**30 for each in (drawn, step, total_bytes())),
+    )
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from nepotism import cli
-from nepotism.staging import fetcher, stage
+from nepotism.downloads import fetcher
+from nepotism.staging import stage
 
 
 def main() -> None:

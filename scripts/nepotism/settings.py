@@ -59,7 +59,7 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
                 "training_precision": config["finetune"]["precision"],
                 "batch_size": config["finetune"]["batch_size"],
             }
-            return {**sampling(), **chosen, "clip": score["clip"], "prompts": config["unseen"]["prompts"]}
+            return {**sampling(), **chosen, "prompts": config["unseen"]["prompts"]}
         case "encode":
             return model
         case "seed_images":

@@ -1,8 +1,4 @@
-"""Downloading weights once, before any job needs them, whole and with their checksums.
-
-Only safetensors are taken, and small text files; what can run code when it is loaded is refused, but for the files that
-`nepotism.weights` names.
-"""
+"""Downloading weights once, before any job needs them, whole and with their checksums; standard library only."""
 
 import logging
 import os
@@ -12,13 +8,8 @@ from pathlib import Path
 
 from nepotism.errors import UserError
 from nepotism.files import sha256, write_text
-from nepotism.weights import CLEAN_FID_SHA256, Hub, hub
 
 logger = logging.getLogger(__name__)
-
-# Of a pipeline or a CLIP model: configurations, tokenizers and full-precision weights.
-WANTED = ("*.json", "*.txt", "*model.safetensors", "*model-*-of-*.safetensors", "*.safetensors.index.json")
-UNWANTED = ("safety_checker/*", "feature_extractor/*", "*.fp16.*", "*non_ema*", "flax*", "onnx/*")
 
 
 def stage(source: str, folder: Path, fetch: Callable[[Path], None]) -> None:
@@ -54,122 +45,6 @@ def stage(source: str, folder: Path, fetch: Callable[[Path], None]) -> None:
     logger.info("%s: %d files from %s", folder, len(sums), source)
 
 
-def fetcher(source: str) -> Callable[[Path], None]:
-    """What downloads a source.
-
-    Raises:
-        UserError: if it is no download, or one of another script.
-    """
-    named = hub(source)
-    if named:
-        return lambda folder: _from_hub(named, folder)
-    if source not in _OTHERS:
-        raise UserError(
-            f"{source} is no download; it may be hub:<organisation>/<repository>@<revision>, {', '.join(_OTHERS)}"
-        )
-    return _OTHERS[source]
-
-
 def _sums(folder: Path) -> dict[str, str]:
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     return {str(file.relative_to(folder)): sha256(file) for file in files}
-
-
-def _from_hub(source: Hub, folder: Path) -> None:
-    from huggingface_hub import errors as hub_errors
-    from huggingface_hub import snapshot_download
-
-    where = f"{source.repository} at revision {source.revision}"
-    try:
-        snapshot = Path(
-            snapshot_download(
-                source.repository, revision=source.revision, allow_patterns=list(WANTED), ignore_patterns=list(UNWANTED)
-            )
-        )
-    except hub_errors.GatedRepoError:
-        raise UserError(
-            f"{where}: its licence must be accepted on the hub's page first; then log in on this machine with `hf auth login`"
-        ) from None
-    except hub_errors.RevisionNotFoundError:
-        raise UserError(f"{where}: the repository has no such revision; take the commit of its page `Files`") from None
-    except hub_errors.RepositoryNotFoundError:
-        raise UserError(
-            f"{where}: no such repository, or a private one. Check the id (stabilityai's are gone: sd2-community mirrors them), "
-            "or log in with `hf auth login`"
-        ) from None
-    except (hub_errors.LocalEntryNotFoundError, hub_errors.OfflineModeIsEnabled):
-        raise UserError(
-            f"{where}: it is not in the cache, and the hub cannot be reached (or HF_HUB_OFFLINE is set). Stage it where the "
-            "network is, usually the head node (HF_ENDPOINT names a mirror), or give the path of a copy instead of `hub:`"
-        ) from None
-    except (hub_errors.HfHubHTTPError, OSError) as error:
-        raise UserError(f"{where}: the download failed: {error}. Run the same command again: it goes on") from None
-    _check_commit(source, snapshot.name)
-    for file in sorted(snapshot.rglob("*")):
-        if file.is_file():
-            _take(file, folder / file.relative_to(snapshot), where)
-    _check_weights(where, folder, source)
-
-
-def _check_commit(source: Hub, commit: str) -> None:
-    if source.revision != commit:
-        logger.warning(
-            "warning: revision '%s' may move; today it is commit %s: write hub:%s@%s to pin it",
-            source.revision, commit, source.repository, commit,
-        )  # fmt: skip
-
-
-def _take(file: Path, target: Path, where: str) -> None:
-    """Link or copy a file of the hub's cache. Large files are named there by the SHA-256 that the hub promised."""
-    stored = file.resolve()
-    promised = stored.name
-    if len(promised) == 64 and set(promised) <= set("0123456789abcdef") and sha256(stored) != promised:
-        raise UserError(
-            f"{where}: {file.name} in the cache does not match the hub's checksum; delete {stored} and try again"
-        )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(stored, target)
-    except OSError:
-        # Another file system, or one without links.
-        shutil.copyfile(stored, target)
-
-
-def _check_weights(where: str, folder: Path, source: Hub) -> None:
-    """Check that every model of the folder has safetensors weights."""
-    models = [file.parent for file in folder.rglob("config.json")]
-    if not models:
-        raise UserError(f"{where}: it has no config.json, so it is no model in the format of diffusers or transformers")
-    for model in models:
-        if not list(model.glob("*.safetensors")):
-            part = model.relative_to(folder)
-            raise UserError(
-                f"{where}: {'it' if part == Path() else part} has no safetensors weights; pickled ones can run code and are not "
-                f"loaded. Convert them once: python scripts/convert_weights.py hub:{source.repository}@{source.revision} "
-                "--output FOLDER, and give that folder instead of `hub:`"
-            )
-
-
-def _clean_fid(folder: Path) -> None:
-    from cleanfid.downloads_helper import check_download_inception
-
-    file = Path(check_download_inception(str(folder)))
-    if (found := sha256(file)) != CLEAN_FID_SHA256:
-        raise UserError(f"clean-fid's Inception: the file has sha256 {found}, not {CLEAN_FID_SHA256}; it is not used")
-
-
-def _torchvision(folder: Path) -> None:
-    import torch
-    from safetensors.torch import save_file
-    from torchvision.models import Inception_V3_Weights
-
-    # The first digits of its checksum are part of its name.
-    weights = torch.hub.load_state_dict_from_url(
-        Inception_V3_Weights.IMAGENET1K_V1.url, str(folder), check_hash=True, weights_only=True, map_location="cpu"
-    )
-    for pickle in folder.iterdir():
-        pickle.unlink()
-    save_file({name: value.contiguous() for name, value in weights.items()}, folder / "inception_v3.safetensors")
-
-
-_OTHERS: dict[str, Callable[[Path], None]] = {"clean-fid": _clean_fid, "torchvision": _torchvision}
