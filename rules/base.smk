@@ -20,8 +20,8 @@ rule preflight:
     threads: grid.config["how"]["threads"]
     resources:
         gpu=gpu,
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory_of("preflight"),
+        runtime=grown(30),
     params:
         how=lambda wildcards, resources: how_to_check(),
     shell:
@@ -47,8 +47,8 @@ rule seed_images:
     threads: grid.config["how"]["threads"]
     resources:
         gpu=gpu,
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=memory_of("seed_images"),
+        runtime=minutes_of("seed_images"),
     params:
         settings=settings_of("seed_images"),
         cell=named_cell,

@@ -11,8 +11,9 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 from nepotism import config as configuration
 from nepotism.files import write_text
 from nepotism.cells import Cell, healed_ratio
-from nepotism.forecast import forecast, groups
+from nepotism.forecast import forecast, groups, read_rates
 from nepotism.grid import Grid
+from nepotism.needs import Needs
 from nepotism.settings import how, ratios_option, settings
 from nepotism.stages import options
 from nepotism.weights import location, staged_name
@@ -57,6 +58,24 @@ def checked_grid():
 grid = checked_grid()
 # GPUs of a job that runs a model. `device: auto` asks for none: it takes what it finds.
 gpu = 1 if grid.config["how"]["device"] == "cuda" else 0
+needs = Needs(grid, read_rates(Path(workflow.basedir) / "resources" / "rates.csv"))
+
+
+def grown(amount):
+    """What a job asks for, and as much again on each further attempt."""
+    return lambda wildcards, attempt: attempt * amount
+
+
+def memory_of(stage):
+    """Megabytes of a job that loads the model or many images."""
+    return grown(needs.memory_mb(stage))
+
+
+def minutes_of(stage):
+    """Minutes of a job that retrains or samples."""
+    return lambda wildcards, attempt: attempt * needs.minutes(
+        stage, first_cell(wildcards) if in_base(wildcards) else cell_of(wildcards)
+    )
 
 
 def write_resolved_config():
@@ -216,6 +235,12 @@ def drop_option(wildcards):
 def in_base(wildcards):
     """Whether a job belongs to iteration 0, which has no control, ratio and iteration in its paths."""
     return not hasattr(wildcards, "control")
+
+
+def first_cell(wildcards):
+    """A cell whose arm has the settings of this iteration 0."""
+    arm = arm_of(wildcards) or grid.arms[0]
+    return Cell(arm.name, arm.ratios[0], int(wildcards.seed), arm.first)
 
 
 def named_cell(wildcards):

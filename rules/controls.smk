@@ -20,8 +20,8 @@ rule histogram_match:
         "../envs/light.yaml"
     threads: grid.config["how"]["threads"]
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory_of("histogram_match"),
+        runtime=grown(30),
     params:
         settings=settings_of("histogram_match"),
         cell=named_cell,
@@ -54,8 +54,8 @@ rule sifid_threshold:
     threads: grid.config["how"]["threads"]
     resources:
         gpu=gpu,
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=memory_of("sifid_threshold"),
+        runtime=grown(60),
     params:
         settings=settings_of("sifid_threshold"),
         how=lambda wildcards, resources: how(grid, "device", "threads"),
@@ -89,8 +89,8 @@ rule sifid_cull:
     threads: grid.config["how"]["threads"]
     resources:
         gpu=gpu,
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=memory_of("sifid_cull"),
+        runtime=minutes_of("sifid_cull"),
     params:
         settings=settings_of("sifid_cull"),
         cell=sampled_cell,

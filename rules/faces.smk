@@ -13,8 +13,8 @@ rule classify_faces:
     conda:
         "../envs/faces.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=grown(4000),
+        runtime=grown(60),
     params:
         settings=settings_of("classify_faces"),
     shell:
@@ -37,8 +37,8 @@ rule select_images:
     conda:
         "../envs/light.yaml"
     resources:
-        mem_mb=4000,
-        runtime=15,
+        mem_mb=grown(4000),
+        runtime=grown(15),
     params:
         settings=settings_of("select_images"),
     shell:

@@ -27,8 +27,8 @@ rule finetune:
     threads: grid.config["how"]["threads"]
     resources:
         gpu=grid.config["how"]["training_devices"] * gpu,
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=memory_of("finetune"),
+        runtime=minutes_of("finetune"),
     params:
         settings=settings_of("finetune"),
         cell=named_cell,

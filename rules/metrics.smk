@@ -1,6 +1,11 @@
 # Unseen captions, features and scores of every cell, and the one table that gathers the scores.
 
 
+localrules:
+    metrics_table,
+    claims,
+
+
 rule score:
     input:
         model=multiext(
@@ -27,8 +32,8 @@ rule score:
     threads: grid.config["how"]["threads"]
     resources:
         gpu=gpu,
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=memory_of("score"),
+        runtime=minutes_of("score"),
     params:
         settings=settings_of("score"),
         cell=scored_cell,
@@ -84,8 +89,8 @@ rule vae_round_trips:
     threads: grid.config["how"]["threads"]
     resources:
         gpu=gpu,
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=memory_of("vae_round_trips"),
+        runtime=grown(60),
     params:
         settings=settings_of("vae_round_trips"),
         how=lambda wildcards, resources: how(

@@ -1,6 +1,10 @@
 # The training set of a cell: a real or a generated image for every slot.
 
 
+localrules:
+    mix,
+
+
 rule mix:
     input:
         real="results/{experiment}/reference/real.parquet",

@@ -20,8 +20,8 @@ rule pretrain_data:
     conda:
         "../envs/light.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=grown(2000),
+        runtime=grown(10),
     params:
         settings="--develop-portraits 1500 --portraits 12000",
     shell:
@@ -42,8 +42,8 @@ rule pretrain_vae_narrow:
         "../envs/torch.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=grown(4000),
+        runtime=grown(120),
     params:
         settings="--batch-size 12 --latent-channels 4 --learning-rate 0.0015 --seed 0 --steps 5000",
     shell:
@@ -65,8 +65,8 @@ rule pretrain_vae:
         "../envs/torch.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=grown(4000),
+        runtime=grown(120),
     params:
         settings="--batch-size 12 --latent-channels 8 --learning-rate 0.0015 --seed 0 --steps 2600",
     shell:
@@ -88,8 +88,8 @@ rule pretrain_decoder:
         "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=grown(4000),
+        runtime=grown(120),
     params:
         settings="--batch-size 16 --learning-rate 0.001 --seed 0 --steps 1500",
     shell:
@@ -126,8 +126,8 @@ rule pretrain_unet_first:
         "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=grown(4000),
+        runtime=grown(120),
     params:
         settings="--batch-size 32 --learning-rate 0.001 --seed 0 --steps 3800",
         start="",
@@ -181,8 +181,8 @@ rule pretrain_clip:
         "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=grown(4000),
+        runtime=grown(120),
     params:
         settings="--batch-size 48 --learning-rate 0.001 --seed 0 --steps 4800",
     shell:
@@ -205,8 +205,8 @@ rule pretrain_card:
         "../envs/torch.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=grown(4000),
+        runtime=grown(30),
     shell:
         "python scripts/pretrain_card.py --pretrain {input.pretrain} --develop {input.develop}"
         " --diffusion {input.diffusion} --clip {input.clip} --logs results/pretrain/logs"

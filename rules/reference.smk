@@ -14,8 +14,8 @@ rule reference:
     conda:
         "../envs/light.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=memory_of("reference"),
+        runtime=grown(30),
     params:
         settings=settings_of("reference"),
         selection=selection_option,
@@ -42,8 +42,8 @@ rule encode:
     threads: grid.config["how"]["threads"]
     resources:
         gpu=gpu,
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory_of("encode"),
+        runtime=grown(30),
     params:
         settings=settings_of("encode"),
         how=lambda wildcards, resources: how(grid, "device", "threads"),
@@ -70,8 +70,8 @@ rule embed_reference:
     threads: grid.config["how"]["threads"]
     resources:
         gpu=gpu,
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory_of("embed_reference"),
+        runtime=grown(30),
     params:
         settings=settings_of("embed_reference"),
         how=lambda wildcards, resources: how(

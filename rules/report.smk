@@ -1,6 +1,17 @@
 # The paper's figures and one of ours, each drawn from a table that is written beside it, and the report's first page.
 
 
+localrules:
+    figure_1,
+    figure_2,
+    figure_3,
+    figure_4,
+    figure_5,
+    figure_6,
+    figure_7,
+    answer,
+
+
 rule figure_1:
     input:
         samples=shown_base("samples"),

@@ -24,8 +24,8 @@ rule sample:
     threads: grid.config["how"]["threads"]
     resources:
         gpu=gpu,
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=memory_of("sample"),
+        runtime=minutes_of("sample"),
     params:
         settings=settings_of("sample"),
         cell=sampled_cell,

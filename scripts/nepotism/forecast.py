@@ -138,21 +138,21 @@ def forecast(grid: Grid, group_count: int, devices: int = 1) -> Forecast:
         "score": len(cells) + bases,
     }
     unseen = len(config["unseen"]["prompts"]) * config["unseen"]["images_per_prompt"]
-    trained = sum(slots * _setting(grid, cell, "finetune", "epochs") for cell in cells)
-    passes = sum(_passes(grid, cell, "sample") * (slots + unseen) for cell in cells)
+    trained = sum(slots * setting(grid, cell, "finetune", "epochs") for cell in cells)
+    passes = sum(passes_per_image(grid, cell, "sample") * (slots + unseen) for cell in cells)
     for base in grid.bases:
         arm = grid.arm_of_base(base)
         first = Cell(arm.name if arm else grid.arms[0].name, "0", grid.seeds[0], 1)
-        strength = _setting(grid, first, "seed_images", "strength")
-        once = int(_passes(grid, first, "seed_images") * strength) * slots + _passes(grid, first, "sample") * (
-            slots + unseen
-        )
+        strength = setting(grid, first, "seed_images", "strength")
+        once = int(passes_per_image(grid, first, "seed_images") * strength) * slots + passes_per_image(
+            grid, first, "sample"
+        ) * (slots + unseen)
         passes += once * len(grid.seeds)
     pixels = config["model"]["resolution"] ** 2
     drawn = len(cells) * (slots + unseen) + bases * (2 * slots + unseen)
     curated = sum(generated_count(float(cell.ratio), slots) for cell in treated)
     images = int((drawn + curated + 3 * slots) * pixels * PNG_BYTES_PER_PIXEL)
-    unet = _unet_bytes(grid)
+    unet = unet_bytes(grid)
     kept = _kept(grid, cells)
     final = kept * unet + images
     running = devices * unet * (2 * CHECKPOINT + (0 if kept == len(cells) else 2))
@@ -175,16 +175,18 @@ def _kept(grid: Grid, cells: Sequence[Cell]) -> int:
     return len(grid.last_cells())
 
 
-def _setting(grid: Grid, cell: Cell, block: str, key: str) -> Any:
+def setting(grid: Grid, cell: Cell, block: str, key: str) -> Any:
+    """A key of one of the config's blocks, as the cell's arm has it."""
     return {**grid.config[block], **grid.arm(cell.control).overrides.get(block, {})}[key]
 
 
-def _passes(grid: Grid, cell: Cell, block: str) -> int:
-    """Network passes for one image."""
-    guided = _setting(grid, cell, block, "guidance_scale") > 1
-    return int(_setting(grid, cell, block, "num_inference_steps")) * (2 if guided else 1)
+def passes_per_image(grid: Grid, cell: Cell, block: str) -> int:
+    """Network passes for one image; ``block`` is the config's `seed_images` or `sample`."""
+    guided = setting(grid, cell, block, "guidance_scale") > 1
+    return int(setting(grid, cell, block, "num_inference_steps")) * (2 if guided else 1)
 
 
-def _unet_bytes(grid: Grid) -> int:
+def unet_bytes(grid: Grid) -> int:
+    """Size of the base model's U-Net; that of Stable Diffusion if it is not there yet."""
     weights = list((Path(str(location(grid.config["model"]["path"]))) / "unet").glob("*.safetensors"))
     return sum(file.stat().st_size for file in weights) or STABLE_DIFFUSION_BYTES

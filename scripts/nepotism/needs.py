@@ -1,0 +1,96 @@
+"""What jobs ask a cluster for: memory and minutes, from measurements. Standard library only.
+
+They are asked for on the first attempt; the Snakefile asks for more on each further one.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+
+from nepotism.cells import Cell
+from nepotism.forecast import Rate, groups, passes_per_image, setting, unet_bytes
+from nepotism.grid import Grid
+
+# What a job holds beside model and images: 1.1 GB at most were measured on the default run (tables/cost.csv).
+LOADED_MB = 1800
+# Copies of the U-Net in memory. Retraining has weights, gradients, two moments, and a checkpoint of three of them.
+MODELS, OTHER_MODELS = {"finetune": 7, "preflight": 7, "reference": 0, "histogram_match": 0}, 2
+# Image sets as large as the training set, in bytes, in memory: 5.2 GB were measured for matching 900 images of 512 x 512.
+IMAGE_SETS, OTHER_IMAGE_SETS = {"reference": 6, "histogram_match": 8}, 2
+# Without a measured rate of the model: that of a GPU several years old, and deliberately slow.
+UNMEASURED = Rate("any GPU", 866, 512, "fp32/fp32", 4.0, 12.0, 60.0, "assumed")
+# Groups of an experiment where only the images tell how many there are.
+UNKNOWN_GROUPS = 100
+# How much longer a job may take than was measured, and what it is given at least, in minutes.
+MARGIN = 3
+LEAST_MINUTES = 15
+
+
+class Needs:
+    """Needs of the jobs of a grid.
+
+    Args:
+        grid: of the experiment.
+        rates: measured speeds.
+    """
+
+    def __init__(self, grid: Grid, rates: Iterable[Rate]) -> None:
+        self._grid = grid
+        self._unet = unet_bytes(grid)
+        self._slots = _slots(grid)
+        self._rate = _rate(grid, self._unet / 4e6, rates)
+
+    def memory_mb(self, stage: str) -> int:
+        """Megabytes of a job that loads the model or many images; ``stage`` is the name of its rule."""
+        size = self._grid.config["model"]["resolution"]
+        images = self._slots * size * size * 3
+        models, sets = MODELS.get(stage, OTHER_MODELS), IMAGE_SETS.get(stage, OTHER_IMAGE_SETS)
+        return LOADED_MB + math.ceil((models * self._unet + sets * images) / 1e6)
+
+    def minutes(self, stage: str, cell: Cell) -> int:
+        """Minutes of a job that retrains or samples.
+
+        Args:
+            stage: name of the rule.
+            cell: whose arm decides the settings.
+        """
+        grid, rate = self._grid, self._rate
+        if stage == "finetune":
+            seconds = setting(grid, cell, "finetune", "epochs") * self._slots / rate.train_per_second
+        else:
+            block = "seed_images" if stage == "seed_images" else "sample"
+            seconds = self._drawn(stage, cell) * passes_per_image(grid, cell, block) / rate.passes_per_second
+        return max(LEAST_MINUTES, math.ceil(MARGIN * (rate.job_seconds + seconds) / 60))
+
+    def _drawn(self, stage: str, cell: Cell) -> int:
+        """Images that a job draws at most."""
+        if stage == "score":
+            unseen = self._grid.config["unseen"]
+            return len(unseen["prompts"]) * int(unseen["images_per_prompt"])
+        if stage == "sifid_cull":
+            return self._slots * int(self._grid.arm(cell.control).parameters["tries"])
+        return self._slots
+
+
+def _slots(grid: Grid) -> int:
+    try:
+        count = groups(dict(grid.config))
+    except ValueError:
+        count = UNKNOWN_GROUPS
+    return int(count * grid.config["reference"]["images_per_group"])
+
+
+def _rate(grid: Grid, million: float, rates: Iterable[Rate]) -> Rate:
+    """The slowest measured speed of such a model; else the assumption, slower for larger models and images."""
+    size = grid.config["model"]["resolution"]
+    fitting = [
+        rate for rate in rates if rate.resolution == size and math.isclose(rate.parameters, million, rel_tol=0.1)
+    ]
+    if fitting:
+        return min(fitting, key=lambda rate: rate.train_per_second)
+    work = max(1.0, million * size**2 / (UNMEASURED.parameters * UNMEASURED.resolution**2))
+    return replace(
+        UNMEASURED,
+        train_per_second=UNMEASURED.train_per_second / work,
+        passes_per_second=UNMEASURED.passes_per_second / work,
+    )
