@@ -8,13 +8,15 @@ EXPERIMENT ?= faces
 CORES ?= all
 PYTHON ?= python3
 BIN := .venv/bin
+# Jobs that run a model take one GPU each, of this many.
+GPUS := $(shell ls /proc/driver/nvidia/gpus 2> /dev/null | wc -l)
 CONFIGFILE := $(if $(filter-out faces,$(EXPERIMENT)),--configfile resources/experiments/$(EXPERIMENT).yaml)
 
 .PHONY: run test check clean clean-experiment
 .DELETE_ON_ERROR:
 
 run: .venv/torch
-	@$(BIN)/snakemake --cores $(CORES) --rerun-incomplete --retries 1 --quiet rules $(CONFIGFILE) || { status=$$?; \
+	@$(BIN)/snakemake --cores $(CORES) --rerun-incomplete --retries 1 --quiet rules $(if $(filter-out 0,$(GPUS)),--resources gpu=$(GPUS)) $(CONFIGFILE) || { status=$$?; \
 	  test -z "$$(ls .snakemake/locks 2> /dev/null)" || printf '%s\n' \
 	    "This folder is locked. Either another snakemake is at work here (wait for it), or a killed run left its lock." \
 	    "If none is running: $(BIN)/snakemake --unlock $(CONFIGFILE), then the same make command again." >&2; \
@@ -23,7 +25,7 @@ run: .venv/torch
 	$(BIN)/python scripts/summary.py results/$(EXPERIMENT)
 
 test: .venv/dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not slurm"
 
 check: .venv/dev
 	$(BIN)/ruff check
@@ -32,7 +34,7 @@ check: .venv/dev
 	$(BIN)/mypy
 	$(BIN)/snakemake --lint
 
-.venv/%: envs/%.txt envs/light.txt envs/torch.txt envs/faces.txt | .venv/bin/python
+.venv/%: envs/%.txt envs/light.txt envs/torch.txt envs/faces.txt envs/slurm.txt | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 

@@ -1,12 +1,11 @@
 # Iteration 0, shared by every cell of a seed. {base} is `base`, or `base-<control>` for an arm that samples in another way.
 
 
-# What can be wrong with the model, the device and the disk, before the first long job. Only other images or another model
-# run it again by themselves: all else that it is given is not tracked, or a new batch size would draw iteration 0 anew.
+# What can be wrong with the model, the device and the disk, before the first job that uses them. Only another model runs
+# it again by itself: all else that it is given is not tracked, or a new batch size would draw iteration 0 anew.
 # (Nor would `ancient` do: Snakemake looks for changes only in jobs that do not follow one that has to run.)
 rule preflight:
     input:
-        real="results/{experiment}/reference/real.parquet",
         base=base_model,
     output:
         "results/{experiment}/preflight.json",
@@ -25,8 +24,7 @@ rule preflight:
     params:
         how=lambda wildcards, resources: how_to_check(),
     shell:
-        "python scripts/preflight.py {params.how}"
-        " --real {input.real} --output {output} --log {log}"
+        "python scripts/preflight.py {params.how}" " --output {output} --log {log}"
 
 
 rule seed_images:

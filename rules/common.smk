@@ -12,6 +12,7 @@ from nepotism import config as configuration
 from nepotism.files import write_text
 from nepotism.cells import Cell, healed_ratio
 from nepotism.forecast import forecast, groups, read_rates
+from nepotism.gpus import nvidia_gpus
 from nepotism.grid import Grid
 from nepotism.needs import Needs
 from nepotism.settings import how, ratios_option, settings
@@ -56,8 +57,9 @@ def checked_grid():
 
 
 grid = checked_grid()
-# GPUs of a job that runs a model. `device: auto` asks for none: it takes what it finds.
-gpu = 1 if grid.config["how"]["device"] == "cuda" else 0
+# GPUs of a job that runs a model. `device: auto` takes one where there is one.
+uses_gpu = {"cuda": True, "auto": nvidia_gpus() > 0}
+gpu = int(uses_gpu.get(grid.config["how"]["device"], False))
 needs = Needs(grid, read_rates(Path(workflow.basedir) / "resources" / "rates.csv"))
 
 
@@ -127,6 +129,10 @@ most_urgent = 1 + max(grid.urgency(cell) for cell in grid.cells())
 def urgency(wildcards):
     """Priority of retraining and sampling, the chain that everything waits for; scoring fills the gaps."""
     return 0 if in_base(wildcards) else with_advice(grid.urgency, cell_of(wildcards))
+
+
+# Where models do not stay, scoring comes first: it is the last to need them.
+scoring_urgency = 0 if grid.config["how"]["keep_models"] == "all" else most_urgent
 
 
 def face_weights(wildcards):

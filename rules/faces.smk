@@ -12,13 +12,15 @@ rule classify_faces:
         "results/{experiment}/benchmarks/classify_faces/shard-{shard}.tsv"
     conda:
         "../envs/faces.yaml"
+    threads: grid.config["how"]["threads"]
     resources:
         mem_mb=grown(4000),
         runtime=grown(60),
     params:
         settings=settings_of("classify_faces"),
+        how=lambda wildcards, resources: how(grid, "threads"),
     shell:
-        "python scripts/classify_faces.py {params.settings} --shard {wildcards.shard}"
+        "python scripts/classify_faces.py {params.settings} {params.how} --shard {wildcards.shard}"
         " --output {output} --log {log}"
 
 
@@ -42,4 +44,4 @@ rule select_images:
     params:
         settings=settings_of("select_images"),
     shell:
-        "python scripts/select_images.py {params.settings} --labels {input.labels} --output {output} --log {log}"
+        "python scripts/select_images.py {params.settings} --labels {input.labels:q} --output {output} --log {log}"

@@ -27,6 +27,7 @@ rule score:
         "results/{experiment}/logs/score/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.log",
     benchmark:
         "results/{experiment}/benchmarks/score/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.tsv"
+    priority: scoring_urgency
     conda:
         "../envs/torch.yaml"
     threads: grid.config["how"]["threads"]

@@ -57,6 +57,7 @@ rule embed_reference:
         real="results/{experiment}/reference/real.parquet",
         holdout="results/{experiment}/reference/holdout.parquet",
         evaluator=evaluator_files,
+        preflight="results/{experiment}/preflight.json",
     output:
         "results/{experiment}/reference/embeddings.npz",
     log:

@@ -17,8 +17,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, required=True, help="number of images of the data set")
     parser.add_argument("--shard", type=int, required=True, help="which shard, from 0")
     parser.add_argument("--shard-size", type=int, required=True, help="images of a shard")
-    parser.add_argument("--detector", required=True, help="one of DeepFace's detectors; skip takes the whole image")
+    parser.add_argument("--detector", choices=["opencv", "skip"], required=True, help="skip takes the whole image")
     parser.add_argument("--weights", type=Path, required=True, help="DeepFace's home, with .deepface/weights inside")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each model")
     parser.add_argument("--face-batch-size", type=int, default=32, help="faces classified together")
     parser.add_argument("--output", type=Path, required=True, help="output: labels (Parquet)")
     cli.run(run, parser.parse_args())
@@ -30,7 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"`reference.ffhq.path`: there is no folder {arguments.path}")
     first = arguments.shard * arguments.shard_size
     files = [official_name(number) for number in range(first, min(first + arguments.shard_size, arguments.images))]
-    classifier = Classifier(arguments.weights, arguments.detector)
+    classifier = Classifier(arguments.weights, arguments.detector, arguments.threads)
     labels = []
     with Progress(len(files), f"classifying shard {arguments.shard}", "face") as progress:
         for label in classifier.classify(folder, files, arguments.face_batch_size):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nepotism import cli
 from nepotism.errors import UserError
+from nepotism.staging import stage
 from nepotism.weights import hub
 
 PICKLED = ["*.json", "*.txt", "*pytorch_model*.bin"]
@@ -19,9 +20,6 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from diffusers import StableDiffusionPipeline
-    from transformers import CLIPModel, CLIPProcessor
-
     source = hub(arguments.source)
     if source:
         from huggingface_hub import snapshot_download
@@ -29,17 +27,25 @@ def run(arguments: argparse.Namespace) -> None:
         folder = Path(snapshot_download(source.repository, revision=source.revision, allow_patterns=PICKLED))
     else:
         folder = Path(arguments.source)
+    stage(arguments.source, arguments.output, lambda target: convert(folder, target, arguments.source))
+    logging.info("%s: converted; name this folder in the config", arguments.output)
+
+
+def convert(folder: Path, target: Path, source: str) -> None:
+    """Write the model of ``folder`` to ``target`` as safetensors."""
+    from diffusers import StableDiffusionPipeline
+    from transformers import CLIPModel, CLIPProcessor
+
     options = {"use_safetensors": False, "local_files_only": True}
     if (folder / "model_index.json").is_file():
         without = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
         pipeline = StableDiffusionPipeline.from_pretrained(folder, **options, **without)
-        pipeline.save_pretrained(arguments.output, safe_serialization=True)
+        pipeline.save_pretrained(target, safe_serialization=True)
     elif (folder / "config.json").is_file():
-        CLIPModel.from_pretrained(folder, weights_only=True, **options).save_pretrained(arguments.output)
-        CLIPProcessor.from_pretrained(folder, local_files_only=True).save_pretrained(arguments.output)
+        CLIPModel.from_pretrained(folder, weights_only=True, **options).save_pretrained(target)
+        CLIPProcessor.from_pretrained(folder, local_files_only=True).save_pretrained(target)
     else:
-        raise UserError(f"{arguments.source}: it has neither model_index.json nor config.json")
-    logging.info("%s: converted; name this folder in the config", arguments.output)
+        raise UserError(f"{source}: it has neither model_index.json nor config.json")
 
 
 if __name__ == "__main__":

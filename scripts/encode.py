@@ -5,9 +5,19 @@ from pathlib import Path
 
 from nepotism import cli
 from nepotism.devices import start
+from nepotism.errors import UserError
+from nepotism.families.diffusion import preflight
 from nepotism.families.diffusion.latents import Encoded, encode_images, write_encoded
-from nepotism.families.diffusion.pipeline import check_base_model, encode_prompts, load_pipeline
+from nepotism.families.diffusion.pipeline import (
+    check_base_model,
+    encode_prompts,
+    load_noise_scheduler,
+    load_pipeline,
+)
 from nepotism.images import read_image_set
+
+# Real images that the model's prediction type is tried on, before anything is retrained.
+TRIED = 4
 
 
 def main() -> None:
@@ -26,7 +36,13 @@ def run(arguments: argparse.Namespace) -> None:
     pipeline = load_pipeline(arguments.base_model, None, "DDIMScheduler", device)
     prompts = [*dict.fromkeys(record.prompt for record in images.records), ""]
     text = encode_prompts(pipeline, prompts)
+    preflight.warn_of_truncated(pipeline.tokenizer, prompts)
     posteriors = encode_images(pipeline.vae, images.pixels)
+    tried = posteriors.mean[:TRIED, 0].to(device) * pipeline.vae.config.scaling_factor
+    captions = text[[prompts.index(record.prompt) for record in images.records[:TRIED]]].to(device)
+    scheduler = load_noise_scheduler(arguments.base_model)
+    if problems := list(preflight.prediction_problems(pipeline.unet, scheduler, tried, captions)):
+        raise UserError(problems[0])
     write_encoded(arguments.output, Encoded(posteriors, [record.slot for record in images.records], text, prompts))
 
 

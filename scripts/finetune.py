@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from nepotism import cli
 from nepotism.devices import accelerator, launch, start
+from nepotism.errors import UserError
 from nepotism.families.diffusion.fit import FitSettings, Means, fit
 from nepotism.families.diffusion.pipeline import identity, load_noise_scheduler, load_unet, save_unet, unet_digest
 from nepotism.families.diffusion.preflight import training_peak
@@ -89,6 +90,14 @@ def run(arguments: argparse.Namespace) -> None:
             fits = False
         if not fits:
             del unet
+            # Accelerate holds on to every model that it has prepared.
+            hardware.free_memory()
+            if hardware.num_processes > 1:
+                # Others may have had room, and would wait for this one in vain.
+                raise UserError(
+                    f"{label}: {cli.images_at_a_time(arguments)} images at a time do not fit into a device's memory; lower "
+                    f"`how.micro_batch_size`{TRAINING_ADVICE}"
+                )
             shape = tuple(data.posteriors.mean.shape[2:])
             probe = training_peak(
                 arguments.base_model, shape, data.text[:1], hardware, arguments.gradient_checkpointing

@@ -1,14 +1,13 @@
 """Print what an experiment will take before anything runs: cells, jobs, hours, and disk."""
 
 import argparse
-import math
 from pathlib import Path
 
 import yaml
 from nepotism import cli
 from nepotism.config import ConfigError, checked
 from nepotism.errors import UserError
-from nepotism.forecast import Forecast, Rate, forecast, groups, read_rates
+from nepotism.forecast import Forecast, Rate, fitting_rates, forecast, groups, precisions, read_rates
 from nepotism.grid import Grid
 
 ROOT = Path(__file__).parents[1]
@@ -68,9 +67,7 @@ def told(grid: Grid, expected: Forecast, rates: list[Rate], devices: int) -> lis
         f"disk: {expected.final_bytes / gigabytes:.1f} GB at the end, {expected.peak_bytes / gigabytes:.1f} GB at most; "
         f"a retrained model has {expected.unet_bytes / gigabytes:.2f} GB ({grid.config['how']['keep_models']} kept)",
     ]
-    fitting = [
-        rate for rate in rates if rate.resolution == size and math.isclose(rate.parameters, million, rel_tol=0.1)
-    ]
+    fitting = fitting_rates(grid, rates, million)
     for rate in fitting:
         hours = expected.hours(rate)
         lines.append(
@@ -79,7 +76,8 @@ def told(grid: Grid, expected: Forecast, rates: list[Rate], devices: int) -> lis
         )
     if not fitting:
         lines.append(
-            f"time: no speed was measured for a U-Net of {million:.0f} million parameters at {size} pixels; measure it with "
+            f"time: no speed was measured for a U-Net of {million:.0f} million parameters at {size} pixels in "
+            f"{precisions(grid)}; measure it with "
             "python tests/benchmark/model_speed.py --rates resources/rates.csv"
         )
     return lines

@@ -1,4 +1,4 @@
-"""Before hours are spent: does the model load, is it what it says, do prompts, resolution, batches and results fit."""
+"""Before hours are spent: does the model load, do captions, resolution, batches and results fit."""
 
 import argparse
 import json
@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
+from accelerate import Accelerator
 from nepotism import cli
 from nepotism.devices import accelerator, start
 from nepotism.errors import UserError
 from nepotism.families.diffusion import preflight
-from nepotism.families.diffusion.latents import encode_images
 from nepotism.families.diffusion.pipeline import (
     check_base_model,
     encode_prompts,
@@ -22,11 +21,7 @@ from nepotism.families.diffusion.pipeline import (
 )
 from nepotism.families.diffusion.sample import sample
 from nepotism.files import write_text
-from nepotism.images import read_image_set, read_records
 from nepotism.memory import TRAINING_ADVICE, peak_bytes, total_bytes, tried
-
-# Real images that the prediction type is tried on.
-TRIED = 4
 
 
 def main() -> None:
@@ -41,28 +36,25 @@ def main() -> None:
     parser.add_argument("--resolution", type=int, required=True, help="height and width in pixels")
     parser.add_argument("--prompts", nargs="+", required=True, help="captions that are never trained on")
     parser.add_argument("--disk-bytes", type=int, default=0, help="what the experiment takes of the disk at most")
-    parser.add_argument("--real", type=Path, required=True, help="image set with the training captions")
     parser.add_argument("--output", type=Path, required=True, help="output: what was found (JSON)")
     cli.run(run, parser.parse_args())
 
 
 def run(arguments: argparse.Namespace) -> None:
     device = start(arguments.device, arguments.threads)
+    hardware = accelerator(device, arguments.training_precision)
     check_base_model(arguments.base_model)
     pipeline = load_pipeline(arguments.base_model, None, arguments.scheduler, device, arguments.precision)
-    real = read_records(arguments.real)
     problems = [*preflight.resolution_problems(pipeline, arguments.resolution), *disk_problems(arguments)]
-    warn_of_prompts(pipeline, sorted({record.prompt for record in real} | set(arguments.prompts)))
+    preflight.warn_of_truncated(pipeline.tokenizer, arguments.prompts)
     if (usual := preflight.usual_resolution(pipeline)) not in (None, arguments.resolution):
         logging.warning(
             "warning: the model was trained at %s pixels, `model.resolution` is %d", usual, arguments.resolution
         )
-    if not problems:
-        problems = list(prediction_problems(arguments, pipeline, device))
     if problems:
         raise UserError("the experiment cannot run:\n" + "\n".join(f"  - {problem}" for problem in problems))
     if device.type == "cuda":
-        check_memory(arguments, pipeline, device)
+        check_memory(arguments, pipeline, hardware)
     # Nothing of the machine: checking again on another leaves what follows as it is.
     found = {
         "unet_parameters": sum(each.numel() for each in pipeline.unet.parameters()),
@@ -82,31 +74,7 @@ def disk_problems(arguments: argparse.Namespace) -> Iterator[str]:
         )
 
 
-def warn_of_prompts(pipeline: Any, prompts: list[str]) -> None:
-    """Tell which captions the text encoder does not read to their end."""
-    cut = preflight.truncated(pipeline.tokenizer, prompts)
-    for prompt in cut[:5]:
-        logging.warning(
-            "warning: longer than the %d tokens of the text encoder: %s", pipeline.tokenizer.model_max_length, prompt
-        )
-    if len(cut) > 5:
-        logging.warning("warning: and %d captions more", len(cut) - 5)
-
-
-def prediction_problems(arguments: argparse.Namespace, pipeline: Any, device: torch.device) -> Iterator[str]:
-    """Whether the model predicts what it says, on the first real images."""
-    slots = [record.slot for record in read_records(arguments.real)[:TRIED]]
-    images = read_image_set(arguments.real, set(slots))
-    single = pipeline
-    if arguments.precision != "fp32":
-        single = load_pipeline(arguments.base_model, None, arguments.scheduler, device)
-    latents = encode_images(single.vae, images.pixels).mean[:, 0].to(device) * single.vae.config.scaling_factor
-    text = encode_prompts(single, [record.prompt for record in images.records])
-    scheduler = load_noise_scheduler(arguments.base_model)
-    yield from preflight.prediction_problems(single.unet, scheduler, latents, text)
-
-
-def check_memory(arguments: argparse.Namespace, pipeline: Any, device: torch.device) -> None:
+def check_memory(arguments: argparse.Namespace, pipeline: Any, hardware: Accelerator) -> None:
     """Try a batch of sampling and a step of retraining on the GPU, and tell what they take.
 
     Raises:
@@ -125,7 +93,6 @@ def check_memory(arguments: argparse.Namespace, pipeline: Any, device: torch.dev
     text = encode_prompts(pipeline, ["a face"]).float()
     # Sampling's models leave the device first.
     pipeline.to("cpu")
-    hardware = accelerator(device, arguments.training_precision)
     probe = preflight.training_peak(arguments.base_model, shape, text, hardware, arguments.gradient_checkpointing)
     count = cli.images_at_a_time(arguments)
     step = tried("retraining", count, "how.micro_batch_size", probe, other=TRAINING_ADVICE)

@@ -59,6 +59,7 @@ def draw_and_score(arguments: argparse.Namespace, job: Job) -> None:
             images[name] = read_image_set(path)
     evaluator = from_arguments(arguments, device)
     sets = {name: embed(evaluator, each) for name, each in images.items()}
+    job.check()
     write_embedded(arguments.embeddings, sets)
     reference = read_reference(arguments.reference)
     cell = cell_in(arguments.cell)

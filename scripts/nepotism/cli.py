@@ -22,7 +22,7 @@ gc.disable()
 ADVICE = {
     errno.ENOSPC: "Make room on that disk and run the same command again: it goes on from the last checkpoint",
     errno.EDQUOT: "Your quota is used up: make room and run the same command again, it goes on from the last checkpoint",
-    errno.EACCES: "Give yourself the right to write there, or run in a folder of your own",
+    errno.EACCES: "Give yourself the right to read or write there, or use a folder of your own",
     errno.EROFS: "That file system is read-only; run in a folder that you may write to",
 }
 
@@ -79,7 +79,8 @@ def add_step_size(parser: argparse.ArgumentParser) -> None:
 
 def images_at_a_time(arguments: argparse.Namespace) -> int:
     """How many images one device holds in a step of retraining, by the options of `add_step_size`."""
-    return int(arguments.micro_batch_size or -(-arguments.batch_size // arguments.training_devices))
+    of_a_device = -(-arguments.batch_size // arguments.training_devices)
+    return int(min(arguments.micro_batch_size or of_a_device, of_a_device))
 
 
 def add_resume(parser: argparse.ArgumentParser) -> None:
@@ -150,7 +151,10 @@ def add_pretraining(parser: argparse.ArgumentParser) -> None:
 
 
 def _advice(error: Exception) -> str | None:
-    """What to do about a mistake that only the file system knows of; None for other errors."""
+    """What to do about a mistake that only the file system or a GPU knows of; None for other errors."""
+    # Torch's error for a GPU's memory; scripts without torch share this module.
+    if type(error).__name__ == "OutOfMemoryError":
+        return "Lower `how.sample_batch_size` (drawing) or `how.embed_batch_size` (features), or use half precision"
     if isinstance(error, OSError):
         return ADVICE.get(error.errno or 0)
     # safetensors tells it in words.

@@ -145,6 +145,8 @@ def _ffhq_contradictions(ffhq: Mapping[str, Any]) -> Iterator[str]:
     if starts != sorted(set(starts)):
         yield "`reference.ffhq.ages`: must begin at ascending years"
     if ffhq["labels"] != "deepface":
+        if not ffhq["labels"].endswith(".csv"):
+            yield f"`reference.ffhq.labels`: '{ffhq['labels']}' is neither deepface nor the name of a .csv file"
         for factor in ffhq["factors"]:
             if ffhq["columns"][factor] is None:
                 yield f"`reference.ffhq.columns.{factor}`: missing, but `factors` has {factor}; name the column or leave it out"

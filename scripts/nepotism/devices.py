@@ -40,7 +40,6 @@ def start(device: str, threads: int) -> torch.device:
             torch.cuda.set_device(gpus.claim(1, torch.cuda.device_count())[0])
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
-        # fp32 means fp32, in convolutions too.
         torch.backends.cudnn.allow_tf32 = False
     return torch.device(device)
 
@@ -55,13 +54,10 @@ def accelerator(device: torch.device, precision: str) -> Accelerator:
     Raises:
         UserError: if tf32 is asked for where there is none.
     """
-    if precision == "tf32":
-        if device.type != "cuda" or torch.cuda.get_device_capability() < (8, 0):
-            raise UserError(
-                "`finetune.precision`: tf32 needs an NVIDIA GPU of the Ampere generation or later; use fp32"
-            )
-        torch.backends.cuda.matmul.allow_tf32 = True
-        torch.backends.cudnn.allow_tf32 = True
+    if precision == "tf32" and (device.type != "cuda" or torch.cuda.get_device_capability() < (8, 0)):
+        raise UserError("`finetune.precision`: tf32 needs an NVIDIA GPU of the Ampere generation or later; use fp32")
+    # fp32 means fp32, in convolutions too.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
     return Accelerator(cpu=device.type == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
 
 
@@ -85,7 +81,7 @@ def launch(devices: int, device: str) -> None:
         sys.executable, "-m", "accelerate.commands.launch",
         "--num_machines", "1", "--num_processes", str(devices), "--main_process_port", "0",
         # For processes on a CPU too: accelerate starts only one otherwise. The script itself says which device it is.
-        "--mixed_precision", "no", "--dynamo_backend", "no", "--multi_gpu",
+        "--mixed_precision", "no", "--dynamo_backend", "no", "--multi_gpu", "--gpu_ids", "all",
         *sys.argv,
     ]  # fmt: skip
     os.execv(command[0], command)  # noqa: S606

@@ -1,7 +1,8 @@
 """What an experiment will take, from its configuration alone: cells, jobs, hours and disk. Standard library only."""
 
 import csv
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ class Rate:
         device: name of the device.
         parameters: of the U-Net, in millions.
         resolution: pixels.
-        precision: of training and of sampling, such as bf16/fp16.
+        precision: of training and of sampling, such as bf16/fp16; with "compiled" after it, if networks were.
         train_per_second: images per second of retraining.
         passes_per_second: images times network passes per second of sampling; guidance takes two a step.
         job_seconds: start of a job, with loading the model.
@@ -83,6 +84,22 @@ def read_rates(path: Path) -> list[Rate]:
             Rate(**{field.name: field.type(row[field.name]) for field in fields(Rate)})  # type: ignore[operator]
             for row in csv.DictReader(file)
         ]
+
+
+def precisions(grid: Grid) -> str:
+    """The arithmetic of an experiment, as `Rate.precision` names it."""
+    named = f"{grid.config['finetune']['precision']}/{grid.config['sample']['precision']}"
+    return named + (" compiled" if grid.config["how"]["compile"] else "")
+
+
+def fitting_rates(grid: Grid, rates: Iterable[Rate], million: float) -> list[Rate]:
+    """The speeds that were measured with such a model, of ``million`` parameters, in the experiment's arithmetic."""
+    size, named = grid.config["model"]["resolution"], precisions(grid)
+    return [
+        rate
+        for rate in rates
+        if (rate.resolution, rate.precision) == (size, named) and math.isclose(rate.parameters, million, rel_tol=0.1)
+    ]
 
 
 def groups(config: dict[str, Any]) -> int:

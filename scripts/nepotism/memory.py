@@ -28,6 +28,14 @@ def fitting_batch(total: float, at_one: float, at_two: float) -> int:
     return int((0.9 * total - (at_one - each)) // each)
 
 
+def _peak(probe: Callable[[int], float], count: int) -> float | None:
+    """Peak bytes of so many images; None if they do not fit."""
+    try:
+        return probe(count)
+    except torch.OutOfMemoryError:
+        return None
+
+
 def tried(
     what: str, count: int, key: str, probe: Callable[[int], float], total: float | None = None, other: str = ""
 ) -> float:
@@ -57,9 +65,7 @@ def too_large(
         total: bytes of the device.
         other: what else helps.
     """
-    try:
-        most = min(fitting_batch(total, probe(1), probe(2)), tried - 1)
-    except torch.OutOfMemoryError:
-        most = 0
-    advice = f"`{key}: {most}` should fit" if most > 0 else f"not even `{key}: 2` fits"
+    peaks = [peak for count in (1, 2) if count < tried and (peak := _peak(probe, count)) is not None]
+    most = len(peaks) if len(peaks) < 2 else min(max(2, fitting_batch(total, *peaks)), tried - 1)
+    advice = f"`{key}: {most}` should fit" if most > 0 else f"not even `{key}: 1` fits"
     return UserError(f"{what}: {tried} images at a time do not fit into {total / 2**30:.3g} GiB; {advice}{other}")

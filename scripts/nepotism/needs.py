@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from nepotism.cells import Cell
-from nepotism.forecast import Rate, groups, passes_per_image, setting, unet_bytes
+from nepotism.forecast import Rate, fitting_rates, groups, passes_per_image, setting, unet_bytes
 from nepotism.grid import Grid
 
 # What a job holds beside model and images: 1.1 GB at most were measured on the default run (tables/cost.csv).
@@ -82,12 +82,9 @@ def _slots(grid: Grid) -> int:
 
 def _rate(grid: Grid, million: float, rates: Iterable[Rate]) -> Rate:
     """The slowest measured speed of such a model; else the assumption, slower for larger models and images."""
-    size = grid.config["model"]["resolution"]
-    fitting = [
-        rate for rate in rates if rate.resolution == size and math.isclose(rate.parameters, million, rel_tol=0.1)
-    ]
-    if fitting:
+    if fitting := fitting_rates(grid, rates, million):
         return min(fitting, key=lambda rate: rate.train_per_second)
+    size = grid.config["model"]["resolution"]
     work = max(1.0, million * size**2 / (UNMEASURED.parameters * UNMEASURED.resolution**2))
     return replace(
         UNMEASURED,

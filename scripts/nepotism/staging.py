@@ -23,15 +23,17 @@ def stage(source: str, folder: Path, fetch: Callable[[Path], None]) -> None:
     Raises:
         UserError: if the download is not possible or not safe, naming the source and what to do.
     """
+    # What a killed download left goes first; Snakemake never runs two of the same.
+    for leftover in folder.parent.glob(f".{folder.name}.*"):
+        shutil.rmtree(leftover)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
         try:
             fetch(temporary)
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(
-                f"{source}: the download failed: {error}. Stage it where the network is, usually the head node, or give the path "
+                f"{source}: it could not be had: {error}. Try again where the network is, usually the head node, or give the path "
                 "of a copy in the config"
             ) from None
         sums = _sums(temporary)

@@ -2,7 +2,7 @@
 
     python tests/benchmark/model_speed.py                                   # Stable Diffusion 2.1's shapes, on a GPU
     python tests/benchmark/model_speed.py --model resources/tiny-diffusion  # the embedded model, on the CPU
-    python tests/benchmark/model_speed.py --rates resources/rates.csv       # and add the fastest to the forecast's table
+    python tests/benchmark/model_speed.py --rates resources/rates.csv       # and add the speeds to the forecast's table
 
 The reference loop encodes images and captions at every step, as diffusers' train_text_to_image.py does; ours encodes
 them once. Everything runs in one process, one after the other, and prints one table.
@@ -22,6 +22,7 @@ import diffusers
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
@@ -72,7 +73,7 @@ def main() -> None:
         "--compile", action=argparse.BooleanOptionalAction, default=True, help="also time compiled ones"
     )
     parser.add_argument("--output", type=Path, help="the table as CSV")
-    parser.add_argument("--rates", type=Path, help="table of the forecast, to add the fastest to")
+    parser.add_argument("--rates", type=Path, help="table of the forecast, to add the speeds to")
     chosen = parser.parse_args()
     device = start(chosen.device, chosen.threads)
     if device.type == "cpu":
@@ -129,11 +130,18 @@ def stable_diffusion(folder: Path) -> Path:
     return folder / "pipeline"
 
 
+def fresh_accelerator(device: torch.device, precision: str) -> Accelerator:
+    """Accelerate keeps the first precision of a process, and every model that it has seen."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return accelerator(device, precision)
+
+
 class Bench:
     """Everything that is timed, on one model and device."""
 
     def __init__(self, chosen: argparse.Namespace, folder: Path, device: torch.device) -> None:
         self.chosen, self.folder, self.device = chosen, folder, device
+        self._hardware: Accelerator | None = None
         unet = load_unet(folder, None)
         self.parameters = sum(parameter.numel() for parameter in unet.parameters()) / 1e6
         vae = load_vae(folder)
@@ -167,9 +175,13 @@ class Bench:
         return results
 
     def _reference(self, precision: str) -> Callable[[int], None]:
-        hardware = accelerator(self.device, precision)
+        hardware = self._hardware = fresh_accelerator(self.device, precision)
         pipeline = load_pipeline(self.folder, None, "DDIMScheduler", self.device)
         scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
+        if self.device.type == "cuda" and precision == "fp32":
+            # The script leaves torch as it is: convolutions in TF32, and no need to be deterministic.
+            torch.backends.cudnn.allow_tf32 = True
+        torch.use_deterministic_algorithms(False)
         kind = torch.bfloat16 if precision == "bf16" else torch.float32
         vae, encoder = pipeline.vae.to(kind), pipeline.text_encoder.to(kind)
         unet = load_unet(self.folder, None).to(self.device).train()
@@ -205,7 +217,8 @@ class Bench:
         return run
 
     def _ours(self, precision: str, compiled: bool) -> Callable[[int], None]:
-        hardware: Accelerator = accelerator(self.device, precision)
+        hardware = self._hardware = fresh_accelerator(self.device, precision)
+        torch.use_deterministic_algorithms(self.device.type == "cuda", warn_only=True)
         pipeline = load_pipeline(self.folder, None, "DDIMScheduler", self.device)
         scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
         size = self.chosen.batch_size
@@ -235,6 +248,9 @@ class Bench:
 
     def _sampled(self, what: str, precision: str, compiled: bool, before: list[Result], plain: bool = False) -> Result:
         chosen, count = self.chosen, self.chosen.sample_batch_size
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = plain
+        torch.use_deterministic_algorithms(self.device.type == "cuda" and not plain, warn_only=True)
         if plain:
             diffusers.utils.logging.disable_progress_bar()
             pipeline = StableDiffusionPipeline.from_pretrained(self.folder, safety_checker=None, local_files_only=True)
@@ -287,6 +303,8 @@ class Bench:
         base = before[0].per_second if before else rate
         used = self._utilisation(rate, tflop, precision) if tflop else None
         del run
+        if self._hardware is not None:
+            self._hardware.free_memory()
         gc.collect()
         if cuda:
             torch.cuda.empty_cache()
@@ -332,21 +350,25 @@ def table(results: list[Result], bench: Bench) -> list[str]:
 
 
 def add_rate(path: Path, results: list[Result], bench: Bench) -> None:
-    """Add the fastest retraining and sampling to the forecast's table."""
-    train = max((each for each in results if "retraining, ours" in each.what), key=lambda each: each.per_second)
-    draw = max((each for each in results if "sampling, ours" in each.what), key=lambda each: each.per_second)
+    """Add what was measured to the forecast's table: a line for every pair of precisions."""
     guided = 2 if bench.chosen.guidance_scale > 1 else 1
-    rate = Rate(
-        bench.name, round(bench.parameters, 1), bench.resolution, f"{train.precision}/{draw.precision}",
-        round(train.per_second, 3), round(draw.per_second * bench.chosen.num_inference_steps * guided, 3), 30.0,
-        f"{time.strftime('%Y-%m-%d')} torch {torch.__version__}",
-    )  # fmt: skip
+    rates = [
+        Rate(
+            bench.name, round(bench.parameters, 1), bench.resolution, f"{train.precision}/{draw.precision}{compiled and ' compiled'}",
+            round(train.per_second, 3), round(draw.per_second * bench.chosen.num_inference_steps * guided, 3), 30.0,
+            f"{time.strftime('%Y-%m-%d')} torch {torch.__version__}",
+        )
+        for compiled in ("", ", compiled")
+        for train in results
+        for draw in results
+        if train.what == f"retraining, ours{compiled}" and draw.what == f"sampling, ours{compiled}"
+    ]  # fmt: skip
     new = not path.is_file()
     with open(path, "a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Rate)], lineterminator="\n")
         if new:
             writer.writeheader()
-        writer.writerow(asdict(rate))
+        writer.writerows(asdict(rate) for rate in rates)
 
 
 if __name__ == "__main__":

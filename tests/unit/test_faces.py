@@ -96,6 +96,28 @@ def many(count, **changes):
     return [label(number, 20.0 if number % 2 else 40.0, **changes) for number in range(count)]
 
 
+def test_a_group_without_any_face_is_told_like_one_that_is_too_small():
+    labels = [label(number, 20.0) for number in range(20)] + [
+        label(number, 40.0, race="asian") for number in range(20, 40)
+    ]
+    with pytest.raises(UserError, match=r": middle-age-white-woman \(0\), young-asian-woman \(0\);"):
+        select(labels, PAPER, 5, seed=0)
+
+
+def test_a_missing_detector_is_named_before_any_image_is_read(weights):
+    with pytest.raises(
+        UserError, match="has no haarcascade_frontalface_default.xml, haarcascade_eye.xml for the detector"
+    ):
+        Classifier(weights, "opencv")
+
+
+def test_weights_that_are_not_those_that_were_staged_are_refused(tmp_path):
+    tiny.deepface(tmp_path)
+    (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  .deepface/weights/age_model_weights.onnx\n")
+    with pytest.raises(UserError, match=r"age_model_weights.onnx differ from SHA256SUMS"):
+        Classifier(tmp_path, "skip")
+
+
 def test_the_draw_is_seeded_balanced_and_keeps_the_rest_for_measuring(caplog):
     chosen = select(many(100), PAPER, 5, seed=0)
     assert [each.group for each in chosen] == ["middle-age-white-woman"] * 15 + ["young-white-woman"] * 15

@@ -19,7 +19,15 @@ def path(tmp_path):
 
 def held_by(path, age=0.0, **changes):
     """A lease as another job left it, with its last heartbeat ``age`` seconds ago."""
-    holder = {"host": "node7", "processes": "pid:[1]", "pid": 4242, "slurm_job": "", "token": "theirs", **changes}
+    holder = {
+        "host": "node7",
+        "processes": "pid:[1]",
+        "pid": 4242,
+        "slurm_job": "",
+        "restarts": "",
+        "token": "theirs",
+        **changes,
+    }
     path.write_text(json.dumps(holder))
     os.utime(path, (time.time() - age,) * 2)
 
@@ -56,6 +64,7 @@ def test_a_slurm_job_is_named_with_the_command_that_cancels_it(path):
 def test_a_requeued_slurm_job_takes_over_from_itself_at_once(path, monkeypatch):
     held_by(path, slurm_job="77")
     monkeypatch.setenv("SLURM_JOB_ID", "77")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     Lease(path).acquire()
 
 

@@ -90,11 +90,19 @@ def test_out_of_memory_names_the_key_and_what_should_fit():
     ):
         memory.tried("retraining", 16, "how.micro_batch_size", probe, 100)
 
+    def only_one(count):
+        if count > 1:
+            raise torch.OutOfMemoryError
+        return 20
+
+    with pytest.raises(UserError, match="`how.micro_batch_size: 1` should fit"):
+        memory.tried("retraining", 16, "how.micro_batch_size", only_one, 100)
+
     def hopeless(count):
         raise torch.OutOfMemoryError
 
     with pytest.raises(
-        UserError, match=r"not even `how.micro_batch_size: 2` fits, or `how.gradient_checkpointing: true`"
+        UserError, match=r"not even `how.micro_batch_size: 1` fits, or `how.gradient_checkpointing: true`"
     ):
         memory.tried("retraining", 16, "how.micro_batch_size", hopeless, 100, memory.TRAINING_ADVICE)
 
@@ -112,12 +120,18 @@ def free_gpus(monkeypatch, tmp_path):
     gpus._held.clear()
 
 
-def test_jobs_side_by_side_take_different_gpus_and_are_told_when_none_is_left(free_gpus, monkeypatch):
+def test_jobs_side_by_side_take_different_gpus_and_wait_when_none_is_left(free_gpus, monkeypatch, caplog):
     # Locks belong to open files, so that claims of one process stand for those of several.
+    import os
+
+    caplog.set_level("INFO")
     assert gpus.claim(1, 3) == [0]
     assert gpus.claim(2, 3) == [1, 2]
-    with pytest.raises(UserError, match=r"1 GPU\(s\) wanted, but 3 of 3 are taken .*--resources gpu=3"):
-        gpus.claim(1, 3)
+    monkeypatch.setattr("time.sleep", lambda seconds: os.close(gpus._held.pop()))
+    assert gpus.claim(2, 3) == [1, 2], "once the two are given back"
+    assert caplog.text.count("waiting for a GPU; tell Snakemake how many there are: --resources gpu=3") == 1
+    with pytest.raises(UserError, match="`how.training_devices`: 4 GPUs wanted, but torch sees 3"):
+        gpus.claim(4, 3)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     assert gpus.claim(2, 2) == [0, 1], "SLURM shows a job its own GPUs only"
 
@@ -128,8 +142,7 @@ def test_a_gpu_is_known_by_its_name_in_cuda_visible_devices(free_gpus, monkeypat
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,2")
     assert gpus.claim(1, 2) == [0], "5 is free, whatever its number here"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
-    with pytest.raises(UserError):
-        gpus.claim(1, 1)
+    assert gpus._free(gpus.visible(1), 1) == {}, "2 is taken"
 
 
 # ---- Forecasts

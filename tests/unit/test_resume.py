@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from nepotism.errors import Interrupted
 from nepotism.families.diffusion import fit as fitting
+from nepotism.families.diffusion import fit_state
 from nepotism.families.diffusion.latents import Posteriors
 from nepotism.families.diffusion.sample import sample
 from nepotism.resume import checkpoints as module
@@ -71,7 +72,7 @@ def stopped(output, monkeypatch, step, **decisive):
             raise Interrupted("stopped", signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Job, "_saved", saved)
+        patch.setattr(Job, "saved", saved)
         with pytest.raises(Interrupted):
             train(output, **decisive)
     return sorted(output.with_name(".model.state").glob("*.safetensors"))
@@ -89,6 +90,60 @@ def test_stopped_after_a_step_training_ends_in_the_same_bytes(tmp_path, monkeypa
 
 def test_at_most_two_checkpoints_are_on_disk(tmp_path, monkeypatch):
     assert [path.stem[-3:] for path in stopped(tmp_path / "model", monkeypatch, 7)] == ["006", "007"]
+
+
+def test_restored_moments_are_laid_out_as_their_weights():
+    """Fused AdamW on GPUs takes nothing else."""
+    model = unet().to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.zeros(1, 4, 4, 4), 1, torch.zeros(1, 5, 8), return_dict=False)[0].sum().backward()
+    optimizer.step()
+    fit_state.restore(model, optimizer, fit_state.tensors(model, optimizer))
+    layouts = {
+        (p.stride(), optimizer.state[p][kind].stride())
+        for p in model.parameters()
+        for kind in ("exp_avg", "exp_avg_sq")
+    }
+    assert len(layouts) > 5
+    assert all(weight == moment for weight, moment in layouts)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_outside_of_long_work_a_signal_ends_the_job_at_once(tmp_path, number):
+    def signalled():
+        with Job(tmp_path / "model", 0.0):
+            os.kill(os.getpid(), number)
+            pytest.fail("not reached")
+
+    with pytest.raises(Interrupted, match=f"stopped by {number.name} at once"):
+        signalled()
+    assert list(tmp_path.iterdir()) == [], "without a checkpoint there is no state to keep"
+
+
+def test_a_signal_after_the_last_checkpoint_is_not_forgotten(tmp_path):
+    def signalled():
+        with Job(tmp_path / "model", 0.0) as job:
+            with job.checkpoints("finetune").patience():
+                os.kill(os.getpid(), signal.SIGTERM)
+            pytest.fail("not reached")
+
+    with pytest.raises(Interrupted):
+        signalled()
+
+
+def test_what_a_killed_process_had_half_written_goes(tmp_path):
+    (tmp_path / ".model.state").mkdir()
+    halves = [
+        tmp_path / ".model.state" / ".finetune@0123@000000003.77.safetensors",
+        tmp_path / ".model.77" / "config.json",
+    ]
+    for half in halves:
+        half.parent.mkdir(exist_ok=True)
+        half.write_text("half")
+    with Job(tmp_path / "model", 0.0) as job:
+        job.checkpoints("finetune")
+        assert not any(half.exists() for half in halves)
+        assert (tmp_path / ".model.state" / "lease.json").exists()
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "gone"])
@@ -251,9 +306,10 @@ def test_sampling_goes_on_where_it_stopped(tmp_path, caplog, batches):
 def told_to_stop(output):
     with Job(output, 1000) as job:
         checkpoints = job.checkpoints("work")
-        checkpoints.offer(2, lambda: pytest.fail("it is not time"))
-        os.kill(os.getpid(), signal.SIGTERM)
-        checkpoints.offer(3, lambda: ({"x": torch.ones(1)}, {}))
+        with checkpoints.patience():
+            checkpoints.offer(2, lambda: pytest.fail("it is not time"))
+            os.kill(os.getpid(), signal.SIGTERM)
+            checkpoints.offer(3, lambda: ({"x": torch.ones(1)}, {}))
 
 
 def test_sigterm_saves_at_once_and_the_message_says_how_to_go_on(tmp_path):

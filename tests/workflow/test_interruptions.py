@@ -163,5 +163,7 @@ def test_a_folder_that_cannot_be_written_is_named_before_any_work(work, tmp_path
     folder.chmod(0o555)
     done = work.run(folder, "--log", tmp_path / "log", prefix=UNPRIVILEGED)
     assert done.returncode == 2, done.stderr
-    assert re.search(r"Permission denied: '.*read-only.*'\. Give yourself the right to write there", done.stderr)
+    assert re.search(
+        r"Permission denied: '.*read-only.*'\. Give yourself the right to read or write there", done.stderr
+    )
     assert "step" not in (tmp_path / "log").read_text()

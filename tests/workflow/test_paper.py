@@ -29,13 +29,14 @@ def test_the_papers_grid_is_planned_without_data_or_weights(project):
     assert {rule: jobs[rule] for rule in CELLS} == CELLS
 
 
-def small(project, folder, **changes):
+def small(project, folder, prediction_type, scheduler):
     """paper.yaml with everything at its smallest; returns the options that use it."""
     config = yaml.safe_load(PAPER.read_text())
     inception, stem = tiny.clean_fid(folder), tiny.torchvision_inception(folder / "inception_v3.safetensors")
     config["iterations"] = 1
-    config["arms"] = [arm for arm in config["arms"] if arm["type"] != "heal"]
     config["arms"][0]["ratios"] = [25, 100]
+    (healing,) = (arm for arm in config["arms"] if arm["type"] == "heal")
+    healing["parameters"] = {"after": 1, "iterations": 1}
     culling = config["arms"][2]["parameters"]
     culling |= {"inception": str(stem), "inception_sha256": sha256(stem), "tries": 1, "pair": "group_mean"}
     config["reference"]["images_per_group"] = 4
@@ -44,9 +45,9 @@ def small(project, folder, **changes):
         "weights": str(tiny.deepface(folder / "deepface")), "detector": "skip", "factors": ["gender"],
         "caption": "a photo of a {gender}.",
     }  # fmt: skip
-    config["model"] |= {"path": str(tiny.stable_diffusion(folder / "model", "v_prediction")), "resolution": 64}
-    config["seed_images"] |= {"num_inference_steps": 2, "precision": "fp32", "scheduler": "DDIMScheduler"}
-    config["sample"] |= {"num_inference_steps": 2, "precision": "fp32", "scheduler": "DDIMScheduler"}
+    config["model"] |= {"path": str(tiny.stable_diffusion(folder / "model", prediction_type)), "resolution": 64}
+    config["seed_images"] |= {"num_inference_steps": 2, "precision": "fp32", "scheduler": scheduler}
+    config["sample"] |= {"num_inference_steps": 2, "precision": "fp32", "scheduler": scheduler}
     config["finetune"] |= {"epochs": 2, "batch_size": 4}
     config["unseen"]["images_per_prompt"] = 1
     config["score"] |= {
@@ -56,24 +57,34 @@ def small(project, folder, **changes):
     }
     config["diagnostics"]["vae_round_trips"] = [1]
     config["how"] |= {"device": "cpu", "threads": 1, "micro_batch_size": 2, "gradient_checkpointing": True}
-    for key, value in changes.items():
-        config[key] |= value
     path = project.folder / "small.yaml"
     path.write_text(yaml.safe_dump(config))
     return ("--configfile", str(path))
 
 
 @pytest.mark.slow
-def test_every_rule_of_the_paper_runs_on_tiny_models_of_its_formats(project, tmp_path_factory):
-    options = small(project, tmp_path_factory.mktemp("weights"))
+@pytest.mark.parametrize(
+    ("prediction_type", "scheduler"), [("epsilon", "PNDMScheduler"), ("v_prediction", "DDIMScheduler")]
+)
+def test_every_rule_of_the_paper_runs_on_tiny_models_of_its_formats(
+    project, tmp_path_factory, prediction_type, scheduler
+):
+    """Those of Stable Diffusion 2.1 base, and of the 768 pixel model."""
+    options = small(project, tmp_path_factory.mktemp("weights"), prediction_type, scheduler)
     project.snakemake("--cores", "2", *options)
     results = project.folder / "results" / "paper"
     rows = read_text_csv(results / "tables" / "metrics.csv")
     assert {row["features"] for row in rows if row["metric"] == "fid"} == {"inception", "clip"}
-    assert {row["control"] for row in rows} == {"base", "none", "histogram_match", "sifid_cull"}
-    # Models at the ends of chains stay, and here every cell is an end.
-    assert len(list(results.glob("*/ratio-*/*/iteration-1/model/diffusion_pytorch_model.safetensors"))) == 4
-    assert json.loads((results / "preflight.json").read_text())["prediction_type"] == "v_prediction"
+    assert {row["control"] for row in rows} == {"base", "none", "histogram_match", "sifid_cull", "heal"}
+    # Models at the ends of chains stay: of 100 %, the two controls and healing.
+    ends = results.glob("*/ratio-*/*/*/model/diffusion_pytorch_model.safetensors")
+    assert sorted(path.relative_to(results).parts[0] for path in ends) == [
+        "heal",
+        "histogram_match",
+        "none",
+        "sifid_cull",
+    ]
+    assert json.loads((results / "preflight.json").read_text())["prediction_type"] == prediction_type
     chosen = read_text_csv(results / "reference" / "selection.csv")
     assert {row["text"] for row in chosen} <= {"a photo of a man.", "a photo of a woman."}
     real = read_records(results / "reference" / "real.parquet")

@@ -244,6 +244,21 @@ def test_other_unseen_captions_train_nothing(smoke):
     }  # fmt: skip
 
 
+def test_another_batch_size_reruns_retraining_and_not_what_was_before(smoke):
+    jobs = smoke.jobs(*changed(smoke, finetune={"batch_size": 16}))
+    assert jobs["finetune"] == 9
+    assert not {"preflight", "encode", "seed_images", "sample_base", "embed_reference"} & set(jobs)
+
+
+def test_another_base_model_reruns_everything_but_the_reference(smoke):
+    """A job that has to run hides changes of those that follow it from Snakemake, unless they are its plain inputs."""
+    shutil.copytree(smoke.folder / "resources/tiny-diffusion", smoke.folder / "resources/other", dirs_exist_ok=True)
+    jobs = smoke.jobs(*changed(smoke, model={"path": "resources/other"}))
+    assert {jobs.get(name) for name in ("preflight", "encode", "seed_images", "sample_base", "embed_reference")} == {1}
+    assert (jobs["finetune"], jobs["score"]) == (9, 9)
+    assert "reference" not in jobs
+
+
 def test_a_changed_figure_setting_reruns_figures_only(smoke):
     assert smoke.jobs(*changed(smoke, figures={"dpi": 100})) == {f"figure_{number}": 1 for number in range(1, 8)}
     assert smoke.jobs(*changed(smoke, figures={"group": "smiling-red-round"})) == {"figure_1": 1, "figure_5": 1}

@@ -6,6 +6,7 @@ time, get batches.
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,13 @@ from PIL import Image
 
 from nepotism.errors import UserError
 from nepotism.faces.labels import Label
+from nepotism.files import mismatches
 
 ATTRIBUTES = ("Age", "Gender", "Race")
 WEIGHTS = ("age_model_weights.onnx", "gender_model_weights.onnx", "race_model_single_batch.onnx")
+
+# Of its detector `opencv`.
+CASCADES = ("haarcascade_frontalface_default.xml", "haarcascade_eye.xml")
 
 
 def _modeling(weights: Path) -> Any:
@@ -29,6 +34,27 @@ def _modeling(weights: Path) -> Any:
     from deepface.modules import modeling
 
     return modeling
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Inside, ONNX sessions get so many threads: DeepFace leaves it to ONNX, which takes every core of the machine."""
+    import cv2
+    import onnxruntime
+
+    original = onnxruntime.SessionOptions
+
+    def options() -> Any:
+        made = original()
+        made.intra_op_num_threads = count
+        return made
+
+    cv2.setNumThreads(count)
+    onnxruntime.SessionOptions = options
+    try:
+        yield
+    finally:
+        onnxruntime.SessionOptions = original
 
 
 def download(weights: Path) -> None:
@@ -44,24 +70,41 @@ class Classifier:
 
     Args:
         weights: DeepFace's home: its files are in ``.deepface/weights`` there.
-        detector: name of one of DeepFace's detectors; ``skip`` takes the whole image as the face.
+        threads: of each model.
+        detector: ``opencv``, or ``skip``, which takes the whole image as the face.
 
     Raises:
-        UserError: if a model's file is missing; nothing is downloaded here.
+        UserError: if a model's file is missing, or not what was staged; nothing is downloaded here.
     """
 
-    def __init__(self, weights: Path, detector: str) -> None:
+    def __init__(self, weights: Path, detector: str, threads: int = 1) -> None:
         folder = weights / ".deepface" / "weights"
         if missing := [name for name in WEIGHTS if not (folder / name).is_file()]:
             raise UserError(
                 f"`reference.ffhq.weights`: {folder} has no {', '.join(missing)}; use `weights: deepface` to download them, or "
                 "copy them there"
             )
+        if wrong := mismatches(weights):
+            raise UserError(
+                f"{weights}: {', '.join(wrong)} differ from SHA256SUMS; delete the folder, to stage it anew"
+            )
         self._modeling = _modeling(weights)
         from deepface.modules import detection, preprocessing
 
         self._detection, self._preprocessing, self._detector = detection, preprocessing, detector
-        self._models = {name: self._modeling.build_model("facial_attribute", name) for name in ATTRIBUTES}
+        with _threads(threads):
+            self._models = {name: self._modeling.build_model("facial_attribute", name) for name in ATTRIBUTES}
+        if detector != "skip":
+            self._check_detector(folder)
+
+    def _check_detector(self, folder: Path) -> None:
+        """Load the detector now: inside `extract_faces` a missing file would count as an image without a face."""
+        if missing := [name for name in CASCADES if not (folder / name).is_file()]:
+            raise UserError(
+                f"`reference.ffhq.weights`: {folder} has no {', '.join(missing)} for the detector; use `weights: deepface` to "
+                "download them, or copy them there"
+            )
+        self._modeling.build_model("face_detector", self._detector)
 
     def classify(self, folder: Path, files: Sequence[str], batch_size: int) -> Iterator[Label]:
         """Labels of images, in their order; an image without a face, or that cannot be read, gets its error.

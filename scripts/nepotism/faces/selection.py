@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from nepotism import streams
 from nepotism.errors import UserError
@@ -70,24 +71,29 @@ def select(labels: Sequence[Label], groups: Groups, images_per_group: int, seed:
         seed: of the draw.
 
     Returns:
-        Group by group, in the order of their names.
+        Group by group, in the order of their names. Every combination of the factors' values is a group.
 
     Raises:
-        UserError: listing the groups that are too small.
+        UserError: listing the groups that are too small, those without any face too.
     """
     members: dict[str, list[str]] = {}
     captions: dict[str, str] = {}
+    seen: list[tuple[str, ...]] = []
     left_out = 0
     for label in sorted(labels, key=lambda each: each.file):
         values = None if label.error else groups.of(label)
         if values is None:
             left_out += 1
             continue
-        group = "-".join(values.values()).replace(" ", "-")
+        group = _name(tuple(values.values()))
+        seen.append(tuple(values.values()))
         captions[group] = groups.caption.format(**values)
         members.setdefault(group, []).append(label.file)
     logger.info("%d faces in %d groups; %d belong to none", len(labels) - left_out, len(members), left_out)
     least, wanted = images_per_group + MINIMUM_SCORING, 3 * images_per_group
+    values_seen = [dict.fromkeys(each) for each in zip(*seen, strict=True)]
+    for combination in product(*values_seen) if seen else []:
+        members.setdefault(_name(combination), [])
     small = {group: len(files) for group, files in sorted(members.items()) if len(files) < least}
     if small or not members:
         told = ", ".join(f"{group} ({count})" for group, count in small.items()) or "all, for there is none"
@@ -105,6 +111,10 @@ def select(labels: Sequence[Label], groups: Groups, images_per_group: int, seed:
         order = streams.generator(seed, "select", group).permutation(len(files))[:wanted]
         chosen += [Chosen(files[index], captions[group], group) for index in sorted(order)]
     return chosen
+
+
+def _name(values: tuple[str, ...]) -> str:
+    return "-".join(values).replace(" ", "-")
 
 
 def with_licences(chosen: Sequence[Chosen], metadata: Mapping[str, Mapping]) -> list[Chosen]:

@@ -5,9 +5,10 @@ import logging
 import time
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -29,6 +30,25 @@ class Checkpoint:
     values: dict[str, Any]
 
 
+class Keeper(Protocol):
+    """What `Checkpoints` need of the job that they belong to."""
+
+    main: bool
+    """Whether this process writes and removes files; others only read."""
+
+    def due(self) -> bool:
+        """Whether it is time to save."""
+
+    def saved(self, position: int) -> None:
+        """A checkpoint was written, or could not be."""
+
+    def told_to_stop(self) -> bool:
+        """Whether a signal asked the process to end."""
+
+    def patience(self) -> AbstractContextManager[None]:
+        """Inside, a signal waits for the next checkpoint; outside, it ends the job at once."""
+
+
 class Checkpoints:
     """The checkpoints of one piece of work.
 
@@ -40,19 +60,17 @@ class Checkpoints:
         folder: where they are; exists.
         name: of the work, part of file names.
         digest: of everything that decides the result.
-        main: whether this process writes and removes files; others only read.
-        due: whether it is time to save.
-        saved: called with the position after each save.
+        keeper: the job.
     """
 
-    def __init__(
-        self, folder: Path, name: str, digest: str, main: bool, due: Callable[[], bool], saved: Callable[[int], None]
-    ) -> None:
-        self._folder, self._prefix, self._main = folder, f"{name}@{digest[:16]}@", main
-        self._due, self._saved = due, saved
-        for file in folder.glob(f"{name}@*"):
-            if main and not file.name.startswith(self._prefix):
-                file.unlink()
+    def __init__(self, folder: Path, name: str, digest: str, keeper: Keeper) -> None:
+        self._folder, self._prefix, self._keeper = folder, f"{name}@{digest[:16]}@", keeper
+        if keeper.main:
+            # Of other settings, or half written by a process that was killed.
+            for file in [*folder.glob(f"{name}@*"), *folder.glob(f".{name}@*")]:
+                if not file.name.startswith(self._prefix):
+                    file.unlink()
+        self.told_to_stop, self.patience = keeper.told_to_stop, keeper.patience
 
     def newest(self) -> Checkpoint | None:
         """The newest checkpoint that is intact, or None; what is damaged is told in the log and removed."""
@@ -69,14 +87,14 @@ class Checkpoints:
 
         A full disk costs this checkpoint, not the work: the last one stays and the next one is tried when due.
         """
-        if not self._main or not self._due():
+        if not self._keeper.main or not self._keeper.due():
             return
         tensors, values = content()
         try:
             self._write(position, tensors, values)
         except (OSError, SafetensorError) as error:
             logger.warning("warning: no checkpoint at %d (%s); the one before stays", position, error)
-        self._saved(position)
+        self._keeper.saved(position)
 
     def _described(self) -> list[Path]:
         return sorted(self._folder.glob(f"{self._prefix}*.json"))
@@ -107,7 +125,7 @@ class Checkpoints:
         logger.info("checkpoint at %d, %.1f s", position, time.monotonic() - started)
 
     def _remove(self, description: Path) -> None:
-        if not self._main:
+        if not self._keeper.main:
             return
         description.unlink(missing_ok=True)
         description.with_suffix(".safetensors").unlink(missing_ok=True)

@@ -3,12 +3,15 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from nepotism.errors import Interrupted
 from nepotism.resume.checkpoints import Checkpoints
@@ -28,20 +31,23 @@ class Job:
     """
 
     def __init__(self, output: Path, seconds: float, main: bool = True) -> None:
+        self._output = output
         self._folder = output.with_name(f".{output.stem}.state")
-        self._seconds, self._main = seconds, main
+        self._seconds, self.main = seconds, main
         self._lease = Lease(self._folder / "lease.json")
         self._last = time.monotonic()
         self._signal: int | None = None
+        self._patient = False
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        if self._main:
+        if self.main:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._lease.acquire()
+            self._remove_leftovers()
         for number in (signal.SIGTERM, signal.SIGINT):
             # The others wait for the first process, which ends at a whole step, and then fail for want of it.
-            self._handlers[number] = signal.signal(number, self._note if self._main else signal.SIG_IGN)
+            self._handlers[number] = signal.signal(number, self._note if self.main else signal.SIG_IGN)
         self._last = time.monotonic()
         return self
 
@@ -50,16 +56,20 @@ class Job:
     ) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        if not self._main:
+        if not self.main:
             return
         if kind is None:
+            # Another job's checkpoints, if this one seemed dead meanwhile.
+            self._lease.check()
             shutil.rmtree(self._folder)
         self._lease.release()
+        if self._folder.is_dir() and not any(self._folder.iterdir()):
+            self._folder.rmdir()
 
     def checkpoints(self, name: str, **decisive: Any) -> Checkpoints:
         """Checkpoints of a piece of the job's work; ``decisive`` is all that decides its result, as JSON can hold it."""
         digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
-        return Checkpoints(self._folder, name, digest, self._main, self._due, self._saved)
+        return Checkpoints(self._folder, name, digest, self)
 
     def check(self) -> None:
         """Make sure that no other job took over; to be called before outputs are written.
@@ -67,8 +77,23 @@ class Job:
         Raises:
             LeaseLostError: if one did.
         """
-        if self._main:
+        if self.main:
             self._lease.check()
+
+    @contextmanager
+    def patience(self) -> Iterator[None]:
+        """Inside, a signal waits for the next checkpoint; outside, it ends the job at once."""
+        self._patient = True
+        try:
+            yield
+        finally:
+            self._patient = False
+        if self._signal is not None:
+            self._stop("the end of a part")
+
+    def told_to_stop(self) -> bool:
+        """Whether a signal asked the process to end."""
+        return self._signal is not None
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self._signal is not None:
@@ -76,15 +101,29 @@ class Job:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self._signal = number
+        if not self._patient:
+            self._stop("once")
 
-    def _due(self) -> bool:
+    def _stop(self, position: int | str) -> NoReturn:
+        assert self._signal is not None
+        name = signal.Signals(self._signal).name
+        raise Interrupted(f"stopped by {name} at {position}; the same command goes on", self._signal)
+
+    def _remove_leftovers(self) -> None:
+        """Remove what a killed process had half written beside the output."""
+        for path in self._folder.parent.glob(f".{self._output.stem}.*"):
+            if re.fullmatch(re.escape(f".{self._output.stem}.") + r"\d+" + re.escape(self._output.suffix), path.name):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint."""
         if self._signal is None and time.monotonic() - self._last < self._seconds:
             return False
         self._lease.check()
         return True
 
-    def _saved(self, position: int) -> None:
+    def saved(self, position: int) -> None:
+        """A checkpoint was written, or could not be; if a signal waits for it, this is the end."""
         self._last = time.monotonic()
         if self._signal is not None:
-            name = signal.Signals(self._signal).name
-            raise Interrupted(f"stopped by {name} at {position}; the same command goes on", self._signal)
+            self._stop(position)

@@ -31,6 +31,7 @@ class Holder:
         processes: which numbering of processes ``pid`` belongs to: a container has its own.
         pid: process id.
         slurm_job: SLURM's job id; empty outside of it.
+        restarts: how often SLURM ran that job again.
         token: unique to one run of one process.
     """
 
@@ -38,14 +39,14 @@ class Holder:
     processes: str
     pid: int
     slurm_job: str
+    restarts: str
     token: str
 
     @classmethod
     def here(cls) -> "Holder":
         """This process."""
-        return cls(
-            socket.gethostname(), _process_space(), os.getpid(), os.environ.get("SLURM_JOB_ID", ""), uuid.uuid4().hex
-        )
+        job, restarts = (os.environ.get(f"SLURM_{name}", "") for name in ("JOB_ID", "RESTART_COUNT"))
+        return cls(socket.gethostname(), _process_space(), os.getpid(), job, restarts, uuid.uuid4().hex)
 
     def told(self) -> str:
         """Who it is and how to end it, for messages."""
@@ -103,6 +104,11 @@ class Lease:
             LeaseLostError: if it is not.
         """
         found = self._holder()
+        # A job that tries to take over a dead lease may have moved ours away, and puts it back at once.
+        tries = 0
+        while found is None and not self._lost and tries < 10:
+            time.sleep(0.1)
+            found, tries = self._holder(), tries + 1
         if self._lost or found is None or found.token != self._me.token:
             self._lost = True
             raise LeaseLostError(
@@ -144,10 +150,11 @@ class Lease:
             probe.unlink(missing_ok=True)
 
     def _is_gone(self, found: Holder) -> bool:
-        if found.slurm_job and found.slurm_job == self._me.slurm_job:
+        if (found.host, found.processes) == (self._me.host, self._me.processes) and not _alive(found.pid):
             return True
-        here = (found.host, found.processes) == (self._me.host, self._me.processes)
-        return (here and not _alive(found.pid)) or self._age() > self._stale
+        # SLURM runs a job again under its number only where it believes the first run to be dead.
+        requeued = found.slurm_job and found.slurm_job == self._me.slurm_job and found.restarts != self._me.restarts
+        return bool(requeued) or self._age() > self._stale
 
     def _set_aside(self, expected: Holder | None) -> None:
         """Move a dead lease away. Of two jobs that try, one moves it; the other must not move the winner's new one."""

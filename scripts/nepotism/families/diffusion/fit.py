@@ -30,7 +30,7 @@ from nepotism.resume.checkpoints import Checkpoints
 logger = logging.getLogger(__name__)
 
 # Reading a loss makes the processor wait for the accelerator, so that is done every so many steps only.
-STEPS_BETWEEN_LOSSES = 20
+STEPS_BETWEEN_LOSSES = 10
 
 
 @dataclass(frozen=True)
@@ -249,13 +249,14 @@ def fit(
         network = torch.compile(network)
     objective = Objective(scheduler, data, device)
     pending: list[torch.Tensor] = []
-    with Progress(plan.total, label, done=start) as progress:
+    patience = checkpoints.patience() if checkpoints else nullcontext()
+    with Progress(plan.total, label, done=start) as progress, patience:
         for step, pieces in ahead(plan.pieces, plan.steps(start), threaded=device.type != "cpu"):
             pending.append(_gradients(network, objective, pieces, accelerator))
             accelerator.clip_grad_norm_(unet.parameters(), 1.0)
             stepper.step()
             stepper.zero_grad()
-            if device.type != "cpu" and (step + 1) % STEPS_BETWEEN_LOSSES and step + 1 < plan.total:
+            if not _is_time_to_read(step + 1, plan.total, accelerator, checkpoints):
                 continue
             losses.extend(accelerator.reduce(torch.stack(pending), "sum").tolist())
             progress.advance(len(pending), loss=losses[-1])
@@ -264,6 +265,14 @@ def fit(
             if checkpoints and step + 1 < plan.total:
                 checkpoints.offer(step + 1, lambda: (fit_state.tensors(unet, optimizer), {"losses": losses}))
     return unet, losses
+
+
+def _is_time_to_read(done: int, total: int, accelerator: Accelerator, checkpoints: Checkpoints | None) -> bool:
+    """Whether losses are read after this step, and a checkpoint may be written."""
+    if accelerator.device.type == "cpu" or done % STEPS_BETWEEN_LOSSES == 0 or done == total:
+        return True
+    # Alone, a process that was told to stop does so at once; several meet at the next reading.
+    return bool(accelerator.num_processes == 1 and checkpoints and checkpoints.told_to_stop())
 
 
 def check_prediction_type(scheduler: DDPMScheduler) -> None:

@@ -31,3 +31,8 @@ def restore(network: nn.Module, optimizer: torch.optim.Optimizer, found: Mapping
         for index, (name, _) in enumerate(network.named_parameters())
     }
     optimizer.load_state_dict(state)
+    # Files hold plain layouts, but fused AdamW wants moments laid out as their weights, which may be channels last.
+    for parameter in network.parameters():
+        held = optimizer.state[parameter]
+        for kind in ("exp_avg", "exp_avg_sq"):
+            held[kind] = torch.empty_like(parameter).copy_(held[kind])

@@ -19,6 +19,8 @@ from nepotism.families.diffusion.pipeline import to_unit_range
 from nepotism.files import whole
 from nepotism.progress import Progress
 
+PIXELS_AT_A_TIME = 20 * 64 * 64
+
 
 @dataclass(frozen=True)
 class Posteriors:
@@ -46,9 +48,9 @@ class Encoded:
 
 
 @torch.no_grad()
-def encode_images(vae: AutoencoderKL, pixels: NDArray[np.uint8], batch_size: int = 20) -> Posteriors:
-    """Encode uint8 (N, H, W, 3) images and their mirrors, in small batches that fit into the processor's cache."""
-    device = vae.device
+def encode_images(vae: AutoencoderKL, pixels: NDArray[np.uint8]) -> Posteriors:
+    """Encode uint8 (N, H, W, 3) images and their mirrors."""
+    device, batch_size = vae.device, _batch_size(pixels)
     means, deviations = [], []
     with Progress(len(pixels), "encoding", "image") as progress:
         for start in range(0, len(pixels), batch_size):
@@ -61,9 +63,9 @@ def encode_images(vae: AutoencoderKL, pixels: NDArray[np.uint8], batch_size: int
 
 
 @torch.no_grad()
-def round_trip(vae: AutoencoderKL, pixels: NDArray[np.uint8], batch_size: int = 20) -> NDArray[np.uint8]:
+def round_trip(vae: AutoencoderKL, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Encode (posterior mean) and decode uint8 (N, H, W, 3) images once."""
-    made = []
+    made, batch_size = [], _batch_size(pixels)
     with Progress(len(pixels), "round trip", "image") as progress:
         for start in range(0, len(pixels), batch_size):
             batch = to_unit_range(pixels[start : start + batch_size]).to(vae.device)
@@ -71,6 +73,11 @@ def round_trip(vae: AutoencoderKL, pixels: NDArray[np.uint8], batch_size: int = 
             made.append(((decoded.clamp(-1, 1) + 1) * 127.5).round().permute(0, 2, 3, 1).cpu().numpy().astype(np.uint8))
             progress.advance(len(batch))
     return np.concatenate(made)
+
+
+def _batch_size(pixels: NDArray[np.uint8]) -> int:
+    """Images at a time: few, so that they fit into a processor's cache, and large ones into any GPU's memory."""
+    return max(1, PIXELS_AT_A_TIME // (pixels.shape[1] * pixels.shape[2]))
 
 
 def write_encoded(path: Path, encoded: Encoded) -> None:

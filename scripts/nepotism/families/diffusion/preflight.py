@@ -1,5 +1,6 @@
 """Trying a model out before hours are spent on it: does it load, is it what it says, does it fit."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from nepotism.families.diffusion.latents import Posteriors
 from nepotism.families.diffusion.pipeline import load_noise_scheduler, load_unet
 from nepotism.families.diffusion.training_set import TrainingSet
 from nepotism.memory import peak_bytes
+
+logger = logging.getLogger(__name__)
 
 # How much better the other prediction type has to fit before a model is said to be mislabelled.
 CLEARLY_BETTER = 0.5
@@ -39,6 +42,15 @@ def truncated(tokenizer: Any, prompts: Sequence[str]) -> list[str]:
     """The prompts that are longer than the text encoder reads."""
     longest = tokenizer.model_max_length
     return [prompt for prompt in prompts if len(tokenizer(prompt).input_ids) > longest]
+
+
+def warn_of_truncated(tokenizer: Any, prompts: Sequence[str]) -> None:
+    """Tell which captions the text encoder does not read to their end."""
+    cut = truncated(tokenizer, prompts)
+    for prompt in cut[:5]:
+        logger.warning("warning: longer than the %d tokens of the text encoder: %s", tokenizer.model_max_length, prompt)
+    if len(cut) > 5:
+        logger.warning("warning: and %d captions more", len(cut) - 5)
 
 
 @torch.no_grad()
@@ -93,6 +105,10 @@ def training_peak(
         data = TrainingSet(slots, Posteriors(mean, mean), 1.0, text.cpu().repeat(2, 1, 1), [0] * count)
         settings = fitting.FitSettings(1e-6, 1, count, flip=False, caption_dropout=0.0)
         means = fitting.Means(gradient_checkpointing=gradient_checkpointing)
-        return peak_bytes(lambda: fitting.fit(unet, scheduler, data, settings, 0, 0, hardware, "preflight", means))
+        try:
+            return peak_bytes(lambda: fitting.fit(unet, scheduler, data, settings, 0, 0, hardware, "preflight", means))
+        finally:
+            # Accelerate holds on to every model that it has prepared.
+            hardware.free_memory()
 
     return probe

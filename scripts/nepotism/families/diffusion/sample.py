@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from nepotism import streams
+from nepotism.errors import UserError
 from nepotism.families.diffusion.pipeline import encode_prompts
 from nepotism.progress import Progress
 from nepotism.resume.checkpoints import Checkpoints
@@ -52,6 +54,7 @@ def sample(
         uint8 (N, resolution, resolution, 3).
 
     Raises:
+        UserError: if an image has values that are no numbers.
         Interrupted: if the process was told to stop; a checkpoint has been saved.
     """
     made: list[NDArray[np.uint8]] = []
@@ -62,7 +65,8 @@ def sample(
     distinct = list(dict.fromkeys(prompts))
     text = encode_prompts(pipeline, distinct)
     empty = encode_prompts(pipeline, [""])
-    with Progress(len(prompts), label, "image", done=begin) as progress:
+    patience = checkpoints.patience() if checkpoints else nullcontext()
+    with Progress(len(prompts), label, "image", done=begin) as progress, patience:
         for start in range(begin, len(prompts), batch_size):
             chosen = slice(start, min(start + batch_size, len(prompts)))
             rows = [distinct.index(prompt) for prompt in prompts[chosen]]
@@ -82,6 +86,11 @@ def sample(
                 pixels = torch.from_numpy(sources[chosen]).permute(0, 3, 1, 2).float() / 255
                 options |= {"image": pixels, "strength": strength}
             images = pipeline(**options).images
+            if not np.isfinite(images).all():
+                raise UserError(
+                    f"{label}: the model drew something that is no number; its precision does not reach that far: use "
+                    "`precision: bf16` or `fp32` in the config's `sample` and `seed_images`"
+                )
             made.append(np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8))
             progress.advance(len(rows))
             if checkpoints:

@@ -1,0 +1,319 @@
+"""The DAG on a real SLURM cluster, which this machine pretends to be two nodes of, and what clusters do to jobs."""
+
+import csv
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, SMOKE, copy_project
+
+HERE = Path(__file__).parent
+CLUSTER = HERE / "cluster.sh"
+CONFIGURATION = Path("/etc/slurm/slurm.conf")
+
+MISSING = [program for program in ("slurmctld", "slurmd", "sbatch", "munged") if not shutil.which(program)]
+if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
+    MISSING.append("snakemake-executor-plugin-slurm (make .venv/slurm)")
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can start SLURM's daemons"),
+    pytest.mark.skipif(
+        CONFIGURATION.exists() or CONFIGURATION.is_symlink(),
+        reason=f"{CONFIGURATION} exists: there is a cluster already",
+    ),
+]
+
+# Preempted and lost jobs wait this long at most in these tests.
+PATIENCE = 180
+# What the profile leaves to the site, and less patience.
+SITE = (
+    "--default-resources", "slurm_partition=main", "mem_mb=2000", "runtime=20", "nodes=1",
+    "--slurm-no-account", "--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10",
+)  # fmt: skip
+LOSSES = "results/tiny/none/ratio-0/seed-0/iteration-1/losses.csv"
+# One cell that trains long enough to be disturbed.
+TINY = {
+    "experiment": "tiny",
+    "iterations": 1,
+    "arms": [{"name": "none", "type": "none", "ratios": [0]}],
+    "reference": {"images_per_group": 2},
+    "finetune": {"epochs": 60},
+    "how": {"checkpoint_seconds": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cluster")
+    subprocess.run([CLUSTER, "start", folder], check=True)
+    yield folder
+    subprocess.run([CLUSTER, "stop", folder], check=True)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    made = copy_project(tmp_path_factory.mktemp("shared"))
+    shutil.copytree(ROOT / "profiles", made.folder / "profiles")
+    (made.folder / "slurm").symlink_to("profiles/slurm")
+    return made
+
+
+class Head:
+    """Snakemake on the head node, in the background."""
+
+    def __init__(self, project, *arguments, name="head"):
+        command = [sys.executable, str(HERE / "quick_snakemake.py"), *arguments]
+        self.said = project.folder / f"{name}.log"
+        self.process = subprocess.Popen(
+            command, cwd=project.folder, stdout=self.said.open("w"), stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+    def wait(self, expected=0, seconds=600):
+        status = self.process.wait(timeout=seconds)
+        assert (status == 0) == (expected == 0), self.said.read_text()[-6000:]
+        return self.said.read_text()
+
+
+def jobs():
+    """All jobs that the controller remembers, by number: what it knows of each."""
+    text = subprocess.run(["scontrol", "--oneliner", "show", "jobs"], capture_output=True, text=True, check=True).stdout
+    found = [dict(re.findall(r"(\S+?)=(.*?)(?= \S+?=|$)", line)) for line in text.splitlines() if "JobId=" in line]
+    return {int(job["JobId"]): job for job in found}
+
+
+def wait_for(condition, seconds=PATIENCE):
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+    return found
+
+
+# ---- The whole experiment -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def smoked(cluster, project, smoke):
+    """The smoke experiment, run through sbatch; every rule that runs a model asks for a GPU, of which two may be in use."""
+    with_models = (
+        "preflight",
+        "encode",
+        "embed_reference",
+        "seed_images",
+        "sample_base",
+        "score_base",
+        "finetune",
+        "sample",
+    )
+    with_models += ("score", "sifid_threshold", "sifid_cull", "vae_round_trips")
+    Head(
+        project, "--profile", "slurm", *SITE, "--resources", "gpu=2", "--set-resources",
+        *(f"{rule}:gpu=1" for rule in with_models), *SMOKE, name="smoke",
+    ).wait(seconds=1200)  # fmt: skip
+    return [job for job in jobs().values() if job["JobName"].startswith("smoke_")], with_models
+
+
+def table(folder):
+    with open(folder / "results" / "smoke" / "tables" / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_cluster_finds_what_one_machine_finds(smoked, project, smoke):
+    ours, theirs = table(project.folder), table(smoke.folder)
+    assert len(ours) == len(theirs) > 100
+    assert ours == theirs
+
+
+def test_jobs_run_on_both_nodes_and_say_what_they_are(smoked):
+    found, _ = smoked
+    assert {job["NodeList"] for job in found} == {"n1", "n2"}
+    assert {job["JobState"] for job in found} == {"COMPLETED"}
+    comments = [job["Comment"] for job in found]
+    assert any(re.fullmatch(r"rule_finetune_wildcards_smoke_none_50_0_2", comment) for comment in comments), comments
+
+
+def test_gpus_are_given_to_those_who_ask_and_never_more_than_the_cap(smoked):
+    found, with_models = smoked
+    using = []
+    for job in found:
+        rule = re.match(r"rule_(\w+?)_wildcards", job["Comment"])[1]
+        gpus = re.findall(r"gres/gpu=(\d+)|gpu:(\d+)", f"{job.get('TRES', '')} {job.get('TresPerJob', '')}")
+        assert bool(gpus) == (rule in with_models), (rule, job)
+        if gpus:
+            using.append((moment(job["StartTime"]), moment(job["EndTime"])))
+    assert len(using) > 20
+    together = [sum(start <= instant < end for start, end in using) for instant, _ in using]
+    assert max(together) == 2
+
+
+def moment(text):
+    return datetime.fromisoformat(text).timestamp()
+
+
+def test_steps_of_seconds_do_not_go_to_the_queue(smoked):
+    found, _ = smoked
+    rules = {re.match(r"rule_(\w+?)_wildcards", job["Comment"])[1] for job in found}
+    assert not rules & {"mix", "metrics_table", "claims", "answer", "figure_1", "figure_2", "figure_3"}
+
+
+# ---- What clusters do to jobs ---------------------------------------------------------------------------------------
+
+
+class Cell:
+    """One cell whose retraining can be disturbed; what it needs is made, and what it becomes is known."""
+
+    def __init__(self, project):
+        self.project = project
+        (project.folder / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+        self.options = ("--configfile", "tiny.yaml")
+        project.snakemake("--cores", "2", LOSSES, *self.options)
+        self.folder = (project.folder / LOSSES).parent
+        self.log = project.folder / "results/tiny/logs/finetune/none/ratio-0/seed-0/iteration-1.log"
+        self.expected = self.result()
+
+    def result(self):
+        model = self.folder / "model" / "diffusion_pytorch_model.safetensors"
+        return model.read_bytes(), (self.folder / "losses.csv").read_bytes()
+
+    def forget(self):
+        shutil.rmtree(self.folder / "model", ignore_errors=True)
+        (self.folder / "losses.csv").unlink(missing_ok=True)
+        self.log.unlink(missing_ok=True)
+
+    def head(self, *more, name):
+        return Head(self.project, LOSSES, "--profile", "slurm", *SITE, *more, *self.options, name=name)
+
+    def begun(self, steps="checkpoint at", but=()):
+        """Wait until retraining has a checkpoint; return its job."""
+        wait_for(lambda: self.log.is_file() and steps in self.log.read_text())
+        running = [
+            number for number, job in jobs().items()
+            if job["JobState"] == "RUNNING" and "finetune" in job["Comment"] and number not in but
+        ]  # fmt: skip
+        assert len(running) == 1, jobs()
+        return running[0]
+
+    def is_as_undisturbed(self):
+        assert self.result() == self.expected
+        assert not list(self.folder.glob(".*")), "state was left behind"
+
+
+@pytest.fixture(scope="module")
+def tiny_cell(cluster, project):
+    return Cell(project)
+
+
+@pytest.fixture
+def cell(tiny_cell):
+    tiny_cell.forget()
+    yield tiny_cell
+    subprocess.run(["scancel", "--user", "root"], check=True)
+    wait_for(lambda: not subprocess.run(["squeue", "--noheader"], capture_output=True, text=True, check=True).stdout)
+
+
+def resumed(log):
+    found = re.search(r"resumed at step (\d+)", log.read_text())
+    return int(found[1]) if found else 0
+
+
+def test_a_cancelled_job_is_run_again_and_goes_on(cell):
+    head = cell.head(name="cancelled")
+    first = cell.begun()
+    subprocess.run(["scancel", str(first)], check=True)
+    head.wait()
+    assert jobs()[first]["JobState"] in ("CANCELLED", "FAILED")
+    assert resumed(cell.log) > 0
+    cell.is_as_undisturbed()
+
+
+def test_a_preempted_job_is_requeued_and_goes_on(cell):
+    head = cell.head("--set-resources", "finetune:slurm_partition=low", name="preempted")
+    first = cell.begun()
+    subprocess.run(
+        ["sbatch", "--partition=main", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 3"], check=True
+    )
+    wait_for(lambda: int(jobs()[first]["Restarts"]) == 1)
+    head.wait()
+    assert jobs()[first]["JobState"] == "COMPLETED", "under its own number"
+    assert resumed(cell.log) > 0
+    cell.is_as_undisturbed()
+
+
+def test_a_job_that_takes_too_much_memory_gets_more(cell):
+    head = cell.head("--set-resources", "finetune:mem_mb=500*attempt**2", name="memory")
+    head.wait()
+    asked = [job["MinMemoryNode"] for job in jobs().values() if "finetune" in job["Comment"]][-2:]
+    assert asked == ["500M", "2000M"]
+    cell.is_as_undisturbed()
+
+
+def test_a_job_at_its_time_limit_goes_on_with_a_longer_one(cell, cluster):
+    head = cell.head(name="limit")
+    first = cell.begun()
+    subprocess.run(["scontrol", "update", f"JobId={first}", "TimeLimit=0:01"], check=True)
+    head.wait(seconds=300)
+    assert jobs()[first]["JobState"] == "TIMEOUT"
+    assert resumed(cell.log) > 0
+    cell.is_as_undisturbed()
+
+
+def test_jobs_of_a_lost_node_run_on_another_and_the_lost_ones_write_nothing(cell, cluster):
+    """Only the node's daemon dies: its job runs on, unknown to SLURM, beside the one that replaces it."""
+    head = cell.head(name="lost")
+    first = cell.begun()
+    node = jobs()[first]["NodeList"]
+    os.kill(int((cluster / "pid" / f"slurmd-{node}.pid").read_text()), signal.SIGKILL)
+    try:
+        wait_for(lambda: int(jobs()[first]["Restarts"]) == 1)
+        head.wait()
+        assert jobs()[first]["NodeList"] != node
+        cell.is_as_undisturbed()
+    finally:
+        subprocess.run([CLUSTER, "node", cluster, node], check=True)
+
+
+def test_a_killed_and_restarted_head_makes_no_second_writer(cell):
+    head = cell.head(name="killed")
+    first = cell.begun()
+    head.process.send_signal(signal.SIGKILL)
+    head.process.wait()
+    cell.project.snakemake("--unlock", *cell.options)
+    said = cell.head("--retries", "0", name="restarted").wait(expected=1)
+    assert f"is in use by SLURM job {first} on" in said
+    assert f"wait for it, or `scancel {first}`" in said
+    assert "iteration-1.log" in said, "the end names the log"
+    wait_for(lambda: jobs()[first]["JobState"] == "COMPLETED")
+    cell.head(name="again").wait()
+    cell.is_as_undisturbed()
+
+
+def test_one_failed_cell_leaves_the_others_running_and_is_named(cell):
+    """Ratio 100 fails, for its images are damaged; ratio 0 does not need them."""
+    config = {**TINY, "arms": [{"name": "none", "type": "none", "ratios": [0, 100]}], "finetune": {"epochs": 1},
+              "seed_images": {"num_inference_steps": 1}, "sample": {"num_inference_steps": 1}, "experiment": "two"}  # fmt: skip
+    (cell.project.folder / "two.yaml").write_text(yaml.safe_dump(config))
+    options = ("--configfile", "two.yaml")
+    place = "results/two/none/ratio-{}/seed-0/iteration-1/"
+    mixed = place.format(100) + "mix.parquet"
+    cell.project.snakemake("--cores", "2", mixed, "results/two/reference/latents.safetensors", *options)
+    (cell.project.folder / "results/two/base/seed-0/seed_images.parquet").write_bytes(b"damaged")
+    targets = [place.format(ratio) + "losses.csv" for ratio in (0, 100)]
+    said = Head(
+        cell.project, *targets, "--profile", "slurm", *SITE, "--retries", "0", "--rerun-triggers", "params",
+        *options, name="failed",
+    ).wait(expected=1)  # fmt: skip
+    assert (cell.project.folder / targets[0]).is_file()
+    assert not (cell.project.folder / targets[1]).exists()
+    assert "results/two/logs/finetune/none/ratio-100/seed-0/iteration-1.log" in said
+    status = cell.project.script("status", "results/two").stdout
+    assert re.search(r"failed:\n  none/ratio-100/seed-0/iteration-1: finetune: .*seed_images\.parquet", status), status
