@@ -135,6 +135,7 @@ def test_training_twice_gives_the_same_bytes(data, scheduler):
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters()))
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_changes_results_by_rounding_only(tiny_diffusion, vae, scheduler):
     """Fifty steps of the real tiny U-Net; weights within 1e-4 relative."""
     count = 10

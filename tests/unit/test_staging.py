@@ -144,7 +144,13 @@ def test_what_the_hub_promised_is_compared_with_what_came(hub):
         ("hub:org/clip@gone", {}, "org/clip at revision gone: the repository has no such revision"),
         (f"hub:org/gated@{COMMIT}", {}, "org/gated at .*: its licence must be accepted"),
         (f"hub:org/clip@{COMMIT}", {"HF_HUB_OFFLINE": "1"}, "org/clip at .*HF_HUB_OFFLINE is set.*head node"),
-        (f"hub:org/clip@{COMMIT}", {"HF_ENDPOINT": "http://127.0.0.1:9"}, "org/clip at .*cannot be reached"),
+        # It tries again for half a minute.
+        pytest.param(
+            f"hub:org/clip@{COMMIT}",
+            {"HF_ENDPOINT": "http://127.0.0.1:9"},
+            "org/clip at .*cannot be reached",
+            marks=pytest.mark.slow,
+        ),
         ("resources/tiny-clip", {}, "is no download"),
     ],
 )
@@ -168,6 +174,7 @@ def test_names_of_downloads_and_where_they_lie():
     assert weights.location(None) is None
 
 
+@pytest.mark.slow
 def test_pickled_clip_weights_are_converted_reading_only_tensors(tmp_path, tiny_clip):
     from transformers import CLIPModel, CLIPProcessor
 
@@ -188,6 +195,7 @@ class Evil:
         return (Path.touch, (Path("/tmp/nepotism-evil"),))
 
 
+@pytest.mark.slow
 def test_a_pickle_that_runs_code_is_not_converted(tmp_path, tiny_clip):
     from transformers import CLIPModel
 
