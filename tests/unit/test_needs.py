@@ -1,0 +1,118 @@
+"""What jobs ask a cluster for, and where an experiment stands."""
+
+import json
+import time
+
+import pytest
+from nepotism import status
+from nepotism.cells import Cell
+from nepotism.forecast import Rate
+from nepotism.needs import LEAST_MINUTES, Needs
+from test_config import grid_of
+
+CELL = Cell("none", "100", 0, 1)
+
+
+def rate(**changes):
+    values = {"device": "GPU", "parameters": 4.2, "resolution": 64, "precision": "fp32/fp32", "train_per_second": 0.5,
+              "passes_per_second": 1.0, "job_seconds": 60.0, "measured": "today", **changes}  # fmt: skip
+    return Rate(**values)
+
+
+def test_time_follows_from_measured_rates_of_the_experiments_own_arithmetic():
+    grid = grid_of(finetune={"epochs": 5}, sample={"guidance_scale": 3.0, "num_inference_steps": 10})
+    needs = Needs(grid, [rate(), rate(precision="bf16/fp16", train_per_second=1000.0), rate(parameters=866.0)])
+    # 180 images, five epochs at 0.5 a second, and a minute to start; three times that.
+    assert needs.minutes("finetune", CELL) == pytest.approx(3 * (5 * 180 / 0.5 + 60) / 60, abs=1)
+    assert needs.minutes("sample", CELL) == pytest.approx(3 * (180 * 20 + 60) / 60, abs=1)
+    assert Needs(grid, [rate(train_per_second=1e9)]).minutes("finetune", CELL) == LEAST_MINUTES
+
+
+def test_memory_grows_with_the_model_and_the_images(tmp_path):
+    small = Needs(grid_of(), [])
+    (tmp_path / "unet").mkdir()
+    with open(tmp_path / "unet" / "model.safetensors", "wb") as file:
+        file.truncate(3_463_726_498)
+    large = Needs(grid_of(model={"path": str(tmp_path), "resolution": 512}), [])
+    assert 1000 < small.memory_mb("finetune") < 2100, "1.1 GB were measured"
+    assert large.memory_mb("finetune") > 7 * 3463
+    assert large.memory_mb("finetune") > large.memory_mb("sample") > 2 * 3463
+    assert large.memory_mb("histogram_match") < 4000
+
+
+# ---- Where an experiment stands
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    arms = [
+        {"name": "none", "type": "none", "ratios": [0, 100]},
+        {"name": "histogram_match", "type": "histogram_match", "ratios": [100]},
+    ]
+    grid = grid_of(arms=arms, iterations=2)
+    (tmp_path / "config.json").write_text(json.dumps(grid.config))
+    return grid, tmp_path
+
+
+def make(folder, path, content=""):
+    file = folder / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(content)
+
+
+def by_path(grid, folder):
+    return {standing.cell.path: standing for standing in status.standings(grid, folder)}
+
+
+def test_the_state_of_every_cell_is_told_from_files_alone(experiment):
+    grid, folder = experiment
+    done, running, failed, paused = (
+        "none/ratio-0/seed-0/iteration-1",
+        "none/ratio-0/seed-0/iteration-2",
+        "none/ratio-100/seed-0/iteration-1",
+        "histogram_match/ratio-100/seed-0/iteration-1",
+    )
+    for name in status.OUTPUTS.values():
+        make(folder, f"{done}/{name}")
+    rows = [{"metric": "fid", "set": "samples", "features": "clip", "value": 12.5}]
+    make(folder, f"{done}/metrics.json", json.dumps({"rows": rows}))
+    make(folder, f"{running}/mix.parquet")
+    make(folder, f"{running}/.model.state/lease.json")
+    make(folder, f"logs/finetune/{running}.log", "12:00:00 finetune: step 5/30, loss 0.1, 9 s left\n")
+    make(folder, f"{failed}/mix.parquet")
+    make(folder, f"logs/finetune/{failed}.log", "12:00:00 error: the loss is nan; lower `finetune.learning_rate`\n")
+    make(folder, f"{paused}/.model.state/finetune@1@2.json")
+    found = by_path(grid, folder)
+    assert (found[done].state, found[done].distance, found[done].missing) == ("done", 12.5, ())
+    assert (found[running].state, found[running].stage) == ("running", "finetune")
+    assert found[running].told == "finetune: step 5/30, loss 0.1, 9 s left"
+    assert found[failed].state == "failed"
+    assert found[failed].told == "the loss is nan; lower `finetune.learning_rate`"
+    assert found[failed].log == folder / f"logs/finetune/{failed}.log"
+    assert found[paused].state == "paused"
+    assert found[paused].missing == ("histogram_match", "mix", "finetune", "sample", "score")
+    assert found["none/ratio-100/seed-0/iteration-2"].state == "waiting"
+
+
+def test_a_heartbeat_that_stopped_is_no_running_job(experiment):
+    import os
+
+    grid, folder = experiment
+    place = "none/ratio-0/seed-0/iteration-1"
+    make(folder, f"{place}/.model.state/lease.json")
+    make(folder, f"logs/finetune/{place}.log", "12:00:00 begun\n")
+    assert by_path(grid, folder)[place].state == "running"
+    long_ago = time.time() - 1000
+    os.utime(folder / place / ".model.state/lease.json", (long_ago, long_ago))
+    assert by_path(grid, folder)[place].state == "paused"
+
+
+def test_the_time_left_is_that_of_measured_jobs_and_of_the_longest_chain(experiment):
+    grid, folder = experiment
+    for stage, seconds in (("finetune", 10), ("sample", 4), ("mix", 1)):
+        make(folder, f"benchmarks/{stage}/x.tsv", f"s\tcpu_time\n{seconds}\t1\n")
+    rest = status.left(status.standings(grid, folder), folder)
+    # Three chains of two cells, none of them begun.
+    assert (rest.work, rest.chain) == (6 * 15, 2 * 15)
+    assert set(rest.unmeasured) == {"score", "histogram_match"}
+    assert (rest.wall(1), rest.wall(100)) == (90, 30)
