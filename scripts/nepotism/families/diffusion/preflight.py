@@ -73,13 +73,14 @@ def prediction_problems(
         noise = torch.from_numpy(drawn).to(latents.device)
         noisy = scheduler.add_noise(latents, noise, time)
         predicted = unet(noisy, time, text, return_dict=False)[0]
-        errors["epsilon"] += float(((predicted - noise) ** 2).mean())
-        errors["v_prediction"] += float(((predicted - scheduler.get_velocity(latents, noise, time)) ** 2).mean())
+        for kind, target in (("epsilon", noise), ("v_prediction", scheduler.get_velocity(latents, noise, time))):
+            # Relative to its target's power: a model that predicts nothing at all has the same error in both.
+            errors[kind] += float(((predicted - target) ** 2).mean() / (target**2).mean()) / len(TIMES)
     other = "v_prediction" if said == "epsilon" else "epsilon"
     if errors[other] < CLEARLY_BETTER * errors[said]:
         yield (
-            f"`model.path`: its scheduler says {said}, but on real images the model fits {other} better ({errors[other]:.3g} "
-            f"against {errors[said]:.3g}); correct prediction_type in scheduler/scheduler_config.json"
+            f"`model.path`: its scheduler says {said}, but on real images the model fits {other} better (relative error "
+            f"{errors[other]:.3g} against {errors[said]:.3g}); correct prediction_type in scheduler/scheduler_config.json"
         )
 
 
