@@ -52,3 +52,7 @@ include: "rules/pretrain.smk"
 
 onstart:
     write_resolved_config()
+
+
+onerror:
+    tell_failures(log)

@@ -17,6 +17,7 @@ from nepotism.grid import Grid
 from nepotism.needs import Needs
 from nepotism.settings import how, ratios_option, settings
 from nepotism.stages import options
+from nepotism.status import failures
 from nepotism.weights import location, staged_name
 
 # `.venv/bin/snakemake` works without activation: shell rules find the interpreter that runs Snakemake.
@@ -82,6 +83,15 @@ def minutes_of(stage):
 
 def write_resolved_config():
     write_text(f"{grid.folder}/config.json", json.dumps(grid.config, indent=2) + "\n")
+
+
+def tell_failures(log):
+    """Name every job that failed, and its log, at the end, where people look."""
+    if not workflow.is_main_process:
+        return
+    for path in [log] if isinstance(log, str) else log:
+        for name, file in failures(Path(path)):
+            print(f"failed: {name}, see {file}", file=sys.stderr)
 
 
 def with_advice(question, *arguments):

@@ -5,8 +5,10 @@ import errno
 import gc
 import logging
 import os
+import socket
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,6 +19,9 @@ from nepotism.stages import stage_version
 # and transformers need to start; `run` switches it on again. So scripts import this module before those.
 gc.disable()
 
+
+# What a run's part of a log begins with.
+BEGIN = "---"
 
 # Mistakes that only the file system knows of, and what to do about them.
 ADVICE = {
@@ -178,7 +183,10 @@ def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Namespac
         # Beside other jobs on one screen, only what needs attention; the log has everything.
         screen.setLevel(logging.WARNING)
         arguments.log.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(arguments.log, mode="w", encoding="utf-8"))
+        # After what earlier runs wrote: a job that is tried again, or refused because another is at work, hides nothing.
+        with open(arguments.log, "a", encoding="utf-8") as log:
+            log.write(f"{BEGIN} {datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z} on {socket.gethostname()}\n")
+        handlers.append(logging.FileHandler(arguments.log, encoding="utf-8"))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers)
     for noisy in ("httpx", "PIL", "matplotlib", "fontTools"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
+from nepotism.errors import UserError
 from nepotism.files import whole
 
 Pixels = NDArray[np.uint8]
@@ -121,7 +122,7 @@ def read_image_set(path: Path | str, slots: set[str] | None = None) -> ImageSet:
     Raises:
         ValueError: if a picture's pixels do not have the digest that its row records.
     """
-    table = pq.read_table(path, filters=None if slots is None else [("slot", "in", slots)])
+    table = _table(path, filters=None if slots is None else [("slot", "in", slots)])
     pixels, records = [], []
     for row in table.to_pylist():
         image = decode(row["image"]["bytes"])
@@ -135,7 +136,7 @@ def read_image_set(path: Path | str, slots: set[str] | None = None) -> ImageSet:
 def read_records(path: Path | str) -> list[Record]:
     """The provenance of an image set or a manifest, without reading any pixels."""
     names = [entry.name for entry in fields(Record)]
-    return [_record(row) for row in pq.read_table(path, columns=names).to_pylist()]
+    return [_record(row) for row in _table(path, columns=names).to_pylist()]
 
 
 def write_manifest(path: Path | str, records: Sequence[Record], files: Sequence[str]) -> None:
@@ -147,7 +148,14 @@ def write_manifest(path: Path | str, records: Sequence[Record], files: Sequence[
 
 def read_manifest(path: Path | str) -> list[tuple[Record, str]]:
     """The rows of a manifest, each with the file that its image is read from."""
-    return [(_record(row), row["file"]) for row in pq.read_table(path).to_pylist()]
+    return [(_record(row), row["file"]) for row in _table(path).to_pylist()]
+
+
+def _table(path: Path | str, **options: Any) -> pa.Table:
+    try:
+        return pq.read_table(path, **options)
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{path}: it is no image set ({error}); delete it, and it is made again") from None
 
 
 def contact_sheet(path: Path | str, images: ImageSet, thumbnail: int = 96) -> None:

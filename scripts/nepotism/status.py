@@ -96,8 +96,8 @@ def _is_fresh(path: Path) -> bool:
 
 
 def _error(log: Path) -> str | None:
-    """The mistake that a log ends with; None if it does not."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    """The mistake that the last run of a log ends with; None if it does not."""
+    lines = _lines(log)
     for number, line in enumerate(lines):
         if found := re.match(r"[\d:]{8} error: (.*)", line):
             return found[1]
@@ -107,8 +107,14 @@ def _error(log: Path) -> str | None:
 
 
 def _last(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = _lines(log)
     return re.sub(r"^[\d:]{8} ", "", lines[-1]) if lines else ""
+
+
+def _lines(log: Path) -> list[str]:
+    """What the last run wrote into a log."""
+    text = log.read_text(encoding="utf-8", errors="replace")
+    return text[text.rfind("\n--- ") + 1 :].splitlines()
 
 
 def _distance(metrics: Path, features: str) -> float | None:
@@ -119,6 +125,16 @@ def _distance(metrics: Path, features: str) -> float | None:
         row["value"] for row in rows if (row["metric"], row["set"], row["features"]) == ("fid", "samples", features)
     ]
     return float(found[0]) if found else None
+
+
+def failures(log: Path) -> list[tuple[str, str]]:
+    """The rule and the log file of every job that failed, once each, from Snakemake's own log."""
+    errors = re.findall(
+        r"^Error in rule (\w+):\n(?:    .*\n)*?    log: ([^\s,]+)",
+        log.read_text(encoding="utf-8", errors="replace"),
+        re.MULTILINE,
+    )
+    return list(dict.fromkeys(errors))
 
 
 @dataclass(frozen=True)

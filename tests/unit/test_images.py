@@ -4,8 +4,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from nepotism import images
+from nepotism.errors import UserError
 from nepotism.files import whole
-from nepotism.images import ImageSet, Record
+from nepotism.images import ImageSet, Record, read_image_set, read_records
 from PIL import Image
 
 
@@ -111,3 +112,12 @@ def test_a_failing_write_leaves_the_old_file(tmp_path):
         raise OSError("disk full")
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_file_that_is_no_image_set_is_named_with_what_to_do(tmp_path):
+    (tmp_path / "samples.parquet").write_bytes(b"damaged")
+    for read in (read_image_set, read_records):
+        with pytest.raises(
+            UserError, match=r"samples\.parquet: it is no image set .*; delete it, and it is made again"
+        ):
+            read(tmp_path / "samples.parquet")

@@ -116,3 +116,13 @@ def test_the_time_left_is_that_of_measured_jobs_and_of_the_longest_chain(experim
     assert (rest.work, rest.chain) == (6 * 15, 2 * 15)
     assert set(rest.unmeasured) == {"score", "histogram_match"}
     assert (rest.wall(1), rest.wall(100)) == (90, 30)
+
+
+def test_failures_are_named_once_each_from_snakemakes_log(tmp_path):
+    (tmp_path / "log").write_text(
+        "Error in rule finetune:\n    message: None\n    log: results/a.log, cluster/7.log (check log file(s))\n"
+        "Finished jobid: 3 (Rule: mix)\n    log: results/b.log\n"
+        "Error in rule finetune:\n    message: None\n    log: results/a.log (check log file(s))\n"
+        "Error in rule score:\n    jobid: 3\n    log: results/c.log (check log file(s))\n"
+    )
+    assert status.failures(tmp_path / "log") == [("finetune", "results/a.log"), ("score", "results/c.log")]
