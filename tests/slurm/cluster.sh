@@ -28,7 +28,7 @@ ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 ReturnToService=2
 SlurmdParameters=config_overrides
-SlurmdTimeout=20
+SlurmdTimeout=10
 KillWait=5
 MinJobAge=1200
 SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2
@@ -43,7 +43,7 @@ GresTypes=gpu
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 NodeName=n[1-$nodes] NodeHostname=$host NodeAddr=127.0.0.1 Port=[26828-$((26827 + nodes))] CPUs=4 CoresPerSocket=4 RealMemory=8000 Gres=gpu:fake:2
-PartitionName=main Nodes=n[1-$nodes] Default=YES DefaultTime=5 MaxTime=UNLIMITED PriorityTier=5 PreemptMode=OFF
+PartitionName=main Nodes=n[1-$nodes] LLN=YES Default=YES DefaultTime=5 MaxTime=UNLIMITED PriorityTier=5 PreemptMode=OFF
 PartitionName=low Nodes=n[1-$nodes] DefaultTime=5 MaxTime=UNLIMITED PriorityTier=1 PreemptMode=REQUEUE
 CONF
   printf 'AutoDetect=off\nNodeName=n[1-%s] Name=gpu Type=fake File=/dev/null,/dev/zero\n' "$nodes" > "$base/etc/gres.conf"
