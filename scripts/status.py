@@ -12,7 +12,7 @@ from nepotism.errors import UserError
 from nepotism.grid import Grid
 from nepotism.status import Standing, left, standings
 
-WIDTH = 10
+WIDTH = 13
 
 
 def main() -> None:

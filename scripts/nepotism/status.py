@@ -114,7 +114,8 @@ def _last(log: Path) -> str:
 def _lines(log: Path) -> list[str]:
     """What the last run wrote into a log."""
     text = log.read_text(encoding="utf-8", errors="replace")
-    return text[text.rfind("\n--- ") + 1 :].splitlines()
+    lines = text[text.rfind("\n--- ") + 1 :].splitlines()
+    return lines[1:] if lines and lines[0].startswith("--- ") else lines
 
 
 def _distance(metrics: Path, features: str) -> float | None:
