@@ -80,7 +80,12 @@ def test_the_state_of_every_cell_is_told_from_files_alone(experiment):
     make(folder, f"{running}/.model.state/lease.json")
     make(folder, f"logs/finetune/{running}.log", "12:00:00 finetune: step 5/30, loss 0.1, 9 s left\n")
     make(folder, f"{failed}/mix.parquet")
-    make(folder, f"logs/finetune/{failed}.log", "--- today on here\n12:00:00 begun\n--- again\n12:00:00 error: the loss is nan; lower `finetune.learning_rate`\n")
+    before = "--- today on here\n12:00:00 begun\n--- again\n"
+    make(
+        folder,
+        f"logs/finetune/{failed}.log",
+        before + "12:00:00 error: the loss is nan; lower `finetune.learning_rate`\n",
+    )
     make(folder, f"{paused}/.model.state/finetune@1@2.json")
     found = by_path(grid, folder)
     assert (found[done].state, found[done].distance, found[done].missing) == ("done", 12.5, ())
