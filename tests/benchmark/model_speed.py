@@ -190,7 +190,7 @@ class Bench:
         tokens = pipeline.tokenizer(
             ["a photo of a face"] * self.chosen.batch_size,
             padding="max_length",
-            max_length=77,
+            max_length=pipeline.tokenizer.model_max_length,
             truncation=True,
             return_tensors="pt",
         ).input_ids

@@ -25,4 +25,4 @@ def test_pretraining_runs_from_data_to_card_and_can_be_promoted(project):
     CLIPModel.from_pretrained(project.folder / "resources/tiny-clip")
     # The promoted models are what experiments use from now on: their checksums hold.
     jobs = project.jobs("results/faces/base/seed-0/samples.parquet")
-    assert jobs == {"reference": 1, "sample_base": 1}
+    assert jobs == {"reference": 1, "preflight": 1, "sample_base": 1}
