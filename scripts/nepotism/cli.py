@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from nepotism.errors import Interrupted, UserError
+from nepotism.files import RUN_BEGINS
 from nepotism.stages import stage_version
 
 # What a script imports lives until its end. Looking for garbage in it takes a quarter of the time that torch, diffusers
 # and transformers need to start; `run` switches it on again. So scripts import this module before those.
 gc.disable()
 
-
-# What a run's part of a log begins with.
-BEGIN = "---"
 
 # Mistakes that only the file system knows of, and what to do about them.
 ADVICE = {
@@ -185,7 +183,7 @@ def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Namespac
         arguments.log.parent.mkdir(parents=True, exist_ok=True)
         # After what earlier runs wrote: a job that is tried again, or refused because another is at work, hides nothing.
         with open(arguments.log, "a", encoding="utf-8") as log:
-            log.write(f"{BEGIN} {datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z} on {socket.gethostname()}\n")
+            log.write(f"{RUN_BEGINS}{datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z} on {socket.gethostname()}\n")
         handlers.append(logging.FileHandler(arguments.log, encoding="utf-8"))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers)
     for noisy in ("httpx", "PIL", "matplotlib", "fontTools"):

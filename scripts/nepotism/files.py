@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# What a run's part of a log begins with: runs are written one below the other.
+RUN_BEGINS = "--- "
+
 
 @contextmanager
 def whole(path: Path | str) -> Iterator[Path]:

@@ -13,6 +13,7 @@ from typing import Literal
 
 from nepotism.cells import Cell
 from nepotism.cost import costs
+from nepotism.files import RUN_BEGINS
 from nepotism.grid import Grid
 from nepotism.resume.lease import STALE_SECONDS
 
@@ -114,8 +115,8 @@ def _last(log: Path) -> str:
 def _lines(log: Path) -> list[str]:
     """What the last run wrote into a log."""
     text = log.read_text(encoding="utf-8", errors="replace")
-    lines = text[text.rfind("\n--- ") + 1 :].splitlines()
-    return lines[1:] if lines and lines[0].startswith("--- ") else lines
+    lines = text[text.rfind("\n" + RUN_BEGINS) + 1 :].splitlines()
+    return lines[1:] if lines and lines[0].startswith(RUN_BEGINS) else lines
 
 
 def _distance(metrics: Path, features: str) -> float | None:
