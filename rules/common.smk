@@ -300,17 +300,18 @@ def checksums(folder, otherwise):
     ][:1]
 
 
-def base_model(wildcards):
-    return checksums(grid.base_model, "model_index.json")
-
-
-def evaluator_files(wildcards):
+def evaluator_checksums():
     """The small files that stand for the evaluators' weights."""
     score = grid.config["score"]
     files = checksums(location(score["clip"]), "config.json")
     if "inception" in score["features"] and staged_name(score["inception"]):
         files.append(str(Path(location(score["inception"])).with_name("SHA256SUMS")))
     return files
+
+
+# Inputs of most jobs: asked once, not by every one of thousands.
+base_model = checksums(grid.base_model, "model_index.json")
+evaluator_files = evaluator_checksums()
 
 
 def sifid_files(wildcards):

@@ -44,7 +44,9 @@ def copy_project(folder: Path) -> Project:
     for name in SHIPPED:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "models"))
+            shutil.copytree(
+                source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "models"), dirs_exist_ok=True
+            )
         else:
             shutil.copy(source, folder / name)
     return Project(folder)
@@ -63,8 +65,11 @@ def project(tmp_path: Path) -> Project:
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A copy of the project in which the smoke experiment has run. Tests leave its files as they are."""
-    made = copy_project(tmp_path_factory.mktemp("smoke"))
+    """A copy of the project in which the smoke experiment has run. Tests leave its files as they are.
+
+    SMOKE_FOLDER names a folder to make it in; several test runs, one after the other, then share it.
+    """
+    made = copy_project(Path(os.environ.get("SMOKE_FOLDER") or tmp_path_factory.mktemp("smoke")))
     made.snakemake("--cores", "2", *SMOKE)
     return made
 

@@ -14,6 +14,8 @@ from jsonschema.exceptions import ValidationError
 from nepotism.cells import BRANCHED_ARM, PLAIN_TYPES, canonical_ratio
 from nepotism.weights import hub, staged_name
 
+# As safe as yaml.safe_load, and with libyaml ten times as fast: every job on a cluster reads the schema anew.
+FastLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SCHEMA = Path(__file__).parents[2] / "resources" / "schemas" / "config.schema.yaml"
 
 
@@ -31,7 +33,7 @@ def checked(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: naming every wrong key.
     """
-    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    schema = yaml.load(SCHEMA.read_text(encoding="utf-8"), Loader=FastLoader)
     errors = sorted(
         Draft202012Validator(schema).iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path]
     )

@@ -48,7 +48,7 @@ TINY = {
     "iterations": 1,
     "arms": [{"name": "none", "type": "none", "ratios": [0]}],
     "reference": {"images_per_group": 2},
-    "finetune": {"epochs": 30},
+    "finetune": {"epochs": 20},
     "how": {"checkpoint_seconds": 1},
 }
 
@@ -144,8 +144,8 @@ def test_jobs_run_on_both_nodes_and_say_what_they_are(smoked):
     found, _ = smoked
     assert {job["NodeList"] for job in found} == {"n1", "n2"}
     assert {job["JobState"] for job in found} == {"COMPLETED"}
-    comments = [job["Comment"] for job in found]
-    assert any(re.fullmatch(r"rule_finetune_wildcards_smoke_none_50_0_2", comment) for comment in comments), comments
+    comments = [job["Comment"].strip() for job in found]
+    assert "rule_finetune_wildcards_smoke_none_50_0_2" in comments, comments
 
 
 def test_gpus_are_given_to_those_who_ask_and_never_more_than_the_cap(smoked):
