@@ -37,17 +37,26 @@ rule all:
 
 
 include: "rules/targets.smk"
-include: "rules/models.smk"
-include: "rules/faces.smk"
-include: "rules/reference.smk"
-include: "rules/controls.smk"
-include: "rules/mix.smk"
-include: "rules/finetune.smk"
-include: "rules/sample.smk"
-include: "rules/metrics.smk"
-include: "rules/base.smk"
-include: "rules/report.smk"
-include: "rules/pretrain.smk"
+include: "rules/tables.smk"
+
+
+if grid.family == DIFFUSION:
+
+    include: "rules/models.smk"
+    include: "rules/faces.smk"
+    include: "rules/reference.smk"
+    include: "rules/controls.smk"
+    include: "rules/mix.smk"
+    include: "rules/finetune.smk"
+    include: "rules/sample.smk"
+    include: "rules/metrics.smk"
+    include: "rules/base.smk"
+    include: "rules/figures.smk"
+    include: "rules/pretrain.smk"
+
+else:
+
+    include: "rules/generations.smk"
 
 
 onstart:

@@ -13,7 +13,8 @@ from nepotism.files import write_text
 from nepotism.cells import Cell, healed_ratio
 from nepotism.forecast import forecast, groups, read_rates
 from nepotism.gpus import nvidia_gpus
-from nepotism.grid import Grid
+from nepotism.families import family_package
+from nepotism.grid import DIFFUSION, Grid
 from nepotism.needs import Needs
 from nepotism.settings import how, ratios_option, settings
 from nepotism.stages import options
@@ -259,14 +260,17 @@ def first_cell(wildcards):
     return Cell(arm.name, arm.ratios[0], int(wildcards.seed), arm.first)
 
 
+def named_place(wildcards):
+    folder = (
+        f"{getattr(wildcards, 'base', 'base')}/seed-{wildcards.seed}"
+        if in_base(wildcards)
+        else cell_of(wildcards).path
+    )
+    return f"--cell {folder} --seed {wildcards.seed}"
+
+
 def named_cell(wildcards):
-    if in_base(wildcards):
-        base = getattr(wildcards, "base", "base")
-        return (
-            f"--cell {base}/seed-{wildcards.seed} --seed {wildcards.seed} --iteration 0"
-        )
-    cell = cell_of(wildcards)
-    return f"--cell {cell.path} --seed {cell.seed} --iteration {cell.iteration}"
+    return f"{named_place(wildcards)} --iteration {getattr(wildcards, 'iteration', 0)}"
 
 
 def sampled_cell(wildcards, input):
@@ -345,12 +349,36 @@ def first_base_metrics(wildcards):
     return base_metrics(wildcards)[0]
 
 
+# Names and captions of the figures that a family of chunks draws.
+family_figures = {} if grid.family == DIFFUSION else family_package(grid.family).FIGURES
+
+
+def earlier_models(wildcards):
+    return with_advice(grid.earlier_models, cell_of(wildcards))
+
+
+def chunk_of_generations(wildcards):
+    """The generations that a job makes."""
+    if in_base(wildcards):
+        return f"{named_place(wildcards)} --first 0 --last 0"
+    cell = cell_of(wildcards)
+    first = with_advice(grid.first_iteration, cell)
+    return f"{named_place(wildcards)} --ratio {grid.training_ratio(cell)} --first {first} --last {cell.iteration}"
+
+
+def shown_generations(wildcards):
+    """The rows that figures show: of every condition, for the first seed."""
+    folders = [f"{base}/seed-{grid.seeds[0]}" for base in grid.bases]
+    folders += [cell.path for cell in grid.cells() if cell.seed == grid.seeds[0]]
+    return [f"{grid.folder}/{folder}/samples.parquet" for folder in folders]
+
+
 def cell_metrics(wildcards):
     return [f"{grid.folder}/{cell.path}/metrics.json" for cell in grid.cells()]
 
 
 def diagnostic_metrics(wildcards):
-    if not grid.config["diagnostics"]["vae_round_trips"]:
+    if grid.family != DIFFUSION or not grid.config["diagnostics"]["vae_round_trips"]:
         return []
     return [f"{grid.folder}/reference/vae_round_trips.json"]
 
@@ -429,8 +457,10 @@ sheet_captions = {
 def reported_sheets(wildcards):
     """The contact sheets of the report: of the base model, and of each arm and ratio at its end, for the first seed.
 
-    All of them would make it hundreds of megabytes large.
+    All of them would make it hundreds of megabytes large. Rows that are no images have none.
     """
+    if grid.family != DIFFUSION:
+        return []
 
     def sheet(folder, images, **place):
         return report(
@@ -461,12 +491,15 @@ def reported_sheets(wildcards):
 
 
 def figure_files(wildcards):
-    numbers = [1, 2, 5, 7]
-    numbers += [3] if grid.curves("figure_3") else []
-    numbers += [4] if grid.judged_arm("heal") else []
-    numbers += [6] if grid.judged_arm("sifid_cull") else []
+    names = list(family_figures)
+    if grid.family == DIFFUSION:
+        numbers = [1, 2, 5, 7]
+        numbers += [3] if grid.curves("figure_3") else []
+        numbers += [4] if grid.judged_arm("heal") else []
+        numbers += [6] if grid.judged_arm("sifid_cull") else []
+        names = [f"figure-{number}" for number in sorted(numbers)]
     return [
-        f"{grid.folder}/figures/figure-{number}{suffix}"
-        for number in sorted(numbers)
+        f"{grid.folder}/figures/{name}{suffix}"
+        for name in names
         for suffix in (".svg", ".png", ".csv")
     ]

@@ -1,9 +1,4 @@
-# Unseen captions, features and scores of every cell, and the one table that gathers the scores.
-
-
-localrules:
-    metrics_table,
-    claims,
+# Unseen captions, features and scores of every cell.
 
 
 rule score:
@@ -47,31 +42,6 @@ rule score:
         " --embeddings {output.embeddings} --metrics {output.metrics} --log {log}"
 
 
-rule metrics_table:
-    input:
-        base_metrics,
-        cell_metrics,
-        diagnostic_metrics,
-    output:
-        report(
-            "results/{experiment}/tables/metrics.csv",
-            caption="../resources/report/metrics.rst",
-            category="Tables",
-            labels={"table": "scores"},
-        ),
-    log:
-        "results/{experiment}/logs/metrics_table.log",
-    conda:
-        "../envs/light.yaml"
-    resources:
-        mem_mb=500,
-        runtime=5,
-    params:
-        settings=settings_of("metrics_table"),
-    shell:
-        "python scripts/metrics_table.py {params.settings} --metrics {input} --output {output} --log {log}"
-
-
 rule vae_round_trips:
     input:
         real="results/{experiment}/reference/real.parquet",
@@ -101,33 +71,3 @@ rule vae_round_trips:
         "python scripts/vae_round_trips.py {params.settings} {params.how}"
         " --real {input.real} --reference {input.reference} --experiment {wildcards.experiment}"
         " --output {output.images} --metrics {output.metrics} --log {log}"
-
-
-rule claims:
-    input:
-        "results/{experiment}/tables/metrics.csv",
-    output:
-        table=report(
-            "results/{experiment}/tables/claims.csv",
-            caption="../resources/report/claims.rst",
-            category="Tables",
-            labels={"table": "claims"},
-        ),
-        details=report(
-            "results/{experiment}/tables/claim_details.csv",
-            caption="../resources/report/claim_details.rst",
-            category="Tables",
-            labels={"table": "claims, part by part"},
-        ),
-    log:
-        "results/{experiment}/logs/claims.log",
-    conda:
-        "../envs/light.yaml"
-    resources:
-        mem_mb=500,
-        runtime=5,
-    params:
-        settings=settings_of("claims"),
-    shell:
-        "python scripts/claims.py {params.settings} --metrics {input}"
-        " --output {output.table} --details {output.details} --log {log}"

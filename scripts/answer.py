@@ -1,19 +1,21 @@
 """Write the report's first page and the table of costs."""
 
 import argparse
+import importlib
 import json
 from pathlib import Path
 
 from nepotism import cli
-from nepotism.answer import page
-from nepotism.claims import Claim
+from nepotism.answer import page, told, told_in_short
 from nepotism.cost import costs
 from nepotism.files import write_text
 from nepotism.tables import read_csv, read_text_csv, write_csv
+from nepotism.verdicts import Claim
 
 
 def main() -> None:
     parser = cli.parser(__doc__, stage="answer")
+    parser.add_argument("--family", help="of models that are made in chunks of generations")
     parser.add_argument(
         "--base-metrics", type=Path, required=True, help="metrics.json of the base model, for its provenance"
     )
@@ -32,7 +34,11 @@ def run(arguments: argparse.Namespace) -> None:
     verdicts = [Claim(**{**row, "claim": int(row["claim"])}) for row in read_text_csv(arguments.claims)]  # type: ignore[arg-type]
     write_csv(arguments.cost, spent)
     details, rows = read_text_csv(arguments.details), read_csv(arguments.metrics)
-    write_text(arguments.output, page(verdicts, details, rows, provenance, spent))
+    text = told(verdicts, details, rows)
+    if arguments.family:
+        told_by = importlib.import_module(f"nepotism.families.{arguments.family}.claims")
+        text = told_in_short(told_by.QUESTION, told_by.NOTATION, told_by.ENDS, verdicts, rows)
+    write_text(arguments.output, page(text, verdicts, provenance, spent))
 
 
 if __name__ == "__main__":

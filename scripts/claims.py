@@ -1,6 +1,8 @@
-"""Judge the twelve claims from the table of scores."""
+"""Judge the claims from the table of scores."""
 
 import argparse
+import importlib
+import json
 from pathlib import Path
 
 from nepotism import claims, cli
@@ -27,15 +29,22 @@ def main() -> None:
     parser.add_argument("--sifid-cull", help="name of the arm that culls")
     parser.add_argument("--heal", help="name of the arm that heals")
     parser.add_argument("--pair", help="how culling pairs images, for a note")
+    parser.add_argument("--family", help="of models that are made in chunks of generations; it has claims of its own")
+    parser.add_argument("--arms", help="settings of that family's arms, as JSON")
     parser.add_argument("--metrics", type=Path, required=True, help="tables/metrics.csv")
-    parser.add_argument("--output", type=Path, required=True, help="output: twelve verdicts (CSV)")
+    parser.add_argument("--output", type=Path, required=True, help="output: verdicts (CSV)")
     parser.add_argument("--details", type=Path, required=True, help="output: every part of every claim (CSV)")
     cli.run(run, parser.parse_args())
 
 
 def run(arguments: argparse.Namespace) -> None:
-    arms = claims.Arms(arguments.histogram_match, arguments.sifid_cull, arguments.heal, arguments.pair)
-    verdicts, parts = claims.judge(read_csv(arguments.metrics), arms)
+    scores = read_csv(arguments.metrics)
+    if arguments.family:
+        court = importlib.import_module(f"nepotism.families.{arguments.family}.claims")
+        verdicts, parts = court.judge(scores, json.loads(arguments.arms))
+    else:
+        arms = claims.Arms(arguments.histogram_match, arguments.sifid_cull, arguments.heal, arguments.pair)
+        verdicts, parts = claims.judge(scores, arms)
     write_csv(arguments.output, verdicts)
     rows = [
         [

@@ -9,8 +9,9 @@ from pathlib import Path
 from nepotism import cli
 from nepotism.cells import Arm
 from nepotism.errors import UserError
-from nepotism.grid import Grid
-from nepotism.status import Standing, left, standings
+from nepotism.families import family_package
+from nepotism.grid import DIFFUSION, Grid
+from nepotism.status import Standing, headline, left, standings
 
 WIDTH = 13
 
@@ -35,9 +36,11 @@ def run(arguments: argparse.Namespace) -> None:
         f"{counts[state]} {state}" for state in ("running", "failed", "paused", "waiting") if counts[state]
     )
     print(f"{grid.experiment}: {counts['done']} of {len(found)} cells done{', ' + shown if shown else ''}")
-    print(f"numbers are Fréchet distances in the features `{grid.config['score']['features'][0]}`; lower is better")
+    print(numbers(grid))
     for arm in grid.arms:
-        print(f"\n{matrix(arm, [standing for standing in found if standing.cell.control == arm.name])}")
+        print(
+            f"\n{matrix(arm, grid.iterations_of(arm), [standing for standing in found if standing.cell.control == arm.name])}"
+        )
     for state in ("running", "failed", "paused"):
         lines = [told(standing) for standing in found if standing.state == state]
         print("".join(f"\n{line}" for line in [f"{state}:", *lines]) if lines else "", end="\n" if lines else "")
@@ -45,14 +48,21 @@ def run(arguments: argparse.Namespace) -> None:
         print("\n" + time_left(found, arguments.folder, arguments.jobs or max(1, counts["running"])))
 
 
-def matrix(arm: Arm, found: Iterable[Standing]) -> str:
+def numbers(grid: Grid) -> str:
+    """What the numbers in the grid are."""
+    metric, features = headline(grid)
+    if grid.family == DIFFUSION:
+        return f"numbers are Fréchet distances in the features `{features}`; lower is better"
+    return f"numbers are the metric {metric}: {family_package(grid.family).HEADLINES[metric]}"
+
+
+def matrix(arm: Arm, iterations: Iterable[int], found: Iterable[Standing]) -> str:
     """An arm's cells: a line for every ratio and seed, a column for every iteration."""
     rows: dict[tuple[str, int], dict[int, Standing]] = {}
     for standing in found:
         cell = standing.cell
         rows.setdefault((cell.ratio, cell.seed), {})[cell.iteration] = standing
     seeds = len({seed for _, seed in rows}) > 1
-    iterations = range(arm.first, arm.last + 1)
     lines = [f"{arm.name:<24}" + "".join(f"{iteration:>{WIDTH}}" for iteration in iterations)]
     for (ratio, seed), cells in rows.items():
         name = f"  {ratio} %" + (f", seed {seed}" if seeds else "")
@@ -65,7 +75,7 @@ def entry(standing: Standing) -> str:
     if standing.state == "done":
         return "done" if standing.distance is None else f"{standing.distance:.4g}"
     if standing.state == "waiting":
-        return "." if "mix" in standing.missing else f"to {standing.stage}"
+        return "." if standing.stage in ("mix", "generations") else f"to {standing.stage}"
     return standing.state
 
 

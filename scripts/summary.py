@@ -1,10 +1,17 @@
-"""Print the Frechet distance and the CLIP score of every condition at every iteration, and where the results are."""
+"""Print the scores of every condition at every iteration, and where the results are."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
+from nepotism.families import family_package
+from nepotism.grid import DIFFUSION
 from nepotism.tables import Row, read_csv
+
+TITLES = {"fid": "Fréchet distance, {}: lower is better", "clip_score": "CLIP score: higher is better"}
+# As many iterations as fit beside each other.
+COLUMNS = 10
 
 
 def main() -> None:
@@ -15,10 +22,8 @@ def main() -> None:
     if not table.is_file():
         sys.exit(f"error: there is no {table}; run the experiment first: make run EXPERIMENT={arguments.folder.name}")
     rows = read_csv(table)
-    for metric, title in (
-        ("fid", "Fréchet distance, {}: lower is better"),
-        ("clip_score", "CLIP score: higher is better"),
-    ):
+    family = json.loads((arguments.folder / "config.json").read_text(encoding="utf-8"))["model"]["family"]
+    for metric, title in (TITLES if family == DIFFUSION else family_package(family).HEADLINES).items():
         for space in dict.fromkeys(row.features for row in rows if row.metric == metric):
             print("\n" + title.format(space))
             print(matrix([row for row in rows if row.metric == metric and row.features == space]))
@@ -31,6 +36,8 @@ def matrix(rows: list[Row]) -> str:
     """Conditions as lines, iterations as columns; values are means over seeds."""
     samples = [row for row in rows if row.set == "samples"]
     iterations = sorted({row.iteration for row in samples})
+    if len(iterations) > COLUMNS:
+        iterations = [iterations[round(column * (len(iterations) - 1) / (COLUMNS - 1))] for column in range(COLUMNS)]
     lines = [f"{'generated':>24}" + "".join(f"{'base' if i == 0 else i:>10}" for i in iterations)]
     conditions = dict.fromkeys((row.control, row.ratio) for row in samples if row.ratio)
     bases = {row.control for row in samples if not row.ratio}
@@ -46,7 +53,8 @@ def matrix(rows: list[Row]) -> str:
         name = f"{ratio} %" if control == "none" else f"{control} {ratio} %"
         lines.append(f"{name:>24}" + "".join(cells))
     floor = [row.value for row in rows if row.set == "real"]
-    lines.append(f"{'real vs real':>24}{sum(floor) / len(floor):>10.4g}")
+    if floor:
+        lines.append(f"{'real vs real':>24}{sum(floor) / len(floor):>10.4g}")
     return "\n".join(lines)
 
 

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from nepotism.claims import HOLDS, STATEMENTS, Claim, count
 from nepotism.cost import Cost
+from nepotism.decisions import FAILS, HOLDS
 from nepotism.tables import Row
+from nepotism.verdicts import Claim, count
 
 # Snakemake's page centres this text in a window and cuts off the top of what is taller; and it is narrow.
 STYLE = ".h-screen.items-center { align-items: safe center } .prose.max-w-lg { max-width: 60rem }"
@@ -14,19 +16,93 @@ STYLE = ".h-screen.items-center { align-items: safe center } .prose.max-w-lg { m
 NAMES = {"clip": "in CLIP features", "conv": "in random convolutions", "inception": "(FID)"}
 
 
-def page(
-    claims: Sequence[Claim],
-    details: Sequence[Mapping[str, str]],
-    rows: Sequence[Row],
-    provenance: Mapping[str, Any],
-    costs: Sequence[Cost],
-) -> str:
-    """The page as a Jinja template of reStructuredText; Snakemake fills in the configuration when it makes the report.
+Table = tuple[list[str], list[list[str]], list[int]]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What differs between kinds of models.
+
+    Attributes:
+        question: title of the page.
+        answer: one paragraph; every number is an effect of the table of claims.
+        notation: what the letters in statistics mean.
+        ends: header, rows and widths of the table of conditions at their last iterations.
+        ends_notes: what to know about that table.
+    """
+
+    question: str
+    answer: str
+    notation: Sequence[str]
+    ends: Table
+    ends_notes: Sequence[str]
+
+
+def told(claims: Sequence[Claim], details: Sequence[Mapping[str, str]], rows: Sequence[Row]) -> Told:
+    """What is told of a diffusion model.
 
     Args:
         claims: tables/claims.csv.
         details: tables/claim_details.csv, as text.
         rows: tables/metrics.csv.
+    """
+    return Told(
+        "What happens when the model is retrained on its own images?",
+        _answer(claims, details),
+        [
+            "F is the logarithm of the Fréchet distance, b its value for the",
+            "base model, I the last iteration, C the mean CLIP score and s its spread within groups. Seeds share the base model and",
+            "the real images: what holds between seeds holds given both. KID is asked only for the sign of an effect, which cannot",
+            "be told while its interval contains 0.",
+        ],
+        _ends(rows),
+        [
+            "Means over the seeds, at the last iteration of each condition; real images against other real ones, and after round",
+            "trips through the autoencoder without any retraining, tell what is not the model's doing.",
+        ],
+    )
+
+
+def told_in_short(
+    question: str, notation: str, metrics: Sequence[str], claims: Sequence[Claim], rows: Sequence[Row]
+) -> Told:
+    """What is told of a model whose generations are made in chunks: its claims that hold or do not, and its scores.
+
+    Args:
+        question: title of the page.
+        notation: what the letters in statistics mean.
+        metrics: columns of the table of conditions.
+        claims: tables/claims.csv.
+        rows: tables/metrics.csv.
+    """
+    sentences = [
+        f"{claim.statement[0].upper()}{claim.statement[1:]}: {claim.verdict} ({'; '.join(claim.effects)})."
+        for claim in claims
+        if claim.verdict in (HOLDS, FAILS)
+    ]
+    lines = []
+    conditions = list(dict.fromkeys((row.control, row.ratio) for row in rows))
+    for control, ratio in conditions:
+        mine = [row for row in rows if (row.control, row.ratio) == (control, ratio)]
+        last = max(row.iteration for row in mine)
+        ends = [[row.value for row in mine if (row.iteration, row.metric) == (last, metric)] for metric in metrics]
+        means = [f"{sum(found) / len(found):.4g}" if found else "" for found in ends]
+        lines.append([f"{control} {ratio} %" if ratio else control, str(last), *means])
+    return Told(
+        question,
+        " ".join([*map(_escaped, sentences), _counted(claims)]),
+        [notation],
+        (["condition", "iteration", *metrics], lines, [30, 10, *[15] * len(metrics)]),
+        ["Means over the seeds, at the last iteration of each condition."],
+    )
+
+
+def page(text: Told, claims: Sequence[Claim], provenance: Mapping[str, Any], costs: Sequence[Cost]) -> str:
+    """The page as a Jinja template of reStructuredText; Snakemake fills in the configuration when it makes the report.
+
+    Args:
+        text: what differs between kinds of models.
+        claims: tables/claims.csv.
         provenance: of the base model's metrics.json.
         costs: tables/cost.csv.
     """
@@ -36,17 +112,15 @@ def page(
             "",
             f"    <style>{STYLE}</style>",
             "",
-            *_headed("What happens when the model is retrained on its own images?", "="),
-            _answer(claims, details),
+            *_headed(text.question, "="),
+            text.answer,
             "",
             "Beside this page: Figures_, Tables_ and `Contact sheets`_.",
             "",
             *_headed("Claims", "-"),
             "Verdicts follow the rule of the documentation: three seeds or more decide; with fewer, a claim is undecided and its",
-            "effect is shown with the interval within the run. F is the logarithm of the Fréchet distance, b its value for the",
-            "base model, I the last iteration, C the mean CLIP score and s its spread within groups. Seeds share the base model and",
-            "the real images: what holds between seeds holds given both. KID is asked only for the sign of an effect, which cannot",
-            "be told while its interval contains 0.",
+            "effect is shown with the interval within the run.",
+            *text.notation,
             "",
             *_table(
                 ["", "claim", "source", "verdict", "KID"],
@@ -58,10 +132,9 @@ def page(
             "",
             *_effects(claims),
             *_headed("Where every condition ends", "-"),
-            "Means over the seeds, at the last iteration of each condition; real images against other real ones, and after round",
-            "trips through the autoencoder without any retraining, tell what is not the model's doing.",
+            *text.ends_notes,
             "",
-            *_table(*_ends(rows)),
+            *_table(*text.ends),
             *_headed("Time and memory", "-"),
             *_table(
                 ["rule", "jobs", "seconds", "seconds of a core", "peak MiB of a job"],
@@ -90,13 +163,15 @@ def page(
 def _answer(claims: Sequence[Claim], details: Sequence[Mapping[str, str]]) -> str:
     """One paragraph; every number is an effect of the table of claims."""
     sentences = [*_collapse(details), *_mild(details), *_healed(claims, details)]
-    counted = count(claims)
-    told = ", ".join(f"{number} {kind}" for kind, number in counted.items() if number)
-    sentences.append(f"Of the {len(STATEMENTS)} claims: {told}.")
-    return " ".join(sentences)
+    return " ".join([*sentences, _counted(claims)])
 
 
-def _ends(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], list[int]]:
+def _counted(claims: Sequence[Claim]) -> str:
+    kinds = ", ".join(f"{number} {kind}" for kind, number in count(claims).items() if number)
+    return f"Of the {len(claims)} claims: {kinds}."
+
+
+def _ends(rows: Sequence[Row]) -> Table:
     """Header, rows and widths of the table of conditions at their last iterations."""
     spaces = list(dict.fromkeys(row.features for row in rows if row.metric == "fid"))
     columns = [("fid", space) for space in spaces] + [

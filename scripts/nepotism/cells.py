@@ -8,7 +8,10 @@ from typing import Any
 
 # Types of arms that leave the generated images as they are. Every other type has a rule of its own name, which turns
 # them into `curated.parquet` before they are mixed in.
-PLAIN_TYPES = ("none", "heal")
+PLAIN_TYPES = ("none", "heal", "accumulate", "accumulate_subsample")
+
+# Types whose training sets hold what all generations so far have drawn.
+ACCUMULATING_TYPES = ("accumulate", "accumulate_subsample")
 
 # The plain mixture: what healing arms branch off, and what claims compare with.
 BRANCHED_ARM = "none"
@@ -68,7 +71,7 @@ class Arm:
         first: its first iteration: 1, or the one after a healing arm's branching point.
         last: its last iteration.
         parameters: of the type.
-        overrides: settings that differ from the config's, by block (`seed_images`, `sample`, `finetune`).
+        overrides: settings that differ from the config's, by block (`seed_images`, `sample`, `finetune`, or a family's).
     """
 
     name: str
@@ -87,13 +90,13 @@ class Arm:
     @property
     def base(self) -> str:
         """Folder of its iteration 0: an arm that samples in another way has its own."""
-        return f"base-{self.name}" if {"seed_images", "sample"} & set(self.overrides) else "base"
+        return f"base-{self.name}" if set(self.overrides) - {"finetune"} else "base"
 
 
 def arm_of(entry: Mapping[str, Any], iterations: int) -> Arm:
     """The arm that an entry of the config's `arms` describes, in chains of so many ``iterations``."""
     parameters = entry.get("parameters", {})
-    first, last = 1, iterations
+    first, last = 1, entry.get("iterations", iterations)
     if entry["type"] == "heal":
         first, last = parameters["after"] + 1, parameters["after"] + parameters["iterations"]
     ratios = tuple(canonical_ratio(ratio) for ratio in entry["ratios"])

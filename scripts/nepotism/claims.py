@@ -5,16 +5,13 @@ iteration, C the mean CLIP score, s the base's within-group standard deviation o
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from nepotism.cells import healed_ratio
 from nepotism.contrasts import BASE, Distance, Key, MissingError, Scores, Theta, against, mean, slope
 from nepotism.decisions import (
-    FAILS,
-    HOLDS,
     NOT_RUN,
-    UNDECIDED,
     Decision,
     Effect,
     Relation,
@@ -22,14 +19,13 @@ from nepotism.decisions import (
     decide,
 )
 from nepotism.tables import Row
+from nepotism.verdicts import BETWEEN, Claim, Part, told
 
 DELTA = math.log(1.25)
 # Claims that need a branch that had degraded.
 HEALED = (9, 10, 11)
 PAPER, OURS = "paper", "ours"
 CAPTIONS, PIXELS = "captions", "pixels"
-# Between the parts of a claim in one cell of the table; no part contains it.
-BETWEEN = "; "
 
 STATEMENTS = {
     1: ("0 % generated images: the scores stay flat", PAPER),
@@ -55,47 +51,6 @@ class Arms:
     sifid_cull: str | None = None
     heal: str | None = None
     pair: str | None = None
-
-
-@dataclass(frozen=True)
-class Part:
-    """One relation of a claim in one feature space: a row of claim_details.csv.
-
-    Attributes:
-        claim: number of the claim.
-        features: feature space; ``captions`` for CLIP scores and ``pixels`` for colours, which belong to none.
-        statistic: what theta is.
-        relation, bound: the part holds where theta stands in this relation to the bound.
-        decision: verdict, effect and 90 % interval.
-        kid: whether the kernel distance points to the same side: ``agrees``, ``disagrees``, ``cannot be told`` (its interval
-            contains 0), or empty where no FID is involved.
-    """
-
-    claim: int
-    features: str
-    statistic: str
-    relation: Relation
-    bound: float
-    decision: Decision
-    kid: str = ""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """The verdict on one claim: a row of claims.csv."""
-
-    claim: int
-    statement: str
-    source: str
-    verdict: str
-    statistic: str
-    kid: str
-    note: str
-
-    @property
-    def effects(self) -> list[str]:
-        """Each part's statistic with its interval."""
-        return self.statistic.split(BETWEEN)
 
 
 class Judge:
@@ -339,7 +294,7 @@ def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
                 statement,
                 source,
                 _joined(by_space),
-                BETWEEN.join(map(_told, mine)),
+                BETWEEN.join(map(told, mine)),
                 BETWEEN.join(kid),
                 court.notes.get(number, ""),
             )
@@ -355,15 +310,6 @@ def _joined(by_space: dict[str, str]) -> str:
     return "; ".join(f"{verdict} ({', '.join(s for s in by_space if by_space[s] == verdict)})" for verdict in verdicts)
 
 
-def _told(part: Part) -> str:
-    decision = part.decision
-    if decision.value is None:
-        return f"{part.features}: {part.statistic} not run"
-    interval = "" if decision.low is None else f" [{decision.low:.3g}, {decision.high:.3g}]"
-    wanted = f"|theta| < {part.bound:.3g}" if part.relation == "abs <" else f"{part.relation} {part.bound:.3g}"
-    return f"{part.features}: {part.statistic} = {decision.value:.3g}{interval}, wanted {wanted}"
-
-
 def _agreement(fid: Decision, kid: Decision) -> str:
     """Whether KID points to the same side as FID; it cannot be told while KID's interval contains 0."""
     if fid.value is None or kid.value is None:
@@ -371,14 +317,3 @@ def _agreement(fid: Decision, kid: Decision) -> str:
     if kid.low is None or kid.high is None or kid.low <= 0 <= kid.high:
         return "cannot be told"
     return "agrees" if (fid.value > 0) == (kid.value > 0) else "disagrees"
-
-
-def count(claims: Iterable[Claim]) -> dict[str, int]:
-    """How many claims got each kind of verdict; a verdict that differs between feature spaces counts as ``mixed``."""
-    kinds = dict.fromkeys((HOLDS, FAILS, UNDECIDED, "mixed", NOT_RUN), 0)
-    for claim in claims:
-        kind = next((kind for kind in (HOLDS, FAILS) if claim.verdict == kind), None)
-        if kind is None:
-            kind = "mixed" if ";" in claim.verdict else UNDECIDED if claim.verdict.startswith(UNDECIDED) else NOT_RUN
-        kinds[kind] += 1
-    return kinds

@@ -11,12 +11,14 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from nepotism.cells import BRANCHED_ARM, PLAIN_TYPES, canonical_ratio
+from nepotism.cells import ACCUMULATING_TYPES, BRANCHED_ARM, PLAIN_TYPES, canonical_ratio
+from nepotism.families import FAMILIES, family_package
+from nepotism.grid import DIFFUSION
 from nepotism.weights import hub, staged_name
 
-# As safe as yaml.safe_load, and with libyaml ten times as fast: every job on a cluster reads the schema anew.
-FastLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SCHEMA = Path(__file__).parents[2] / "resources" / "schemas" / "config.schema.yaml"
+# What an arm of such a family may do with generated rows.
+FAMILY_TYPES = ("none", *ACCUMULATING_TYPES)
 
 
 class ConfigError(Exception):
@@ -33,7 +35,7 @@ def checked(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: naming every wrong key.
     """
-    schema = yaml.load(SCHEMA.read_text(encoding="utf-8"), Loader=FastLoader)
+    schema = _schema(config)
     errors = sorted(
         Draft202012Validator(schema).iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path]
     )
@@ -46,6 +48,32 @@ def checked(config: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(f"{count} in the configuration:\n" + "\n".join(f"  - {problem}" for problem in problems))
     canonical: dict[str, Any] = _canonical(config, schema, schema)
     return canonical
+
+
+def _schema(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema, with the block of the experiment's family: of other families, nothing may be said."""
+    schema = _read(SCHEMA)
+    model = config.get("model")
+    family = model.get("family") if isinstance(model, Mapping) else None
+    if family in FAMILIES:
+        block = _read(SCHEMA.parent / f"{family}.schema.yaml")
+        schema["properties"][family] = block
+        schema["required"].append(family)
+        overrides = schema["properties"]["arms"]["items"]["properties"]["overrides"]
+        changeable = {
+            key: value
+            for key, value in block["properties"].items()
+            if key not in ("chunk", *family_package(family).SHARED)
+        }
+        overrides["properties"] = {family: {"type": "object", "additionalProperties": False, "properties": changeable}}
+    schema["properties"]["model"]["properties"]["family"]["enum"] = [DIFFUSION, *FAMILIES]
+    return schema
+
+
+def _read(path: Path) -> dict[str, Any]:
+    # As safe as yaml.safe_load, and ten times as fast: every job on a cluster reads the schema anew.
+    read: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    return read
 
 
 def _canonical(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
@@ -115,6 +143,14 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         for ratio in sorted({ratio for ratio in ratios if ratios.count(ratio) > 1}):
             yield f"`arms[{index}].ratios`: {ratio} appears twice"
         yield from _arm_contradictions(config, f"arms[{index}]", arm, ratios)
+    family = config["model"]["family"]
+    if family != DIFFUSION:
+        # The rest is about images and captions.
+        blocks = [{**config[family], **arm.get("overrides", {}).get(family, {})} for arm in config["arms"]]
+        yield from dict.fromkeys(
+            problem for block in blocks for problem in family_package(family).contradictions(block)
+        )
+        return
     reference = config["reference"]
     source = reference["source"]
     if source in ("folder", "ffhq"):
@@ -180,6 +216,13 @@ def _arm_contradictions(
     config: Mapping[str, Any], key: str, arm: Mapping[str, Any], ratios: list[str]
 ) -> Iterator[str]:
     parameters = arm.get("parameters", {})
+    family = config["model"]["family"]
+    known = FAMILY_TYPES if family != DIFFUSION else ("none", "histogram_match", "sifid_cull", "heal")
+    if arm["type"] not in known:
+        yield f"`{key}.type`: {arm['type']} is not for models of the family {family}; choose one of {', '.join(known)}"
+        return
+    if arm["type"] in ACCUMULATING_TYPES and ratios != ["100"]:
+        yield f"`{key}.ratios`: {arm['type']} says itself what a training set holds; write ratios: [100]"
     if arm["type"] not in PLAIN_TYPES and "0" in ratios:
         yield f"`{key}.ratios`: at ratio 0 there are no generated images for {arm['type']} to treat; leave it out"
     if arm["name"] == BRANCHED_ARM and (arm["type"] != "none" or arm.get("overrides")):

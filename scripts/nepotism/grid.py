@@ -7,11 +7,13 @@ parses the Snakefile again.
 from collections.abc import Mapping
 from typing import Any
 
-from nepotism.cells import BRANCHED_ARM, Arm, Cell, arm_of
+from nepotism.cells import ACCUMULATING_TYPES, BRANCHED_ARM, Arm, Cell, arm_of
 from nepotism.weights import location, staged_name
 
-# What each family calls the files of a retrained model, inside the cell's folder `model/`.
-MODEL_FILES = {"diffusion": ("config.json", "diffusion_pytorch_model.safetensors")}
+DIFFUSION = "diffusion"
+# The files of a retrained model, inside the cell's folder `model/`: diffusion's, and one of all generations of a chunk.
+MODEL_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
+CHUNK_FILES = ("generations.safetensors",)
 
 Config = Mapping[str, Any]
 
@@ -26,6 +28,9 @@ class Grid:
         self.iterations: int = config["iterations"]
         self.arms = [arm_of(entry, self.iterations) for entry in config["arms"]]
         self._arms = {arm.name: arm for arm in self.arms}
+        self.family: str = config["model"]["family"]
+        # Generations that one job makes: other families than diffusion make many.
+        self.chunk: int = 1 if self.family == DIFFUSION else config[self.family]["chunk"]
 
     @property
     def folder(self) -> str:
@@ -44,13 +49,27 @@ class Grid:
             for arm in self.arms
             for ratio in arm.ratios
             for seed in self.seeds
-            for iteration in range(arm.first, arm.last + 1)
+            for iteration in self.iterations_of(arm)
         ]
+
+    def iterations_of(self, arm: Arm) -> list[int]:
+        """The iterations that have a cell: all, or the last of every chunk."""
+        return [*range(arm.first + self.chunk - 1, arm.last, self.chunk), arm.last]
+
+    def first_iteration(self, cell: Cell) -> int:
+        """The first generation that the cell's job makes; the cell is called after the last."""
+        parent = self.parent(cell)
+        return parent.iteration + 1 if parent else 1
 
     @property
     def base_model(self) -> str:
         """Folder of the base model's pipeline."""
         return str(location(self.config["model"]["path"]))
+
+    def family_block(self, arm: Arm | None) -> Config:
+        """The settings of the experiment's family, as an arm has them."""
+        overrides = arm.overrides.get(self.family, {}) if arm else {}
+        return {**self.config[self.family], **overrides}
 
     def downloads(self) -> dict[str, str]:
         """Sources of the weights that must be staged, by the name of their folder in ``resources/models/``."""
@@ -135,10 +154,17 @@ class Grid:
             raise ValueError(
                 f"no iteration {cell.iteration}; those of arm '{cell.control}' are {arm.first} to {arm.last}"
             )
-        if cell.iteration == 1:
-            return None
-        control = BRANCHED_ARM if cell.iteration == arm.first else cell.control
-        return Cell(control, cell.ratio, cell.seed, cell.iteration - 1)
+        iterations = self.iterations_of(arm)
+        if cell.iteration not in iterations:
+            holder = next(last for last in iterations if last > cell.iteration)
+            raise ValueError(
+                f"iteration {cell.iteration} has no file of its own: `{self.family}.chunk` is {self.chunk}, and it is a row of "
+                f"iteration-{holder}/metrics.json"
+            )
+        position = iterations.index(cell.iteration)
+        if position:
+            return Cell(cell.control, cell.ratio, cell.seed, iterations[position - 1])
+        return None if arm.first == 1 else Cell(BRANCHED_ARM, cell.ratio, cell.seed, arm.first - 1)
 
     def training_ratio(self, cell: Cell) -> str:
         """Percent of generated images in the cell's training set: a healing cell's has none."""
@@ -190,4 +216,16 @@ class Grid:
 
     def model_files(self, cell: Cell) -> list[str]:
         """The files of ``cell``'s retrained model."""
-        return [f"{self.folder}/{cell.path}/model/{name}" for name in MODEL_FILES[self.config["model"]["family"]]]
+        names = MODEL_FILES if self.family == DIFFUSION else CHUNK_FILES
+        return [f"{self.folder}/{cell.path}/model/{name}" for name in names]
+
+    def earlier_models(self, cell: Cell) -> list[str]:
+        """Models of the chunks before ``cell``'s that it needs: the last one, or all if its arm accumulates data."""
+        arm = self.arm(cell.control)
+        base = f"{self.folder}/{arm.base}/seed-{cell.seed}/model/{CHUNK_FILES[0]}"
+        chain = []
+        parent = self.parent(cell)
+        while parent:
+            chain.append(self.model_files(parent)[0])
+            parent = self.parent(parent)
+        return [base, *reversed(chain)] if arm.type in ACCUMULATING_TYPES else [chain[0] if chain else base]

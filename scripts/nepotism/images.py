@@ -63,17 +63,17 @@ class ImageSet:
 
 
 _TYPES = {str: pa.string(), int: pa.int64(), tuple[str, ...]: pa.list_(pa.string()), Origin: pa.string()}
-_RECORD_FIELDS = [pa.field(entry.name, _TYPES[entry.type]) for entry in fields(Record)]
+RECORD_FIELDS = [pa.field(entry.name, _TYPES[entry.type]) for entry in fields(Record)]
 _IMAGE_FIELD = pa.field("image", pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())]))
 _HUGGING_FACE = {"info": {"features": {"image": {"_type": "Image"}, **{
     f.name: ({"_type": "List", "feature": {"_type": "Value", "dtype": "string"}} if pa.types.is_list(f.type)
              else {"_type": "Value", "dtype": str(f.type)})
-    for f in _RECORD_FIELDS
+    for f in RECORD_FIELDS
 }}}}  # fmt: skip
 IMAGE_SCHEMA = pa.schema(
-    [_RECORD_FIELDS[0], _IMAGE_FIELD, *_RECORD_FIELDS[1:]], metadata={"huggingface": json.dumps(_HUGGING_FACE)}
+    [RECORD_FIELDS[0], _IMAGE_FIELD, *RECORD_FIELDS[1:]], metadata={"huggingface": json.dumps(_HUGGING_FACE)}
 )
-MANIFEST_SCHEMA = pa.schema([*_RECORD_FIELDS, pa.field("file", pa.string())])
+MANIFEST_SCHEMA = pa.schema([*RECORD_FIELDS, pa.field("file", pa.string())])
 
 
 def digest(pixels: Pixels) -> str:

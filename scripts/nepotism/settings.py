@@ -3,10 +3,13 @@
 One string holds all that decides a stage's result: it is what Snakemake tracks. Standard library only.
 """
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
-from nepotism.cells import Arm
-from nepotism.grid import Grid
+from nepotism.cells import ACCUMULATING_TYPES, Arm
+from nepotism.families import family_package
+from nepotism.grid import DIFFUSION, Grid
 from nepotism.stages import options, stage_version
 from nepotism.weights import CLEAN_FID_SHA256, location
 
@@ -80,6 +83,19 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
         case "sifid_cull":
             assert arm is not None
             return {**sampling("seed_images" if iteration == 1 else "sample"), **_parameters(arm)}
+        case "originals":
+            blocks = [grid.family_block(each) for each in grid.arms]
+            return {"family": grid.family, "settings": _json(family_package(grid.family).original_settings(blocks))}
+        case "generations":
+            own = {key: value for key, value in grid.family_block(arm).items() if key != "chunk"}
+            regime = arm.type if arm and arm.type in ACCUMULATING_TYPES else "replace"
+            return {"family": grid.family, "settings": _json(own), "regime": regime}
+        case "family_figure":
+            return {"family": grid.family, "arms": _arms(grid), "dpi": config["figures"]["dpi"]}
+        case "claims" if grid.family != DIFFUSION:
+            return {"family": grid.family, "arms": _arms(grid)}
+        case "answer" if grid.family != DIFFUSION:
+            return {"family": grid.family}
         case "claims":
             kinds = ("histogram_match", "sifid_cull", "heal")
             judged = {kind: arm for kind in kinds if (arm := grid.judged_arm(kind))}
@@ -97,6 +113,16 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             return _parameters(arm)
         case _:
             return {}
+
+
+def _json(values: Mapping[str, Any]) -> str:
+    """One argument for a family's settings, which may be nested."""
+    return json.dumps(values, sort_keys=True, separators=(",", ":"))
+
+
+def _arms(grid: Grid) -> str:
+    """Every arm of a family of chunks with its settings."""
+    return _json({arm.name: {"type": arm.type, "last": arm.last, **grid.family_block(arm)} for arm in grid.arms})
 
 
 def _real_images(grid: Grid, stage: str) -> dict[str, Any]:

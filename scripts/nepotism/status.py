@@ -13,8 +13,9 @@ from typing import Literal
 
 from nepotism.cells import Cell
 from nepotism.cost import costs
+from nepotism.families import family_package
 from nepotism.files import RUN_BEGINS
-from nepotism.grid import Grid
+from nepotism.grid import DIFFUSION, Grid
 from nepotism.resume.lease import STALE_SECONDS
 
 State = Literal["done", "running", "failed", "paused", "waiting"]
@@ -22,6 +23,8 @@ State = Literal["done", "running", "failed", "paused", "waiting"]
 # The last file that each stage of a cell writes, in order; a control is called after the arm's type.
 OUTPUTS = {"mix": "mix.parquet", "finetune": "losses.csv", "sample": "samples.parquet", "score": "metrics.json"}
 CURATED = "curated.csv"
+# Of families whose generations are made in chunks.
+CHUNK_OUTPUTS = {"generations": "metrics.json"}
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Standing:
         state: paused is a cell whose job ended without finishing and has left a checkpoint.
         stage: the first stage that is missing; None if the cell is done.
         missing: all stages that are missing.
-        distance: its Fréchet distance, if it is scored.
+        distance: its headline, such as the Fréchet distance, if it is scored.
         told: what it is doing, or what went wrong.
         log: of the missing stage.
     """
@@ -59,13 +62,25 @@ def standings(grid: Grid, folder: Path) -> list[Standing]:
 
 def _standing(grid: Grid, folder: Path, cell: Cell) -> Standing:
     place = folder / cell.path
-    outputs = {grid.arm(cell.control).type: CURATED} if grid.curated_images(cell) else {}
-    missing = tuple(stage for stage, name in (outputs | OUTPUTS).items() if not (place / name).is_file())
-    distance = _distance(place / "metrics.json", grid.config["score"]["features"][0])
+    missing = tuple(stage for stage, name in _outputs(grid, cell).items() if not (place / name).is_file())
+    distance = _distance(place / "metrics.json", cell.iteration, *headline(grid))
     if not missing:
         return Standing(cell, "done", None, (), distance, "", None)
     state, stage, told, log = _state(folder, cell, missing)
     return Standing(cell, state, stage, missing, distance, told, log)
+
+
+def _outputs(grid: Grid, cell: Cell) -> dict[str, str]:
+    if grid.family != DIFFUSION:
+        return CHUNK_OUTPUTS
+    return ({grid.arm(cell.control).type: CURATED} if grid.curated_images(cell) else {}) | OUTPUTS
+
+
+def headline(grid: Grid) -> tuple[str, str]:
+    """The score that stands for a cell: its metric and feature space."""
+    if grid.family != DIFFUSION:
+        return next(iter(family_package(grid.family).HEADLINES)), ""
+    return "fid", grid.config["score"]["features"][0]
 
 
 def _state(folder: Path, cell: Cell, missing: Iterable[str]) -> tuple[State, str, str, Path]:
@@ -119,13 +134,14 @@ def _lines(log: Path) -> list[str]:
     return lines[1:] if lines and lines[0].startswith(RUN_BEGINS) else lines
 
 
-def _distance(metrics: Path, features: str) -> float | None:
+def _distance(metrics: Path, iteration: int, metric: str, features: str) -> float | None:
     if not metrics.is_file():
         return None
     rows = json.loads(metrics.read_text(encoding="utf-8"))["rows"]
     found = [
-        row["value"] for row in rows if (row["metric"], row["set"], row["features"]) == ("fid", "samples", features)
-    ]
+        row["value"] for row in rows
+        if (row["iteration"], row["metric"], row["set"], row["features"]) == (iteration, metric, "samples", features)
+    ]  # fmt: skip
     return float(found[0]) if found else None
 
 

@@ -34,6 +34,8 @@ pytestmark = [
     ),
 ]
 
+# GPUs in use at once, of the cluster's four.
+GPU_CAP = 3
 # Preempted and lost jobs wait this long at most in these tests.
 PATIENCE = 180
 # What the profile leaves to the site, and less patience.
@@ -48,7 +50,7 @@ TINY = {
     "iterations": 1,
     "arms": [{"name": "none", "type": "none", "ratios": [0]}],
     "reference": {"images_per_group": 2},
-    "finetune": {"epochs": 20},
+    "finetune": {"epochs": 12},
     "how": {"checkpoint_seconds": 1},
 }
 
@@ -110,7 +112,7 @@ def wait_for(condition, seconds=PATIENCE):
 
 @pytest.fixture(scope="module")
 def smoked(cluster, project, smoke):
-    """The smoke experiment, run through sbatch; every rule that runs a model asks for a GPU, of which two may be in use."""
+    """The smoke experiment, run through sbatch; every rule that runs a model asks for a GPU; three of four may be in use."""
     with_models = (
         "preflight",
         "encode",
@@ -123,7 +125,7 @@ def smoked(cluster, project, smoke):
     )
     with_models += ("score", "sifid_threshold", "sifid_cull", "vae_round_trips")
     Head(
-        project, "--profile", "slurm", *SITE, "--resources", "gpu=2", "--set-resources",
+        project, "--profile", "slurm", *SITE, "--resources", f"gpu={GPU_CAP}", "--set-resources",
         *(f"{rule}:gpu=1" for rule in with_models), *SMOKE, name="smoke",
     ).wait(seconds=1200)  # fmt: skip
     return [job for job in jobs().values() if job["JobName"].startswith("smoke_")], with_models
@@ -159,7 +161,7 @@ def test_gpus_are_given_to_those_who_ask_and_never_more_than_the_cap(smoked):
             using.append((moment(job["StartTime"]), moment(job["EndTime"])))
     assert len(using) > 20
     together = [sum(start <= instant < end for start, end in using) for instant, _ in using]
-    assert max(together) == 2
+    assert max(together) == GPU_CAP
 
 
 def moment(text):

@@ -5,11 +5,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from nepotism.answer import page
-from nepotism.claims import STATEMENTS, Arms, Claim, count, judge
+from nepotism.answer import page, told
+from nepotism.claims import STATEMENTS, Arms, judge
 from nepotism.cost import Cost, costs
 from nepotism.decisions import FAILS, HOLDS, NOT_RUN, UNDECIDED, Decision, Effect, conjunction, decide
 from nepotism.tables import Row
+from nepotism.verdicts import Claim, count
 
 ARMS = Arms("histogram_match", "sifid_cull", "heal")
 SEEDS = (0, 1, 2)
@@ -334,7 +335,10 @@ def test_the_answers_numbers_are_effects_of_the_table_of_claims():
     rows = table(fid=growing(2.0))
     claims, parts = judge(rows, ARMS)
     text = page(
-        claims, details(rows), rows, {"python": "3.11", "libraries": {"torch": "2"}}, [Cost("score", 2, 3.0, 4.0, 5.0)]
+        told(claims, details(rows), rows),
+        claims,
+        {"python": "3.11", "libraries": {"torch": "2"}},
+        [Cost("score", 2, 3.0, 4.0, 5.0)],
     )
     effect = next(p for p in parts if p.statistic == "F(100,I) - F(0,I)").decision.value
     assert f"{np.exp(effect):.2f}" in text

@@ -11,6 +11,7 @@ import threading
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from accelerate import Accelerator
 from diffusers import DDPMScheduler, UNet2DConditionModel
@@ -19,7 +20,6 @@ from nepotism.families.diffusion import fit as fitting
 from nepotism.families.diffusion import fit_state
 from nepotism.families.diffusion.latents import Posteriors
 from nepotism.families.diffusion.sample import sample
-from nepotism.resume import checkpoints as module
 from nepotism.resume.job import Job
 
 SETTINGS = fitting.FitSettings(learning_rate=1e-3, epochs=3, batch_size=2, flip=True, caption_dropout=0.3)
@@ -178,14 +178,14 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_work(tmp_path, monkeypatch, 
     def full(tensors, path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr(module, "save_file", full)
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
     model, losses = train(tmp_path / "model")
     assert "warning: no checkpoint at 1 ([Errno 28] No space left on device" in caplog.text
     assert (bits(model), losses) == undisturbed
 
 
 def test_without_time_for_one_there_is_no_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "save_file", None)
+    monkeypatch.setattr(safetensors.torch, "save_file", None)
     train(tmp_path / "model", seconds=1000)
 
 
@@ -193,7 +193,7 @@ def train_and_die(output, moment):
     """Train in a process of its own and be killed at a moment: half-way through the n-th checkpoint (``write n``), after
     the n-th file got its name (``rename n``), or so many seconds after the first step (``after x``)."""
     kind, _, number = moment.partition(" ")
-    save, replace, gradients = module.save_file, os.replace, fitting._gradients
+    save, replace, gradients = safetensors.torch.save_file, os.replace, fitting._gradients
     count = 0
 
     def die():
@@ -222,7 +222,7 @@ def train_and_die(output, moment):
         return gradients(*arguments)
 
     if kind == "write":
-        module.save_file = half_saved
+        safetensors.torch.save_file = half_saved
     elif kind == "rename":
         os.replace = renamed
     elif kind == "after":

@@ -1,0 +1,12 @@
+"""Kinds of models. Diffusion has rules of its own; the others make generations in chunks, and each is a package here."""
+
+import importlib
+from types import ModuleType
+
+# The families whose cells are chunks of generations.
+FAMILIES = ("gmm",)
+
+
+def family_package(family: str) -> ModuleType:
+    """What the Snakefile needs to know of a family: its figures, and what its settings may be. Standard library only."""
+    return importlib.import_module(f"nepotism.families.{family}")

@@ -1,5 +1,6 @@
 """Checkpoints of long work: written whole, at most two on disk, found again by the digest of inputs and settings."""
 
+import importlib
 import json
 import logging
 import time
@@ -8,17 +9,17 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from nepotism.files import whole, write_text
 
 logger = logging.getLogger(__name__)
 
-Tensors = Mapping[str, torch.Tensor]
+# Torch's tensors or NumPy's arrays. Torch is not imported here: it takes seconds, which work without it need not wait for.
+Tensors = Mapping[str, Any]
+Framework = Literal["torch", "numpy"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Checkpoint:
     """Work up to ``position`` (steps, or images): named tensors, and values that JSON can hold."""
 
     position: int
-    tensors: dict[str, torch.Tensor]
+    tensors: dict[str, Any]
     values: dict[str, Any]
 
 
@@ -61,9 +62,11 @@ class Checkpoints:
         name: of the work, part of file names.
         digest: of everything that decides the result.
         keeper: the job.
+        framework: whose tensors they hold.
     """
 
-    def __init__(self, folder: Path, name: str, digest: str, keeper: Keeper) -> None:
+    def __init__(self, folder: Path, name: str, digest: str, keeper: Keeper, framework: Framework = "torch") -> None:
+        self._files = importlib.import_module(f"safetensors.{framework}")
         self._folder, self._prefix, self._keeper = folder, f"{name}@{digest[:16]}@", keeper
         if keeper.main:
             # Of other settings, or half written by a process that was killed.
@@ -105,7 +108,7 @@ class Checkpoints:
         size, checksum = data.stat().st_size, _checksum(data)
         if (size, checksum) != (description["size"], description["crc32"]):
             raise ValueError(f"{data.name}: size or checksum differ")
-        return Checkpoint(description["position"], load_file(data), description["values"])
+        return Checkpoint(description["position"], self._files.load_file(data), description["values"])
 
     def _write(self, position: int, tensors: Tensors, values: Mapping[str, Any]) -> None:
         started = time.monotonic()
@@ -114,7 +117,7 @@ class Checkpoints:
             self._remove(path)
         path = self._folder / f"{self._prefix}{position:09d}.safetensors"
         with whole(path) as temporary:
-            save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, temporary)
+            self._files.save_file(dict(tensors), temporary)
             description = {
                 "position": position,
                 "size": temporary.stat().st_size,

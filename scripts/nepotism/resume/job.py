@@ -14,7 +14,7 @@ from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
 
 from nepotism.errors import Interrupted
-from nepotism.resume.checkpoints import Checkpoints
+from nepotism.resume.checkpoints import Checkpoints, Framework
 from nepotism.resume.lease import Lease
 
 
@@ -66,10 +66,13 @@ class Job:
         if self._folder.is_dir() and not any(self._folder.iterdir()):
             self._folder.rmdir()
 
-    def checkpoints(self, name: str, **decisive: Any) -> Checkpoints:
-        """Checkpoints of a piece of the job's work; ``decisive`` is all that decides its result, as JSON can hold it."""
+    def checkpoints(self, name: str, framework: Framework = "torch", **decisive: Any) -> Checkpoints:
+        """Checkpoints of a piece of the job's work, of torch's tensors or NumPy's arrays.
+
+        ``decisive`` is all that decides its result, as JSON can hold it.
+        """
         digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
-        return Checkpoints(self._folder, name, digest, self)
+        return Checkpoints(self._folder, name, digest, self, framework)
 
     def check(self) -> None:
         """Make sure that no other job took over; to be called before outputs are written.

@@ -1,4 +1,4 @@
-# The paper's figures and one of ours, each drawn from a table that is written beside it, and the report's first page.
+# The paper's figures and one of ours, each drawn from a table that is written beside it.
 
 
 localrules:
@@ -9,7 +9,6 @@ localrules:
     figure_5,
     figure_6,
     figure_7,
-    answer,
 
 
 rule figure_1:
@@ -198,35 +197,3 @@ rule figure_7:
         "python scripts/figure_7.py {params.settings}"
         " --metrics {input}"
         " --output {output} --log {log}"
-
-
-rule answer:
-    input:
-        base_metrics=first_base_metrics,
-        metrics="results/{experiment}/tables/metrics.csv",
-        claims="results/{experiment}/tables/claims.csv",
-        details="results/{experiment}/tables/claim_details.csv",
-        sheets=reported_sheets,
-    output:
-        page="results/{experiment}/report/answer.rst",
-        cost=report(
-            "results/{experiment}/tables/cost.csv",
-            caption="../resources/report/cost.rst",
-            category="Tables",
-            labels={"table": "time and memory"},
-        ),
-    log:
-        "results/{experiment}/logs/answer.log",
-    conda:
-        "../envs/light.yaml"
-    resources:
-        mem_mb=500,
-        runtime=5,
-    params:
-        settings=settings_of("answer"),
-        # Time and memory of every job so far. Snakemake does not list benchmarks as files that a rule could need.
-        benchmarks="results/{experiment}/benchmarks",
-    shell:
-        "python scripts/answer.py {params.settings} --base-metrics {input.base_metrics} --metrics {input.metrics} --claims {input.claims}"
-        " --details {input.details} --benchmarks {params.benchmarks}"
-        " --output {output.page} --cost {output.cost} --log {log}"

@@ -1,0 +1,97 @@
+# Families whose generations are short: one job makes a chunk of them, and its files are called after the last.
+
+
+rule originals:
+    output:
+        real="results/{experiment}/reference/real.parquet",
+        holdout="results/{experiment}/reference/holdout.parquet",
+    log:
+        "results/{experiment}/logs/originals.log",
+    benchmark:
+        "results/{experiment}/benchmarks/originals.tsv"
+    priority: most_urgent
+    conda:
+        "../envs/torch.yaml"
+    resources:
+        mem_mb=grown(2000),
+        runtime=grown(30),
+    params:
+        settings=settings_of("originals"),
+    shell:
+        "python scripts/originals.py {params.settings} --real {output.real} --holdout {output.holdout} --log {log}"
+
+
+rule generations:
+    input:
+        real="results/{experiment}/reference/real.parquet",
+        holdout="results/{experiment}/reference/holdout.parquet",
+        models=earlier_models,
+    output:
+        mix="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/mix.parquet",
+        model="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/model/generations.safetensors",
+        samples="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/samples.parquet",
+        metrics="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/metrics.json",
+    log:
+        "results/{experiment}/logs/generations/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/generations/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.tsv"
+    priority: urgency
+    conda:
+        "../envs/torch.yaml"
+    resources:
+        mem_mb=grown(2000),
+        runtime=grown(120),
+    params:
+        settings=settings_of("generations"),
+        cell=chunk_of_generations,
+        how=lambda wildcards, resources: how(grid, "checkpoint_seconds"),
+    shell:
+        "python scripts/generations.py {params.settings} {params.how} --experiment {wildcards.experiment} {params.cell}"
+        " --real {input.real} --holdout {input.holdout} --models {input.models}"
+        " --mix {output.mix} --model {output.model} --samples {output.samples} --metrics {output.metrics} --log {log}"
+
+
+# Generation 0, fitted to original data, is shared by every cell of a seed whose arm has the same settings.
+use rule generations as generation_0 with:
+    input:
+        real="results/{experiment}/reference/real.parquet",
+        holdout="results/{experiment}/reference/holdout.parquet",
+        models=[],
+    output:
+        mix="results/{experiment}/{base}/seed-{seed}/mix.parquet",
+        model="results/{experiment}/{base}/seed-{seed}/model/generations.safetensors",
+        samples="results/{experiment}/{base}/seed-{seed}/samples.parquet",
+        metrics="results/{experiment}/{base}/seed-{seed}/metrics.json",
+    log:
+        "results/{experiment}/logs/generation_0/{base}/seed-{seed}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/generation_0/{base}/seed-{seed}.tsv"
+
+
+rule family_figure:
+    input:
+        metrics="results/{experiment}/tables/metrics.csv",
+        samples=shown_generations,
+    output:
+        svg=report(
+            "results/{experiment}/figures/{figure}.svg",
+            caption="../resources/report/family_figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
+        others=multiext("results/{experiment}/figures/{figure}", ".png", ".csv"),
+    log:
+        "results/{experiment}/logs/family_figure/{figure}.log",
+    wildcard_constraints:
+        figure="|".join(family_figures) or "(?!)",
+    conda:
+        "../envs/light.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        settings=settings_of("family_figure"),
+        caption=lambda wildcards, resources: family_figures[wildcards.figure],
+    shell:
+        "python scripts/family_figure.py {params.settings} --figure {wildcards.figure}"
+        " --metrics {input.metrics} --samples {input.samples} --output {output} --log {log}"

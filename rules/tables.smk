@@ -1,0 +1,94 @@
+# The one table that gathers all scores, the claims that it decides, and the report's first page.
+
+
+localrules:
+    metrics_table,
+    claims,
+    answer,
+
+
+rule metrics_table:
+    input:
+        base_metrics,
+        cell_metrics,
+        diagnostic_metrics,
+    output:
+        report(
+            "results/{experiment}/tables/metrics.csv",
+            caption="../resources/report/metrics.rst",
+            category="Tables",
+            labels={"table": "scores"},
+        ),
+    log:
+        "results/{experiment}/logs/metrics_table.log",
+    conda:
+        "../envs/light.yaml"
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        settings=settings_of("metrics_table"),
+    shell:
+        "python scripts/metrics_table.py {params.settings} --metrics {input} --output {output} --log {log}"
+
+
+rule claims:
+    input:
+        "results/{experiment}/tables/metrics.csv",
+    output:
+        table=report(
+            "results/{experiment}/tables/claims.csv",
+            caption="../resources/report/claims.rst",
+            category="Tables",
+            labels={"table": "claims"},
+        ),
+        details=report(
+            "results/{experiment}/tables/claim_details.csv",
+            caption="../resources/report/claim_details.rst",
+            category="Tables",
+            labels={"table": "claims, part by part"},
+        ),
+    log:
+        "results/{experiment}/logs/claims.log",
+    conda:
+        "../envs/light.yaml"
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        settings=settings_of("claims"),
+    shell:
+        "python scripts/claims.py {params.settings} --metrics {input}"
+        " --output {output.table} --details {output.details} --log {log}"
+
+
+rule answer:
+    input:
+        base_metrics=first_base_metrics,
+        metrics="results/{experiment}/tables/metrics.csv",
+        claims="results/{experiment}/tables/claims.csv",
+        details="results/{experiment}/tables/claim_details.csv",
+        sheets=reported_sheets,
+    output:
+        page="results/{experiment}/report/answer.rst",
+        cost=report(
+            "results/{experiment}/tables/cost.csv",
+            caption="../resources/report/cost.rst",
+            category="Tables",
+            labels={"table": "time and memory"},
+        ),
+    log:
+        "results/{experiment}/logs/answer.log",
+    conda:
+        "../envs/light.yaml"
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        settings=settings_of("answer"),
+        # Time and memory of every job so far. Snakemake does not list benchmarks as files that a rule could need.
+        benchmarks="results/{experiment}/benchmarks",
+    shell:
+        "python scripts/answer.py {params.settings} --base-metrics {input.base_metrics} --metrics {input.metrics} --claims {input.claims}"
+        " --details {input.details} --benchmarks {params.benchmarks}"
+        " --output {output.page} --cost {output.cost} --log {log}"

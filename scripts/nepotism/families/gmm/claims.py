@@ -1,0 +1,173 @@
+"""What is claimed of recursive Gaussian mixtures, judged from the table of scores alone.
+
+L is the mean over the chains of ln det(covariance), relative to the original's: the spread. I is the last iteration.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from nepotism.contrasts import MissingError, Theta
+from nepotism.decisions import Decision, Effect, Relation, conjunction, decide
+from nepotism.families.gmm.theory import log_generalised_variance
+from nepotism.tables import Row
+from nepotism.verdicts import BETWEEN, Claim, Part, told
+
+THEORY, SHUMAILOV, GERSTGRASSER = "theory (Wishart)", "Shumailov et al.", "Gerstgrasser et al."
+STATEMENTS = {
+    1: ("one Gaussian loses its spread at the rate that theory gives", THEORY),
+    2: ("a mixture loses its spread at the same rate, once it has collapsed", THEORY),
+    3: ("the models drift away from the original", SHUMAILOV),
+    4: ("the fewer samples, the farther", SHUMAILOV),
+    5: ("components are lost", SHUMAILOV),
+    6: ("tails go first: early on, more of them is lost than of a Gaussian of the same spread", SHUMAILOV),
+    7: ("keeping a tenth of the original samples keeps more of the spread", SHUMAILOV),
+    8: ("fitting to all data so far, the spread stays", GERSTGRASSER),
+    9: ("fitting to as many samples of all data so far, more of the spread is left than by replacing", GERSTGRASSER),
+}
+QUESTION = "What is left of a distribution that is fitted to its own samples, again and again?"
+NOTATION = (
+    "L is the mean over the chains of ln det(covariance), the original's taken off: the spread. I is the last iteration. "
+    "Intervals within a run are between its chains."
+)
+# Columns of the table of conditions at their last iterations.
+ENDS = ("log_spread", "variance", "density_distance", "lost_components")
+# How near an observed rate must be to that of theory, and how much spread counts.
+RATE, SPREAD = 0.1, 0.25
+# A mixture of M samples is one Gaussian's worth by so many times M generations.
+LATE = 10
+
+Arms = Mapping[str, Mapping[str, Any]]
+
+
+# An arm, a ratio and an iteration.
+Place = tuple[str, str, int]
+
+
+class Judge:
+    """Judges all claims of one table."""
+
+    def __init__(self, rows: Sequence[Row], arms: Arms) -> None:
+        self._arms = arms
+        self._rows = {(row.control, row.ratio, row.seed, row.iteration, row.metric): row for row in rows}
+        self._seeds = sorted({row.seed for row in rows})
+        self._controls = {row.control for row in rows}
+        self._dimensions = len(next(iter(arms.values()))["original"][0]["mean"])
+
+    def parts(self) -> Iterator[Part]:
+        """Every part of every claim."""
+        replacing = {name: arm for name, arm in self._arms.items() if arm["type"] == "none"}
+        mixtures = {name: arm for name, arm in replacing.items() if arm["components"] > 1}
+        by_size = sorted(mixtures, key=lambda name: mixtures[name]["samples"])
+        for name, arm in replacing.items():
+            late = LATE * arm["samples"]
+            if arm["components"] == 1:
+                yield self._rate(1, name, 0, arm["last"])
+            elif arm["last"] >= 2 * late:
+                yield self._rate(2, name, late, arm["last"])
+        for name, arm in mixtures.items():
+            drift = self._difference("density_distance", (name, "100", arm["last"]), (name, "100", 0), logarithm=True)
+            yield self._part(3, f"ln distance({name},I) - ln distance({name},0)", ">", math.log(1.25), drift)
+        for small, large in itertools.pairwise(by_size):
+            last = min(mixtures[small]["last"], mixtures[large]["last"])
+            gap = self._difference("density_distance", (small, "100", last), (large, "100", last), logarithm=True)
+            yield self._part(4, f"ln distance({small},I) - ln distance({large},I)", ">", 0.0, gap)
+        for name in by_size[:1]:
+            lost = self._single("lost_components", (name, "100", mixtures[name]["last"]))
+            yield self._part(5, f"lost components({name},I)", ">", 0.25, lost)
+        for name, arm in mixtures.items():
+            if early := _early(arm):
+                statistic = f"ln tail share({name},{early}) - ln that of its mean and covariance"
+                yield self._part(6, statistic, "<", 0.0, self._tails((name, "100", early)))
+        if "none" in mixtures:
+            last = mixtures["none"]["last"]
+            kept = self._difference("log_spread", ("none", "90", last), ("none", "100", last))
+            yield self._part(7, "L(none,90,I) - L(none,100,I)", ">", SPREAD, kept)
+        yield from self._accumulating(replacing)
+
+    def _accumulating(self, replacing: Arms) -> Iterator[Part]:
+        for name, arm in self._arms.items():
+            end = (name, "100", arm["last"])
+            if arm["type"] == "accumulate":
+                stays = self._difference("log_spread", end, (name, "100", 0))
+                yield self._part(8, f"L({name},I) - L({name},0)", "abs <", SPREAD, stays)
+            if arm["type"] == "accumulate_subsample":
+                for other, same in replacing.items():
+                    comparable = all(same[key] == arm[key] for key in ("samples", "components"))
+                    if comparable and same["last"] >= arm["last"]:
+                        more = self._difference("log_spread", end, (other, "100", arm["last"]))
+                        yield self._part(9, f"L({name},I) - L({other},I)", ">", SPREAD, more)
+
+    def _rate(self, claim: int, name: str, first: int, last: int) -> Part:
+        law = log_generalised_variance(self._arms[name]["samples"], last - first, self._dimensions)
+        loss = self._difference("log_spread", (name, "100", last), (name, "100", first))
+
+        def theta(seed: int) -> Effect:
+            lost = loss(seed) / law
+            return Effect(lost.value - 1, None if lost.se is None else abs(lost.se))
+
+        return self._part(claim, f"(L({name},{last}) - L({name},{first})) / law - 1", "abs <", RATE, theta)
+
+    # ---- Building blocks
+
+    def _single(self, metric: str, place: Place) -> Theta:
+        return lambda seed: self._value(metric, place, seed)
+
+    def _difference(self, metric: str, one: Place, other: Place, logarithm: bool = False) -> Theta:
+        """One score minus another, or the difference of their logarithms."""
+
+        def theta(seed: int) -> Effect:
+            values = [self._value(metric, place, seed) for place in (one, other)]
+            return values[0].log() - values[1].log() if logarithm else values[0] - values[1]
+
+        return theta
+
+    def _tails(self, place: Place) -> Theta:
+        def theta(seed: int) -> Effect:
+            share, expected = (self._value(metric, place, seed) for metric in ("tail_share", "tail_share_of_spread"))
+            return share.log() - expected.log()
+
+        return theta
+
+    def _value(self, metric: str, place: Place, seed: int) -> Effect:
+        """A score; iteration 0 is that of the arm, or the shared one."""
+        name, ratio, iteration = place
+        own = f"base-{name}"
+        if iteration == 0:
+            name, ratio = (own if own in self._controls else "base"), ""
+        row = self._rows.get((name, ratio, seed, iteration, metric))
+        if row is None:
+            raise MissingError
+        return Effect(row.value, row.se)
+
+    def _part(self, claim: int, statistic: str, relation: Relation, bound: float, theta: Theta) -> Part:
+        return Part(claim, "", statistic, relation, bound, self._decision(relation, bound, theta))
+
+    def _decision(self, relation: Relation, bound: float, theta: Theta) -> Decision:
+        try:
+            effects = [theta(seed) for seed in self._seeds]
+        except MissingError:
+            effects = []
+        return decide(effects, relation, bound)
+
+
+def _early(arm: Mapping[str, Any]) -> int | None:
+    """The first snapshot by which a tenth of the variance is lost, by the law that it shrinks by 1/M a generation."""
+    return next((shown for shown in sorted(arm["snapshots"]) if 10 * shown >= arm["samples"]), None)
+
+
+def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
+    """All claims, and their parts.
+
+    Args:
+        rows: tables/metrics.csv.
+        arms: settings of every arm, with its type and last iteration.
+    """
+    parts = sorted(Judge(rows, arms).parts(), key=lambda part: part.claim)
+    claims = []
+    for number, (statement, source) in STATEMENTS.items():
+        mine = [part for part in parts if part.claim == number]
+        verdict = conjunction([part.decision for part in mine])
+        claims.append(Claim(number, statement, source, verdict, BETWEEN.join(map(told, mine)), "", ""))
+    return claims, parts

@@ -1,0 +1,214 @@
+"""The family of Gaussian mixtures: a cell holds many independent chains, and its scores are their mean, spread and median.
+
+Shumailov et al., Nature 631 (2024), section "Gaussian mixture models": each generation is fitted to samples of the one
+before.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
+
+from nepotism import streams
+from nepotism.families.gmm.mixture import Floats, Mixtures, fit, repeated, sample, squared_l2
+from nepotism.generations import Arrays, Rows, Score
+from nepotism.images import Record
+from nepotism.rows import read_rows, rows_table, vectors, write_rows
+
+# Wasserstein distances take an optimal assignment of so many samples to so many, per chain.
+ASSIGNED = 200
+# A component is lost when fewer than this many of a generation's samples are expected of it.
+LOST_SAMPLES = 1.0
+# The original's least likely share of samples: its tail.
+TAIL = 0.05
+
+METRICS = {
+    "density_distance": ("squared L2 distance of the densities of model and original, closed form", "[0, inf)", "lower"),
+    "density_distance_median": ("the same, the median of the chains", "[0, inf)", "lower"),
+    "log_spread": ("ln of the generalised variance (determinant of the covariance), of model over original", "(-inf, inf)", "neither"),
+    "log_spread_median": ("the same, the median of the chains", "(-inf, inf)", "neither"),
+    "variance": ("total variance (trace of the covariance), of model over original", "[0, inf)", "neither"),
+    "largest_sd": ("standard deviation along the mixture's longest axis", "[0, inf)", "neither"),
+    "smallest_sd": ("standard deviation along the mixture's shortest axis", "[0, inf)", "neither"),
+    "lost_components": ("components of which less than one sample is expected", "[0, components]", "lower"),
+    "tail_share": (f"share of samples where the original has its least likely {TAIL:.0%}", "[0, 1]", "neither"),
+    "tail_share_of_spread": ("the same for original samples stretched to the model's mean and covariance", "[0, 1]", "neither"),
+    "wasserstein": (f"squared Wasserstein-2 distance of {ASSIGNED} samples and as many original ones", "[0, inf)", "lower"),
+}  # fmt: skip
+
+
+class Family:
+    """Gaussian mixtures of one cell; see `nepotism.generations.Family`.
+
+    Args:
+        settings: the config's block `gmm`.
+        seed: replicate seed.
+        real, holdout: original samples.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], seed: int, real: Path, holdout: Path) -> None:
+        self.samples, self.chains, self.seed = settings["samples"], settings["chains"], seed
+        self._components, self._snapshots = settings["components"], set(settings["snapshots"])
+        self._truth = truth(settings, self.chains)
+        self._real, self._holdout = (_chains(path, self.chains) for path in (real, holdout))
+        self._rare = _tail(self._truth)
+
+    def originals(self) -> Rows:
+        """The original samples: (samples, chains, dimensions)."""
+        return self._real[: self.samples]
+
+    def fit(self, rows: Rows, parent: Arrays | None, iteration: int) -> Arrays:
+        """Maximum-likelihood mixtures of every chain's samples."""
+        data = np.ascontiguousarray(rows.transpose(2, 1, 0))
+        start = Mixtures(**parent) if parent else self._first_guess(data)
+        return dict(vars(fit(data, start)))
+
+    def _first_guess(self, data: Floats) -> Mixtures:
+        """Where generation 0 begins: at the truth; of another number of components, at scikit-learn's fit of the data."""
+        if self._components == self._truth.weights.shape[1]:
+            return self._truth
+        # A second, which cells that go on from generation 0 need not wait for.
+        from sklearn.mixture import GaussianMixture
+
+        found = []
+        for chain in range(self.chains):
+            random = streams.integer_seed(self.seed, 0, "gmm", chain) % 2**32
+            found.append(GaussianMixture(self._components, random_state=random).fit(data[:, chain].T))
+        return Mixtures(
+            np.array([each.weights_ for each in found]),
+            np.array([each.means_ for each in found]),
+            np.array([each.covariances_ for each in found]),
+        )
+
+    def sample(self, model: Arrays, iteration: int) -> Rows:
+        """As many samples of every chain as it was fitted to at first."""
+        return sample(Mixtures(**model), self.samples, self.seed, iteration, "sample").transpose(2, 1, 0)
+
+    def is_shown(self, iteration: int) -> bool:
+        """Snapshots are kept, and scored by what takes long."""
+        return iteration in self._snapshots
+
+    def score(self, model: Arrays, rows: Rows, iteration: int) -> Iterator[Score]:
+        """Scores over the chains; those of samples at snapshots only."""
+        mixtures, truth = Mixtures(**model), self._truth
+        spread, original = mixtures.covariance(), truth.covariance()
+        with np.errstate(divide="ignore"):
+            log_spread = np.linalg.slogdet(spread)[1] - np.linalg.slogdet(original)[1]
+        distance = squared_l2(mixtures, truth)
+        yield from _with_median("density_distance", distance)
+        yield from _with_median("log_spread", log_spread)
+        yield _over_chains("variance", np.trace(spread, axis1=1, axis2=2) / np.trace(original, axis1=1, axis2=2))
+        axes = np.sqrt(np.linalg.eigvalsh(spread).clip(0))
+        yield _over_chains("largest_sd", axes[:, -1])
+        yield _over_chains("smallest_sd", axes[:, 0])
+        yield _over_chains("lost_components", (mixtures.weights * self.samples < LOST_SAMPLES).sum(axis=1))
+        if self.is_shown(iteration):
+            yield _over_chains("tail_share", self._rare(rows))
+            yield _over_chains("tail_share_of_spread", self._rare(self._reshaped(mixtures)))
+            yield _over_chains("wasserstein", _wasserstein(rows, self._holdout))
+
+    def _reshaped(self, mixtures: Mixtures) -> Rows:
+        """Original samples, moved and stretched to each chain's mean and covariance: the original's shape, its tails too."""
+        roots = np.linalg.cholesky(mixtures.covariance()) @ np.linalg.inv(np.linalg.cholesky(self._truth.covariance()))
+        apart = self._holdout[: self.samples] - self._truth.mean()
+        return mixtures.mean() + np.einsum("cij,ncj->nci", roots, apart)
+
+    def table(self, rows: Rows, records: Sequence[Record]) -> pa.Table:
+        """A row per chain and sample, chain after chain."""
+        chains = [f"chain-{chain:02d}" for chain in range(rows.shape[1])]
+        spread = [
+            Record(
+                f"{record.id}/{chain}", "", chain, f"{chain}/{record.slot}", record.origin, record.iteration,
+                model=record.model, rng=record.rng and f"{record.rng}/{index}",
+            )
+            for index, chain in enumerate(chains)
+            for record in records
+        ]  # fmt: skip
+        return rows_table("vector", rows.transpose(1, 0, 2).reshape(-1, rows.shape[2]), spread)
+
+
+def truth(settings: Mapping[str, Any], chains: int) -> Mixtures:
+    """The original mixture, the same for every chain."""
+    original = settings["original"]
+    covariances = [np.array(part["covariance"], float) for part in original]
+    weights = np.array([part["weight"] for part in original], float)
+    return repeated(
+        weights / weights.sum(), np.array([part["mean"] for part in original], float), np.array(covariances), chains
+    )
+
+
+def write_originals(settings: Mapping[str, Any], real: Path, holdout: Path) -> None:
+    """Draw the original samples of all chains, and as many others to compare with."""
+    mixtures = truth(settings, settings["chains"])
+    for path, name in ((real, "real"), (holdout, "holdout")):
+        # (dimensions, chains, samples) to chain by chain.
+        drawn = sample(mixtures, settings["samples"], "gmm", name).transpose(1, 2, 0)
+        records = [
+            Record(f"{name}/chain-{chain:02d}/{index:05d}", "", f"chain-{chain:02d}", f"chain-{chain:02d}/{index:05d}", "real")
+            for chain in range(drawn.shape[0])
+            for index in range(drawn.shape[1])
+        ]  # fmt: skip
+        write_rows(path, rows_table("vector", drawn.reshape(-1, drawn.shape[2]), records))
+
+
+def _chains(path: Path, chains: int) -> Rows:
+    """The vectors of the first chains of a file, which holds chain after chain: (samples, chains, dimensions)."""
+    table = read_rows(path, "vector")
+    values = vectors(table)
+    samples = len(values) // len(table["group"].unique())
+    return values.reshape(-1, samples, values.shape[1])[:chains].transpose(1, 0, 2)
+
+
+def _tail(original: Mixtures) -> Any:
+    """A function that tells each chain's share of rows in the original's tail.
+
+    The tail is where the original's density is below that of all but `TAIL` of its samples; the bound is found from samples.
+    """
+    one = Mixtures(original.weights[:1], original.means[:1], original.covariances[:1])
+
+    def log_density(rows: Floats) -> Floats:
+        apart = rows[:, None] - one.means[0]
+        solved = np.linalg.solve(one.covariances[0], apart[..., None])[..., 0]
+        logs = -0.5 * (apart * solved).sum(axis=2) - 0.5 * np.linalg.slogdet(one.covariances[0])[1]
+        return np.asarray(np.logaddexp.reduce(logs + np.log(one.weights[0]), axis=1))
+
+    drawn = sample(one, 100_000, "gmm", "tail")[:, 0].T
+    bound = np.quantile(log_density(drawn), TAIL)
+
+    def share(rows: Floats) -> NDArray[np.float64]:
+        flat = log_density(rows.reshape(-1, rows.shape[2]))
+        return (flat < bound).reshape(rows.shape[:2]).mean(axis=0)
+
+    return share
+
+
+def _wasserstein(rows: Floats, original: Floats) -> NDArray[np.float64]:
+    """Squared Wasserstein-2 distance of the empirical distributions of the first samples, by exact assignment, per chain."""
+    count = min(ASSIGNED, len(rows), len(original))
+    found = []
+    for chain in range(rows.shape[1]):
+        costs = cdist(rows[:count, chain], original[:count, chain], "sqeuclidean")
+        found.append(costs[linear_sum_assignment(costs)].mean())
+    return np.array(found)
+
+
+def _over_chains(metric: str, values: NDArray[Any]) -> Score:
+    """Mean over the chains, which are independent, with their standard deviation and the interval of the mean."""
+    finite = values[np.isfinite(values)]
+    mean, count = float(finite.mean()), len(finite)
+    if count < 2:
+        return Score(metric, mean, count)
+    sd = float(finite.std(ddof=1))
+    se = sd / math.sqrt(count)
+    return Score(metric, mean, count, sd=sd, se=se, ci_low=mean - 1.96 * se, ci_high=mean + 1.96 * se)
+
+
+def _with_median(metric: str, values: NDArray[Any]) -> Iterator[Score]:
+    yield _over_chains(metric, values)
+    yield Score(f"{metric}_median", float(np.median(values)), len(values))

@@ -1,0 +1,171 @@
+"""Gaussian mixtures in NumPy: one mixture for each of many independent chains, all handled at once.
+
+Data are float64 of shape (dimensions, chains, samples), so that every step of expectation maximisation is a few passes
+over long rows of memory.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from nepotism import streams
+
+Floats = NDArray[np.float64]
+
+# As scikit-learn's GaussianMixture: fitting ends when the mean log-likelihood of a sample gains less than this.
+TOLERANCE = 1e-3
+MOST_STEPS = 100
+# Added to covariances, as a share of the data's own variance: a fixed amount would keep a lost component alive.
+LEAST_VARIANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Mixtures:
+    """A mixture per chain.
+
+    Attributes:
+        weights: (chains, components), rows sum to 1; a lost component has 0.
+        means: (chains, components, dimensions).
+        covariances: (chains, components, dimensions, dimensions), symmetric and positive definite.
+    """
+
+    weights: Floats
+    means: Floats
+    covariances: Floats
+
+    @property
+    def chains(self) -> int:
+        """Number of chains."""
+        return len(self.weights)
+
+    def mean(self) -> Floats:
+        """Mean of each chain's whole mixture: (chains, dimensions)."""
+        return np.einsum("ck,cki->ci", self.weights, self.means)
+
+    def covariance(self) -> Floats:
+        """Covariance of each chain's whole mixture: (chains, dimensions, dimensions)."""
+        apart = self.means - self.mean()[:, None]
+        return np.einsum("ck,ckij->cij", self.weights, self.covariances + apart[..., :, None] * apart[..., None, :])
+
+
+def repeated(weights: Floats, means: Floats, covariances: Floats, chains: int) -> Mixtures:
+    """The same mixture for every chain."""
+    return Mixtures(
+        *(np.repeat(np.asarray(part, float)[None], chains, axis=0) for part in (weights, means, covariances))
+    )
+
+
+def sample(mixtures: Mixtures, count: int, *key: str | int) -> Floats:
+    """Draw ``count`` samples per chain: (dimensions, chains, count).
+
+    Chain c draws from the stream ``(*key, c)``, sample by sample: more chains or samples change none of the first ones.
+    """
+    dimensions = mixtures.means.shape[2]
+    normal = np.stack(
+        [streams.generator(*key, chain).standard_normal((count, dimensions + 1)) for chain in range(mixtures.chains)]
+    )
+    chosen = ndtr(normal[..., 0])[..., None] > np.cumsum(mixtures.weights, axis=1)[:, None, :-1]
+    component = chosen.sum(axis=2)
+    chain = np.arange(mixtures.chains)[:, None]
+    roots = np.linalg.cholesky(mixtures.covariances)[chain, component]
+    drawn = mixtures.means[chain, component] + np.einsum("cnij,cnj->cni", roots, normal[..., 1:])
+    return np.ascontiguousarray(drawn.transpose(2, 0, 1))
+
+
+def fit(data: Floats, start: Mixtures) -> Mixtures:
+    """The maximum-likelihood mixture of each chain's samples, by expectation maximisation from ``start``.
+
+    Scikit-learn's GaussianMixture with ``start`` as its initial values gives the same (tested), except that covariances are
+    kept positive by a share of the data's variance and not by a fixed amount.
+
+    Args:
+        data: (dimensions, chains, samples).
+        start: where each chain begins; of the generation before, it is a few steps away from the result.
+    """
+    floor = LEAST_VARIANCE * data.var(axis=2).mean(axis=0)
+    weights, means, covariances = start.weights.copy(), start.means.copy(), start.covariances.copy()
+    active = np.arange(start.chains)
+    reached = np.full(start.chains, -np.inf)
+    for _ in range(MOST_STEPS if start.weights.shape[1] > 1 else 1):
+        current = Mixtures(weights[active], means[active], covariances[active])
+        likelihood, stepped = _step(data if len(active) == start.chains else data[:, active], current, floor[active])
+        weights[active], means[active], covariances[active] = stepped.weights, stepped.means, stepped.covariances
+        gained = likelihood - reached[active]
+        reached[active] = likelihood
+        active = active[np.abs(gained) >= TOLERANCE]
+        if not len(active):
+            break
+    return Mixtures(weights, means, covariances)
+
+
+def _step(data: Floats, mixtures: Mixtures, floor: Floats) -> tuple[Floats, Mixtures]:
+    """One step: the mean log-likelihood of each chain's samples before it, and the mixtures after it."""
+    dimensions = len(data)
+    # (components, dimensions, chains, samples): differences from the present means keep their digits when a spread is tiny.
+    apart = data[None] - mixtures.means.transpose(1, 2, 0)[..., None]
+    shares, likelihood = _shares(apart, mixtures)
+    totals = shares.sum(axis=2)
+    # A component that no sample belongs to is lost: it keeps its shape, at weight 0.
+    alive = totals > 1e-9
+    divisor = np.where(alive, totals, 1.0)
+    weighted = shares[:, None] * apart
+    shift = weighted.sum(axis=3) / divisor[:, None]
+    seconds = np.empty((*totals.shape, dimensions, dimensions))
+    for i in range(dimensions):
+        for j in range(i + 1):
+            product = np.einsum("kcn,kcn->kc", weighted[:, i], apart[:, j]) / divisor
+            seconds[..., i, j] = seconds[..., j, i] = product - shift[:, i] * shift[:, j]
+    seconds += floor[None, :, None, None] * np.eye(dimensions)
+    keep = alive.T[..., None]
+    return likelihood, Mixtures(
+        np.where(alive, totals, 0.0).T / np.where(alive, totals, 0.0).sum(axis=0)[:, None],
+        np.where(keep, mixtures.means + shift.transpose(2, 0, 1), mixtures.means),
+        np.where(keep[..., None], seconds.transpose(1, 0, 2, 3), mixtures.covariances),
+    )
+
+
+def _shares(apart: Floats, mixtures: Mixtures) -> tuple[Floats, Floats]:
+    """How much each sample belongs to each component, (components, chains, samples), and each chain's mean log-likelihood."""
+    components, dimensions, chains, samples = apart.shape
+    if components == 1:
+        return np.ones((1, chains, samples)), np.zeros(chains)
+    precisions = np.linalg.inv(mixtures.covariances)
+    logarithms = np.empty((components, chains, samples))
+    with np.errstate(divide="ignore"):
+        constant = np.log(mixtures.weights) - 0.5 * (
+            dimensions * np.log(2 * np.pi) + np.linalg.slogdet(mixtures.covariances)[1]
+        )
+    for k in range(components):
+        square = np.zeros((chains, samples))
+        for i in range(dimensions):
+            for j in range(i + 1):
+                factor = -0.5 if i == j else -1.0
+                square += (factor * precisions[:, k, i, j])[:, None] * apart[k, i] * apart[k, j]
+        logarithms[k] = square + constant[:, k, None]
+    highest = logarithms.max(axis=0)
+    logarithms -= highest
+    shares = np.exp(logarithms, out=logarithms)
+    total = shares.sum(axis=0)
+    shares /= total
+    return shares, (np.log(total) + highest).mean(axis=1)
+
+
+def squared_l2(one: Mixtures, other: Mixtures) -> Floats:
+    """Squared L2 distance of the densities of two mixtures, chain by chain: (chains,).
+
+    In closed form, for the integral of a product of two Gaussian densities is a Gaussian density of the difference of their
+    means.
+    """
+    return _overlap(one, one) - 2 * _overlap(one, other) + _overlap(other, other)
+
+
+def _overlap(one: Mixtures, other: Mixtures) -> Floats:
+    apart = one.means[:, :, None] - other.means[:, None]
+    joint = one.covariances[:, :, None] + other.covariances[:, None]
+    solved = np.linalg.solve(joint, apart[..., None])[..., 0]
+    dimensions = apart.shape[-1]
+    exponent = -0.5 * (apart * solved).sum(axis=-1)
+    density = np.exp(exponent - 0.5 * (dimensions * np.log(2 * np.pi) + np.linalg.slogdet(joint)[1]))
+    return np.einsum("ck,cl,ckl->c", one.weights, other.weights, density)

@@ -1,0 +1,65 @@
+"""What theory says of recursive refits: the lines in the figures, and the gates of the tests.
+
+Sources: Shumailov et al., Nature 631 (2024), for the recursion and E[W2^2]; the laws of the sample variance (chi-square) and
+of the sample covariance (Wishart) for the rest; the rate of a discrete distribution is Wright and Fisher's.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaln, polygamma, psi
+
+
+def c4(samples: int) -> float:
+    """Expected standard deviation of so many standard normal samples (divisor n - 1): the constant that unbiases it."""
+    return math.sqrt(2 / (samples - 1)) * math.exp(gammaln(samples / 2) - gammaln((samples - 1) / 2))
+
+
+def expected_wasserstein(samples: int, fits: int) -> float:
+    """E[W2^2] between a standard normal and what is left of it after so many refits with unbiased variance, in 1-D.
+
+    n/M for the mean's random walk, and 2 (1 - c4^n) for the standard deviation, whose square stays 1 on average.
+    """
+    return fits / samples + 2 * (1 - c4(samples) ** fits)
+
+
+def log_sd(samples: int, fits: int, unbiased: bool = False) -> tuple[float, float]:
+    """Mean and variance of ln(sd) after so many refits in 1-D; maximum likelihood divides by n instead of n - 1."""
+    half = (samples - 1) / 2
+    divisor = half if unbiased else samples / 2
+    return fits / 2 * (psi(half) - math.log(divisor)), fits / 4 * float(polygamma(1, half))
+
+
+def log_generalised_variance(samples: int, fits: int, dimensions: int) -> float:
+    """Mean of ln det(covariance) after so many maximum-likelihood refits of one Gaussian, started at 0 (Wishart)."""
+    degrees = [(samples - j) / 2 for j in range(1, dimensions + 1)]
+    return fits * float(sum(psi(half) - math.log(samples / 2) for half in degrees))
+
+
+def mean_variance(samples: int, fits: int) -> float:
+    """E[total variance] after so many refits, as a share of what it was, of any model that keeps its samples' variance.
+
+    Gaussians and mixtures fitted by maximum likelihood do.
+    """
+    return (1 - 1 / samples) ** fits
+
+
+def accumulated_mean_variance(samples: int, fits: int) -> float:
+    """Variance of the mean after so many refits to all data so far (about): it converges, where replacing diverges."""
+    return float(np.sum(1.0 / np.arange(1, fits + 1) ** 2)) / samples
+
+
+def lost(probability: float, samples: int) -> float:
+    """Chance that an item of this probability is not among so many draws: what one refit of a discrete model loses."""
+    return (1 - probability) ** samples
+
+
+def diversity(samples: int, fits: int) -> float:
+    """E[1 - sum p^2] of a discrete distribution after so many refits, as a share of what it was."""
+    return (1 - 1 / samples) ** fits
+
+
+def curve(law: object, samples: int, fits: NDArray[np.int64]) -> NDArray[np.float64]:
+    """A law of (samples, fits) at several numbers of fits."""
+    return np.array([law(samples, int(count)) for count in fits])  # type: ignore[operator]

@@ -1,0 +1,271 @@
+"""Chains of generations: fit, sample, score, and again, many generations in one job.
+
+What is fitted is a family's business. Here is what all families share: which rows a generation is fitted to, what is
+written down about it, and how a job that is killed goes on.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from nepotism import streams
+from nepotism.cells import generated_count
+from nepotism.files import whole
+from nepotism.images import Record
+from nepotism.progress import Progress
+from nepotism.resume.job import Job
+from nepotism.tables import Row
+
+logger = logging.getLogger(__name__)
+
+# Rows of data, whatever they are: the first axis is the slot.
+Rows = NDArray[Any]
+# A model as named arrays, which is what checkpoints and model files hold.
+Arrays = dict[str, NDArray[Any]]
+Regime = Literal["replace", "accumulate", "accumulate_subsample"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One value of one generation: the trailing columns of `Row`.
+
+    ci_low and ci_high are a 95 % interval; None where it would say nothing.
+    """
+
+    metric: str
+    value: float
+    n: int
+    set: str = "samples"
+    features: str = ""
+    sd: float | None = None
+    se: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+
+
+class Family(Protocol):
+    """What a family says about itself; one object serves one cell.
+
+    Its constructor takes the family's block of the configuration, the replicate's seed and the files of original data.
+    """
+
+    def originals(self) -> Rows:
+        """The original rows, one per slot."""
+
+    def fit(self, rows: Rows, parent: Arrays | None, iteration: int) -> Arrays:
+        """Fit a model to ``rows``; ``parent`` is the model of the generation before, None for generation 0."""
+
+    def sample(self, model: Arrays, iteration: int) -> Rows:
+        """Draw one row per slot; the same model and iteration give the same rows."""
+
+    def score(self, model: Arrays, rows: Rows, iteration: int) -> Iterable[Score]:
+        """The scores of a generation and of the rows that it drew."""
+
+    def is_shown(self, iteration: int) -> bool:
+        """Whether the rows of this generation are kept for figures."""
+
+    def table(self, rows: Rows, records: Sequence[Record]) -> pa.Table:
+        """Rows with their provenance, as they are stored; ``records`` are one per slot."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where some rows of a training set come from.
+
+    Attributes:
+        origin: ``real`` or ``generated``.
+        iteration: of the generation that drew them; 0 also for real rows.
+        slots: which of its rows.
+    """
+
+    origin: str
+    iteration: int
+    slots: NDArray[np.int64]
+
+
+def plan(regime: Regime, ratio: str, slots: int, seed: int, iteration: int) -> list[Source]:
+    """What generation ``iteration`` (1 or more) is fitted to: a pure function of its arguments.
+
+    replace: the generation before fills ``ratio`` percent of the slots, the original rows the others. The slots that it
+        fills at a lower ratio are among those of a higher one, and are the same at every iteration.
+    accumulate: the original rows and all that every generation so far drew (Gerstgrasser et al., arXiv 2404.01413).
+    accumulate_subsample: as many rows as there are slots, drawn from those without repetition.
+    """
+    everything = np.arange(slots)
+    if regime == "replace":
+        order = streams.generator(seed, "mix", "slots").permutation(slots)
+        count = generated_count(ratio, slots)
+        mixed = [
+            Source("real", 0, np.sort(order[count:])),
+            Source("generated", iteration - 1, np.sort(order[:count])),
+        ]
+        return [source for source in mixed if len(source.slots)]
+    pool = [Source("real", 0, everything), *(Source("generated", made, everything) for made in range(iteration))]
+    if regime == "accumulate":
+        return pool
+    drawn = streams.generator(seed, iteration, "mix", "subsample").permutation(len(pool) * slots)[:slots]
+    chosen = [(source, np.sort(drawn[drawn // slots == index] % slots)) for index, source in enumerate(pool)]
+    return [Source(source.origin, source.iteration, taken) for source, taken in chosen if len(taken)]
+
+
+class History:
+    """The rows and models of all generations so far; rows that are not at hand are drawn again by their model.
+
+    Args:
+        family: that draws them.
+        models: of the generations before those of this job, by iteration; of a regime that replaces, the last one.
+    """
+
+    def __init__(self, family: Family, models: dict[int, Arrays]) -> None:
+        self._family, self.models = family, models
+        self._originals = family.originals()
+        self._rows: dict[int, Rows] = {}
+
+    @property
+    def slots(self) -> int:
+        """Number of original rows."""
+        return len(self._originals)
+
+    def rows(self, source: Source) -> Rows:
+        """The rows that a source names."""
+        if source.origin == "real":
+            return self._originals[source.slots]
+        if source.iteration not in self._rows:
+            self._rows[source.iteration] = self._family.sample(self.models[source.iteration], source.iteration)
+        return self._rows[source.iteration][source.slots]
+
+    def forget(self, iteration: int) -> None:
+        """Drop the rows of a generation that no later one is fitted to."""
+        self._rows.pop(iteration, None)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a chunk of generations leaves behind: its models and scores by iteration, and the rows to keep."""
+
+    models: dict[int, Arrays]
+    scores: dict[int, list[Score]]
+    rows: dict[int, Rows]
+    plans: dict[int, list[Source]]
+
+
+def run(
+    family: Family, job: Job, models: dict[int, Arrays], first: int, last: int,
+    regime: Regime, ratio: str, seed: int, label: str, settings: str,
+) -> Made:  # fmt: skip
+    """Make generations ``first`` to ``last``.
+
+    Args:
+        family: of the models.
+        job: whose checkpoints hold what was made so far.
+        models: of the generations before ``first``.
+        regime, ratio, seed: of the cell.
+        label: what progress is called.
+        settings: all that decides the result, for the checkpoints.
+    """
+    history = History(family, dict(models))
+    checkpoints = job.checkpoints(
+        "generations", framework="numpy", settings=settings, regime=regime, ratio=ratio, first=first
+    )
+    made = Made({}, {}, {}, {})
+    begin = first
+    if (found := checkpoints.newest()) is not None:
+        begin = found.position + 1
+        made.models.update(unpacked(found.tensors))
+        history.models.update(made.models)
+        made.scores.update(
+            {int(key): [Score(**score) for score in scores] for key, scores in found.values["scores"].items()}
+        )
+        logger.info("resumed at generation %d", found.position)
+    for iteration in range(first, last + 1):
+        made.plans[iteration] = plan(regime, ratio, history.slots, seed, iteration) if iteration else []
+    kept = [number for number in range(first, last + 1) if family.is_shown(number) or number == last]
+    with Progress(last - first + 1, label, "generation", done=begin - first) as progress, checkpoints.patience():
+        for iteration in range(begin, last + 1):
+            sources = made.plans[iteration] or [Source("real", 0, np.arange(history.slots))]
+            rows = np.concatenate([history.rows(source) for source in sources])
+            model = family.fit(rows, history.models.get(iteration - 1), iteration)
+            made.models[iteration] = history.models[iteration] = model
+            drawn = history.rows(Source("generated", iteration, np.arange(history.slots)))
+            made.scores[iteration] = list(family.score(model, drawn, iteration))
+            if regime == "replace":
+                history.forget(iteration - 1)
+            progress.advance()
+            checkpoints.offer(iteration, lambda: (packed(made.models), {"scores": _plain(made.scores)}))
+        for iteration in kept:
+            made.rows[iteration] = history.rows(Source("generated", iteration, np.arange(history.slots)))
+    return made
+
+
+def packed(models: dict[int, Arrays]) -> Arrays:
+    """Models of several generations as one set of arrays: ``<iteration>/<name>``."""
+    return {f"{iteration:06d}/{name}": array for iteration, model in models.items() for name, array in model.items()}
+
+
+def unpacked(arrays: Arrays) -> dict[int, Arrays]:
+    """What `packed` packed."""
+    models: dict[int, Arrays] = {}
+    for key, array in arrays.items():
+        iteration, name = key.split("/", 1)
+        models.setdefault(int(iteration), {})[name] = array
+    return models
+
+
+def write_models(path: Path, models: dict[int, Arrays]) -> None:
+    """Write the models of several generations as one safetensors file, whole or not at all."""
+    with whole(path) as temporary:
+        save_file({name: np.ascontiguousarray(array) for name, array in packed(models).items()}, temporary)
+
+
+def read_models(path: Path) -> dict[int, Arrays]:
+    """The models of a file that `write_models` wrote, by iteration."""
+    return unpacked(load_file(path))
+
+
+def _plain(scores: dict[int, list[Score]]) -> dict[str, list[dict[str, Any]]]:
+    return {str(iteration): [dict(vars(score)) for score in made] for iteration, made in scores.items()}
+
+
+PLAN_SCHEMA = pa.schema(
+    [
+        ("iteration", pa.int64()),
+        ("origin", pa.string()),
+        ("source_iteration", pa.int64()),
+        ("rows", pa.int64()),
+        ("slots", pa.list_(pa.int32())),
+    ]
+)
+
+
+def write_plans(path: Path, plans: dict[int, list[Source]]) -> None:
+    """Write the manifest of a chunk: a row per generation and source of its training set, with the slots taken from it."""
+    rows = [
+        {
+            "iteration": iteration,
+            "origin": source.origin,
+            "source_iteration": source.iteration,
+            "rows": len(source.slots),
+            "slots": source.slots.tolist(),
+        }
+        for iteration, sources in plans.items()
+        for source in sources
+    ]
+    with whole(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, PLAN_SCHEMA), temporary, compression="zstd")
+
+
+def metric_rows(experiment: str, control: str, ratio: str, seed: int, scores: dict[int, list[Score]]) -> list[Row]:
+    """Scores as rows of metrics.csv."""
+    return [
+        Row(experiment, control, ratio, seed, iteration, **vars(score))
+        for iteration, found in scores.items()
+        for score in found
+    ]

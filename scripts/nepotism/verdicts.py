@@ -1,0 +1,72 @@
+"""Verdicts on claims: the rows of claims.csv and claim_details.csv, whatever the claims are about."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from nepotism.decisions import FAILS, HOLDS, NOT_RUN, UNDECIDED, Decision, Relation
+
+# Between the parts of a claim in one cell of the table; no part contains it.
+BETWEEN = "; "
+
+
+@dataclass(frozen=True)
+class Part:
+    """One relation of a claim in one feature space: a row of claim_details.csv.
+
+    Attributes:
+        claim: number of the claim.
+        features: feature space; ``captions`` for CLIP scores and ``pixels`` for colours, which belong to none.
+        statistic: what theta is.
+        relation, bound: the part holds where theta stands in this relation to the bound.
+        decision: verdict, effect and 90 % interval.
+        kid: whether the kernel distance points to the same side: ``agrees``, ``disagrees``, ``cannot be told`` (its interval
+            contains 0), or empty where no FID is involved.
+    """
+
+    claim: int
+    features: str
+    statistic: str
+    relation: Relation
+    bound: float
+    decision: Decision
+    kid: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The verdict on one claim: a row of claims.csv."""
+
+    claim: int
+    statement: str
+    source: str
+    verdict: str
+    statistic: str
+    kid: str
+    note: str
+
+    @property
+    def effects(self) -> list[str]:
+        """Each part's statistic with its interval."""
+        return self.statistic.split(BETWEEN)
+
+
+def told(part: Part) -> str:
+    """A part's effect with its interval, and what the claim wants of it."""
+    decision = part.decision
+    name = f"{part.features}: {part.statistic}" if part.features else part.statistic
+    if decision.value is None:
+        return f"{name} not run"
+    interval = "" if decision.low is None else f" [{decision.low:.3g}, {decision.high:.3g}]"
+    wanted = f"|theta| < {part.bound:.3g}" if part.relation == "abs <" else f"{part.relation} {part.bound:.3g}"
+    return f"{name} = {decision.value:.3g}{interval}, wanted {wanted}"
+
+
+def count(claims: Iterable[Claim]) -> dict[str, int]:
+    """How many claims got each kind of verdict; a verdict that differs between feature spaces counts as ``mixed``."""
+    kinds = dict.fromkeys((HOLDS, FAILS, UNDECIDED, "mixed", NOT_RUN), 0)
+    for claim in claims:
+        kind = next((kind for kind in (HOLDS, FAILS) if claim.verdict == kind), None)
+        if kind is None:
+            kind = "mixed" if ";" in claim.verdict else UNDECIDED if claim.verdict.startswith(UNDECIDED) else NOT_RUN
+        kinds[kind] += 1
+    return kinds

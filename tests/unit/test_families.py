@@ -1,0 +1,166 @@
+"""Families whose generations are made in chunks: their configuration, their cells and their claims."""
+
+import numpy as np
+import pytest
+import yaml
+from conftest import ROOT
+from nepotism import config as configuration
+from nepotism.cells import Cell
+from nepotism.decisions import FAILS, HOLDS, NOT_RUN
+from nepotism.families import FAMILIES, family_package
+from nepotism.families.gmm import claims, theory
+from nepotism.grid import Grid
+from nepotism.settings import settings
+from nepotism.tables import Row
+from test_config import DEFAULT, merged, mistakes
+
+GMM = yaml.safe_load((ROOT / "resources" / "experiments" / "gmm.yaml").read_text())
+
+
+def gmm_mistakes(**changes):
+    return mistakes(**merged(GMM, changes))
+
+
+def grid_of(**changes):
+    return Grid(configuration.checked(merged(DEFAULT, merged(GMM, changes))))
+
+
+# ---- Configuration
+
+
+def test_every_family_has_a_schema_whose_keys_are_described_and_in_its_experiment():
+    for family in FAMILIES:
+        schema = yaml.safe_load((configuration.SCHEMA.parent / f"{family}.schema.yaml").read_text())
+        experiment = yaml.safe_load((ROOT / "resources" / "experiments" / f"{family}.yaml").read_text())
+        assert schema["properties"].keys() == set(schema["required"]) == experiment[family].keys()
+        assert all("description" in entry for entry in schema["properties"].values())
+        assert family_package(family).FIGURES
+
+
+def test_a_family_brings_its_block_and_no_other_family_may_have_it():
+    assert "`gmm`: missing" in mistakes(model={"family": "gmm"})
+    assert "`gmm`: unknown key" in mistakes(gmm=GMM["gmm"])
+    assert "`model.family`: 'gnm' is none of diffusion, gmm; did you mean gmm?" in mistakes(model={"family": "gnm"})
+
+
+def test_wrong_keys_of_a_family_are_told():
+    assert "`gmm.sample`: unknown key; did you mean `samples`?" in gmm_mistakes(gmm={"sample": 3})
+    assert "`gmm.samples`: 1 is out of range" in gmm_mistakes(gmm={"samples": 1})
+
+
+def test_arms_change_what_is_not_shared():
+    arm = {"name": "other", "type": "none", "ratios": [100]}
+    for key in ("chunk", "original"):
+        told = gmm_mistakes(arms=[{**arm, "overrides": {"gmm": {key: GMM["gmm"][key]}}}])
+        assert f"`arms[0].overrides.gmm.{key}`: unknown key" in told
+    assert "`arms[0].overrides.sample`: unknown key" in gmm_mistakes(
+        arms=[{**arm, "overrides": {"sample": {"guidance_scale": 1}}}]
+    )
+
+
+def test_types_of_arms_belong_to_families():
+    told = gmm_mistakes(arms=[{"name": "match", "type": "histogram_match", "ratios": [100]}])
+    assert "`arms[0].type`: histogram_match is not for models of the family gmm" in told
+    told = mistakes(arms=[{"name": "all", "type": "accumulate", "ratios": [100]}])
+    assert "`arms[0].type`: accumulate is not for models of the family diffusion" in told
+    told = gmm_mistakes(arms=[{"name": "all", "type": "accumulate", "ratios": [50]}])
+    assert "`arms[0].ratios`: accumulate says itself what a training set holds; write ratios: [100]" in told
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        ({"mean": [0.0], "covariance": [[1.0]]}, "`gmm.original[1].mean`: has 1 numbers, but the first has 2"),
+        ({"mean": [0.0, 0.0], "covariance": [[1.0]]}, "`gmm.original[1].covariance`: must have 2 rows of 2 numbers"),
+        ({"mean": [0.0, 0.0], "covariance": [[1.0, 2.0], [2.0, 1.0]]}, "symmetric and positive definite"),
+        ({"mean": [0.0, 0.0], "covariance": [[1.0, 0.5], [0.4, 1.0]]}, "symmetric and positive definite"),
+    ],
+)
+def test_what_is_no_mixture_is_told(part, told):
+    original = [GMM["gmm"]["original"][0], {"weight": 1.0, **part}]
+    assert told in gmm_mistakes(gmm={"original": original})
+
+
+# ---- Cells
+
+
+def test_cells_are_chunks_called_after_their_last_generation():
+    grid = grid_of(iterations=1100, arms=[{"name": "none", "type": "none", "ratios": [100]}], seeds=[0])
+    cells = grid.cells()
+    assert [cell.iteration for cell in cells] == [500, 1000, 1100]
+    assert [grid.first_iteration(cell) for cell in cells] == [1, 501, 1001]
+    assert [grid.parent(cell) for cell in cells] == [None, *cells[:2]]
+    assert grid.earlier_models(cells[0]) == ["results/gmm/base/seed-0/model/generations.safetensors"]
+    assert grid.earlier_models(cells[2]) == [f"results/gmm/{cells[1].path}/model/generations.safetensors"]
+
+
+def test_a_generation_inside_a_chunk_is_told_where_it_is():
+    with pytest.raises(ValueError, match=r"iteration 499 has no file of its own.*iteration-500/metrics\.json"):
+        grid_of().parent(Cell("none", "100", 0, 499))
+    with pytest.raises(ValueError, match="those of arm 'accumulate' are 1 to 100"):
+        grid_of().parent(Cell("accumulate", "100", 0, 500))
+
+
+def test_accumulating_needs_all_models_so_far():
+    grid = grid_of(gmm={"chunk": 50})
+    last = Cell("accumulate", "100", 0, 100)
+    assert [path.split("/seed-0/")[1] for path in grid.earlier_models(last)] == [
+        "model/generations.safetensors", "iteration-50/model/generations.safetensors",
+    ]  # fmt: skip
+    assert "--regime accumulate" in settings(grid, "generations", grid.arm("accumulate"))
+
+
+def test_an_arm_with_other_settings_has_its_own_generation_0():
+    grid = grid_of()
+    assert "base-n100" in grid.bases
+    assert '"samples":100,' in settings(grid, "generations", grid.arm("n100"))
+    # Original samples are shared: enough for every arm.
+    assert '"chains":30' in settings(grid, "originals")
+    assert '"samples":10000' in settings(grid, "originals")
+
+
+def test_a_chunk_size_reruns_nothing_by_itself():
+    one, other = (settings(grid_of(gmm={"chunk": chunk}), "generations") for chunk in (100, 500))
+    assert one == other
+
+
+# ---- Claims
+
+
+def spread_rows(rates, last, seeds=3):
+    """ln det that falls by a constant a generation, with a little noise between seeds."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for control, rate in rates.items():
+        for seed in range(seeds):
+            for iteration in (0, last):
+                place = ("base", "") if iteration == 0 else (control, "100")
+                value = rate * iteration + 0.01 * rng.standard_normal()
+                rows.append(
+                    Row("gmm", *place, seed, iteration, "samples", "", "log_spread", value, 1.0, 0.1, None, None, 30)
+                )
+    return rows
+
+
+def verdicts(rows, arms):
+    return {claim.claim: claim.verdict for claim in claims.judge(rows, arms)[0]}
+
+
+def arm(**changes):
+    known = {"type": "none", "components": 1, "samples": 100, "last": 1000, "snapshots": [0, 10]}
+    return {**known, "original": GMM["gmm"]["original"], **changes}
+
+
+def test_the_law_of_one_gaussian_is_judged():
+    law = theory.log_generalised_variance(100, 1, 2)
+    assert verdicts(spread_rows({"one": law}, 1000), {"one": arm()})[1] == HOLDS
+    assert verdicts(spread_rows({"one": 1.5 * law}, 1000), {"one": arm()})[1] == FAILS
+    assert verdicts([], {"one": arm()})[1] == NOT_RUN
+
+
+def test_accumulating_is_judged():
+    found = verdicts(spread_rows({"all": 0.0}, 1000), {"all": arm(type="accumulate")})
+    assert found[8] == HOLDS
+    found = verdicts(spread_rows({"all": -0.01}, 1000), {"all": arm(type="accumulate")})
+    assert found[8] == FAILS
+    assert found[7] == NOT_RUN

@@ -1,0 +1,158 @@
+"""Gaussian mixtures: fitting, sampling and distances against other implementations, and recursion against theory."""
+
+import numpy as np
+import pytest
+from nepotism.families.gmm import theory
+from nepotism.families.gmm.mixture import Mixtures, fit, repeated, sample, squared_l2
+from scipy import stats
+from sklearn.mixture import GaussianMixture
+
+TWO = repeated(
+    np.array([0.3, 0.7]), np.array([[-1.0, 0.5], [1.5, 0.0]]), np.array([np.eye(2), [[0.5, 0.2], [0.2, 0.8]]]), 3
+)
+
+
+def scikit(data, start):
+    reference = GaussianMixture(
+        len(start.weights[0]), tol=1e-3, reg_covar=0, max_iter=100,
+        weights_init=start.weights[0], means_init=start.means[0], precisions_init=np.linalg.inv(start.covariances[0]),
+    )  # fmt: skip
+    return reference.fit(data)
+
+
+def test_fitting_is_scikit_learns():
+    data = sample(TWO, 400, "test")
+    fitted = fit(data, TWO)
+    for chain in range(3):
+        reference = scikit(data[:, chain].T, TWO)
+        np.testing.assert_allclose(fitted.weights[chain], reference.weights_, rtol=1e-5)
+        np.testing.assert_allclose(fitted.means[chain], reference.means_, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(fitted.covariances[chain], reference.covariances_, rtol=1e-4)
+
+
+def test_one_gaussian_is_the_mean_and_the_biased_covariance():
+    data = sample(TWO, 50, "test")
+    fitted = fit(data, repeated(np.ones(1), np.zeros((1, 2)), np.eye(2)[None], 3))
+    np.testing.assert_allclose(fitted.means[1, 0], data[:, 1].mean(axis=1))
+    np.testing.assert_allclose(fitted.covariances[1, 0], np.cov(data[:, 1], bias=True), rtol=1e-6)
+
+
+def test_a_fit_keeps_the_samples_own_mean_and_covariance():
+    data = sample(TWO, 300, "test")
+    fitted = fit(data, TWO)
+    np.testing.assert_allclose(fitted.mean()[0], data[:, 0].mean(axis=1), atol=1e-8)
+    np.testing.assert_allclose(fitted.covariance()[0], np.cov(data[:, 0], bias=True), rtol=1e-6)
+
+
+def test_chains_and_samples_do_not_disturb_each_other():
+    many = sample(TWO, 200, "test")
+    few = sample(Mixtures(TWO.weights[:1], TWO.means[:1], TWO.covariances[:1]), 50, "test")
+    np.testing.assert_array_equal(many[:, :1, :50], few)
+
+
+def test_samples_are_of_the_mixture():
+    drawn = sample(TWO, 20_000, "test")
+    np.testing.assert_allclose(drawn[:, 0].mean(axis=1), TWO.mean()[0], atol=0.05)
+    np.testing.assert_allclose(np.cov(drawn[:, 0]), TWO.covariance()[0], atol=0.1)
+
+
+def test_a_component_without_samples_is_lost_and_harms_nothing():
+    start = repeated(np.array([0.5, 0.5]), np.array([[0.0, 0.0], [1e3, 1e3]]), np.array([np.eye(2)] * 2), 1)
+    data = sample(repeated(np.ones(1), np.zeros((1, 2)), np.eye(2)[None], 1), 100, "test")
+    fitted = fit(data, start)
+    assert fitted.weights[0].tolist() == [1.0, 0.0]
+    assert np.isfinite(fitted.covariances).all()
+    assert np.isfinite(sample(fitted, 10, "again")).all()
+
+
+def test_a_tiny_spread_far_from_the_origin_keeps_its_digits():
+    truth = repeated(np.ones(1), np.array([[1e3, -1e3]]), np.eye(2)[None] * 1e-16, 1)
+    fitted = fit(sample(truth, 5000, "test"), truth)
+    np.testing.assert_allclose(fitted.covariances[0, 0], np.eye(2) * 1e-16, atol=2e-17)
+
+
+def test_squared_l2_is_the_integral_of_the_squared_difference():
+    one = Mixtures(TWO.weights[:1], TWO.means[:1], TWO.covariances[:1])
+    other = repeated(np.ones(1), np.array([[0.5, -0.5]]), np.array([[[1.0, 0.3], [0.3, 2.0]]]), 1)
+
+    steps = np.linspace(-9, 9, 601)
+    places = np.stack(np.meshgrid(steps, steps), axis=-1)
+
+    def density(mixtures):
+        parts = zip(mixtures.weights[0], mixtures.means[0], mixtures.covariances[0], strict=True)
+        return sum(weight * stats.multivariate_normal(mean, cov).pdf(places) for weight, mean, cov in parts)
+
+    expected = ((density(one) - density(other)) ** 2).sum() * (steps[1] - steps[0]) ** 2
+    assert squared_l2(one, other)[0] == pytest.approx(expected, rel=1e-6)
+    assert squared_l2(one, one)[0] == pytest.approx(0, abs=1e-15)
+
+
+# ---- Theory gates: simulated means within four standard errors -------------------------------------------------------
+
+
+def recursion(samples, fits, chains, rng, unbiased, accumulate=False):
+    """Mean and standard deviation of every chain after so many refits, in 1-D, in plain NumPy."""
+    data = rng.standard_normal((chains, samples))
+    seen, total = data.mean(axis=1), 1
+    for done in range(1, fits + 1):
+        mean, sd = data.mean(axis=1), data.std(axis=1, ddof=int(unbiased))
+        if accumulate:
+            seen = mean if done == 1 else seen + (mean - seen) / done
+            mean, sd = seen, 1.0
+        total = done
+        data = mean[:, None] + np.broadcast_to(sd, (chains,))[:, None] * rng.standard_normal((chains, samples))
+    assert total == fits
+    return mean, sd
+
+
+def within_four_errors(values, expected):
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    assert abs(values.mean() - expected) < 4 * error, (values.mean(), expected, error)
+
+
+@pytest.mark.parametrize(("fits", "expected"), [(1, 0.0150), (11, 0.1648)])
+def test_expected_wasserstein_distance(fits, expected):
+    assert theory.expected_wasserstein(100, fits) == pytest.approx(expected, abs=5e-5)
+    mean, sd = recursion(100, fits, 4000, np.random.default_rng(1), unbiased=True)
+    within_four_errors(mean**2 + (sd - 1) ** 2, expected)
+
+
+@pytest.mark.parametrize("unbiased", [True, False])
+def test_logarithm_of_the_standard_deviation(unbiased):
+    _, sd = recursion(50, 40, 4000, np.random.default_rng(2), unbiased)
+    mean, variance = theory.log_sd(50, 40, unbiased)
+    within_four_errors(np.log(sd), mean)
+    assert np.log(sd).var(ddof=1) == pytest.approx(variance, rel=0.1)
+
+
+def test_generalised_variance_of_our_own_fits():
+    one = repeated(np.ones(1), np.zeros((1, 2)), np.eye(2)[None], 500)
+    fitted = one
+    for iteration in range(20):
+        fitted = fit(sample(fitted, 40, "test", iteration), fitted)
+    within_four_errors(np.linalg.slogdet(fitted.covariance())[1], theory.log_generalised_variance(40, 20, 2))
+
+
+def test_total_variance_of_a_mixture():
+    fitted = repeated(TWO.weights[0], TWO.means[0], TWO.covariances[0], 500)
+    first = np.trace(fitted.covariance()[0])
+    for iteration in range(10):
+        fitted = fit(sample(fitted, 60, "test", iteration), fitted)
+    left = np.trace(fitted.covariance(), axis1=1, axis2=2) / first
+    within_four_errors(left, theory.mean_variance(60, 10))
+
+
+def test_accumulating_bounds_the_mean():
+    mean, _ = recursion(50, 30, 4000, np.random.default_rng(3), unbiased=True, accumulate=True)
+    within_four_errors(mean**2, theory.accumulated_mean_variance(50, 30))
+
+
+def test_discrete_distributions_lose_items_and_diversity():
+    rng = np.random.default_rng(4)
+    shares = np.array([0.5, 0.3, 0.15, 0.05])
+    once = rng.multinomial(30, shares, size=20_000)
+    within_four_errors((once[:, 3] == 0).astype(float), theory.lost(0.05, 30))
+    present = np.tile(shares, (20_000, 1))
+    for _ in range(8):
+        present = rng.multinomial(30, present) / 30
+    within_four_errors(1 - (present**2).sum(axis=1), theory.diversity(30, 8) * (1 - (shares**2).sum()))

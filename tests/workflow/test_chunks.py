@@ -1,0 +1,110 @@
+"""Families whose generations are made in chunks, end to end."""
+
+import csv
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from conftest import ROOT, copy_project
+
+SMALL = {
+    "experiment": "small",
+    "seeds": [0],
+    "iterations": 6,
+    "gmm": {"samples": 50, "chains": 3, "chunk": 4, "snapshots": [0, 3, 6]},
+    "arms": [
+        {"name": "none", "type": "none", "ratios": [90, 100]},
+        {"name": "accumulate", "type": "accumulate", "ratios": [100], "iterations": 5},
+    ],
+}
+OPTIONS = ("--configfile", "resources/experiments/gmm.yaml", "small.yaml")
+CELL = "results/small/none/ratio-100/seed-0/iteration-6"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    made = copy_project(tmp_path_factory.mktemp("families"))
+    (made.folder / "small.yaml").write_text(yaml.safe_dump(SMALL))
+    made.snakemake("--cores", "2", *OPTIONS)
+    return made
+
+
+def table(project, name):
+    with open(project.folder / "results" / "small" / "tables" / f"{name}.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_generation_is_a_row_and_every_chunk_a_file(project):
+    rows = [row for row in table(project, "metrics") if row["metric"] == "log_spread"]
+    found = {(row["control"], row["ratio"]): [] for row in rows}
+    for row in rows:
+        found[row["control"], row["ratio"]].append(int(row["iteration"]))
+    assert found == {
+        ("base", ""): [0], ("none", "90"): [1, 2, 3, 4, 5, 6], ("none", "100"): [1, 2, 3, 4, 5, 6],
+        ("accumulate", "100"): [1, 2, 3, 4, 5],
+    }  # fmt: skip
+    cells = (project.folder / "results" / "small" / "none" / "ratio-100" / "seed-0").iterdir()
+    assert {path.name for path in cells} == {"iteration-4", "iteration-6"}
+
+
+def test_the_manifest_names_the_original_rows_that_are_kept(project):
+    folder = project.folder / "results/small/none/ratio-90/seed-0/iteration-6"
+    plans = pq.read_table(folder / "mix.parquet").to_pylist()
+    assert [(plan["iteration"], plan["origin"], plan["source_iteration"], plan["rows"]) for plan in plans] == [
+        (5, "real", 0, 5), (5, "generated", 4, 45), (6, "real", 0, 5), (6, "generated", 5, 45),
+    ]  # fmt: skip
+    assert plans[0]["slots"] == plans[2]["slots"]
+    samples = pq.read_table(folder / "samples.parquet")
+    assert set(samples["iteration"].to_pylist()) == {6}
+    assert samples["group"].to_pylist()[::50] == ["chain-00", "chain-01", "chain-02"]
+    assert len(set(samples["id"].to_pylist())) == len(samples) == 150
+    assert set(samples["model"].to_pylist()) != {""}
+
+
+def test_figures_claims_and_the_first_page_are_there(project):
+    folder = project.folder / "results" / "small"
+    for name in ("samples", "distance", "spread"):
+        for suffix in (".svg", ".png", ".csv"):
+            assert (folder / "figures" / f"{name}{suffix}").stat().st_size > 100
+    assert {row["claim"] for row in table(project, "claims")} == {str(number) for number in range(1, 10)}
+    assert "What is left of a distribution" in (folder / "report" / "answer.rst").read_text()
+
+
+def test_a_second_run_does_nothing_and_another_figure_setting_redraws_only_figures(project):
+    assert project.jobs(*OPTIONS) == {}
+    (project.folder / "dpi.yaml").write_text("figures: {dpi: 50}")
+    assert project.jobs(*OPTIONS, "dpi.yaml") == {"family_figure": 3}
+
+
+def test_more_iterations_and_another_arm_run_only_what_is_new(project):
+    arms = [*SMALL["arms"], {"name": "half", "type": "none", "ratios": [50]}]
+    (project.folder / "more.yaml").write_text(yaml.safe_dump({"iterations": 8, "arms": arms}))
+    planned = project.jobs(*OPTIONS, "more.yaml")
+    # Two chains go on from generation 4, for which 5 to 8 is one chunk; the new arm has two.
+    assert planned["generations"] == 4
+    assert "generation_0" not in planned
+    assert "originals" not in planned
+
+
+def test_a_chunk_can_be_asked_for_and_a_generation_inside_it_is_explained(project):
+    assert project.jobs(f"{CELL}/metrics.json", *OPTIONS) == {}
+    result = project.snakemake("-n", CELL.replace("6", "5") + "/metrics.json", *OPTIONS, check=False)
+    assert result.returncode
+    assert "it is a row of iteration-6/metrics.json" in result.stdout + result.stderr
+
+
+def test_the_report_is_made_and_status_and_summary_tell_the_scores(project):
+    project.snakemake("--report", "results/small/report.html", *OPTIONS)
+    page = (project.folder / "results/small/report.html").read_text()
+    assert "What the first chain of every condition draws" in page
+    assert "6 of 6 cells done" in project.script("status", "results/small").stdout
+    summary = project.script("summary", "results/small").stdout
+    assert "squared L2 distance from the original density" in summary
+    assert "90 %" in summary
+
+
+@pytest.mark.parametrize("name", ["gmm", "gmm-blob"])
+def test_the_experiments_are_planned(project, name):
+    planned = project.jobs("--configfile", f"resources/experiments/{name}.yaml")
+    assert planned["generations"] > 10
+    assert (ROOT / "resources" / "experiments" / f"{name}.yaml").is_file()
