@@ -217,9 +217,9 @@ def _arm_contradictions(
 ) -> Iterator[str]:
     parameters = arm.get("parameters", {})
     family = config["model"]["family"]
-    known = FAMILY_TYPES if family != DIFFUSION else ("none", "histogram_match", "sifid_cull", "heal")
-    if arm["type"] not in known:
-        yield f"`{key}.type`: {arm['type']} is not for models of the family {family}; choose one of {', '.join(known)}"
+    # Controls and healing are about images of a diffusion model; it does not accumulate.
+    if (arm["type"] in ACCUMULATING_TYPES) if family == DIFFUSION else (arm["type"] not in FAMILY_TYPES):
+        yield f"`{key}.type`: {arm['type']} is not for models of the family {family}; choose another type"
         return
     if arm["type"] in ACCUMULATING_TYPES and ratios != ["100"]:
         yield f"`{key}.ratios`: {arm['type']} says itself what a training set holds; write ratios: [100]"

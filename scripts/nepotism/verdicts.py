@@ -1,9 +1,9 @@
 """Verdicts on claims: the rows of claims.csv and claim_details.csv, whatever the claims are about."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from nepotism.decisions import FAILS, HOLDS, NOT_RUN, UNDECIDED, Decision, Relation
+from nepotism.decisions import FAILS, HOLDS, NOT_RUN, UNDECIDED, Decision, Relation, conjunction
 
 # Between the parts of a claim in one cell of the table; no part contains it.
 BETWEEN = "; "
@@ -59,6 +59,22 @@ def told(part: Part) -> str:
     interval = "" if decision.low is None else f" [{decision.low:.3g}, {decision.high:.3g}]"
     wanted = f"|theta| < {part.bound:.3g}" if part.relation == "abs <" else f"{part.relation} {part.bound:.3g}"
     return f"{name} = {decision.value:.3g}{interval}, wanted {wanted}"
+
+
+def verdicts(statements: Mapping[int, tuple[str, str]], parts: Iterable[Part]) -> tuple[list[Claim], list[Part]]:
+    """The claims that belong to no feature space, and their parts in order: a claim holds if all of its parts do.
+
+    Args:
+        statements: statement and source of every claim, by its number.
+        parts: of all claims.
+    """
+    ordered = sorted(parts, key=lambda part: part.claim)
+    claims = []
+    for number, (statement, source) in statements.items():
+        mine = [part for part in ordered if part.claim == number]
+        verdict = conjunction([part.decision for part in mine])
+        claims.append(Claim(number, statement, source, verdict, BETWEEN.join(map(told, mine)), "", ""))
+    return claims, ordered
 
 
 def count(claims: Iterable[Claim]) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Families whose generations are made in chunks, end to end."""
 
 import csv
+import re
 
 import pyarrow.parquet as pq
 import pytest
@@ -101,6 +102,29 @@ def test_the_report_is_made_and_status_and_summary_tell_the_scores(project):
     summary = project.script("summary", "results/small").stdout
     assert "squared L2 distance from the original density" in summary
     assert "90 %" in summary
+
+
+def test_the_worked_example_of_a_new_family_is_true(tmp_path):
+    """The blocks of CONTRIBUTING.md, put where they belong, make a family that works."""
+    project = copy_project(tmp_path)
+    text = (ROOT / "CONTRIBUTING.md").read_text().split("## Adding a family")[1]
+    files = dict(re.findall(r"```\w+\n# (\S+)\n(.*?)```", text, re.DOTALL))
+    assert len(files) == 5
+    for name, code in files.items():
+        path = project.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(code)
+    options = ("--configfile", "resources/experiments/urn.yaml")
+    assert project.jobs(*options)["generations"] == 3 * 2 * 3
+    (tmp_path / "short.yaml").write_text("seeds: [0]\niterations: 60\n")
+    project.snakemake("--cores", "2", *options, "short.yaml")
+    with open(tmp_path / "results" / "urn" / "tables" / "metrics.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["iteration"] in ("0", "60")]
+    left = {(row["control"], row["ratio"]): float(row["value"]) for row in rows}
+    assert left["none", "100"] < left["all", "100"] < 0.7
+    assert left["base", ""] == pytest.approx(2 / 3, abs=0.05)
+    page = (tmp_path / "results" / "urn" / "report" / "answer.rst").read_text()
+    assert "What is left of a distribution that is counted" in page
 
 
 @pytest.mark.parametrize("name", ["gmm", "gmm-blob"])

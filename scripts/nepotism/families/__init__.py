@@ -1,10 +1,11 @@
 """Kinds of models. Diffusion has rules of its own; the others make generations in chunks, and each is a package here."""
 
 import importlib
+from pathlib import Path
 from types import ModuleType
 
 # The families whose cells are chunks of generations.
-FAMILIES = ("gmm",)
+FAMILIES = tuple(sorted(path.parent.name for path in Path(__file__).parent.glob("*/family.py")))
 
 
 def family_package(family: str) -> ModuleType:

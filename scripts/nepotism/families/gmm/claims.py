@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from nepotism.contrasts import MissingError, Theta
-from nepotism.decisions import Decision, Effect, Relation, conjunction, decide
+from nepotism.decisions import Decision, Effect, Relation, decide
 from nepotism.families.gmm.theory import log_generalised_variance
 from nepotism.tables import Row
-from nepotism.verdicts import BETWEEN, Claim, Part, told
+from nepotism.verdicts import Claim, Part, verdicts
 
 THEORY, SHUMAILOV, GERSTGRASSER = "theory (Wishart)", "Shumailov et al.", "Gerstgrasser et al."
 STATEMENTS = {
@@ -164,10 +164,4 @@ def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
         rows: tables/metrics.csv.
         arms: settings of every arm, with its type and last iteration.
     """
-    parts = sorted(Judge(rows, arms).parts(), key=lambda part: part.claim)
-    claims = []
-    for number, (statement, source) in STATEMENTS.items():
-        mine = [part for part in parts if part.claim == number]
-        verdict = conjunction([part.decision for part in mine])
-        claims.append(Claim(number, statement, source, verdict, BETWEEN.join(map(told, mine)), "", ""))
-    return claims, parts
+    return verdicts(STATEMENTS, Judge(rows, arms).parts())
