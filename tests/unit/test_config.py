@@ -168,10 +168,9 @@ def test_ratios_outside_the_range_and_unknown_arms_are_told():
     arm = {"name": "none", "type": "none", "ratios": [0, 101]}
     assert "`arms[0].ratios[1]`: 101 is out of range; allowed: 0 to 100" in mistakes(arms=[arm])
     arm = {"name": "none", "type": "non", "ratios": [0]}
-    assert (
-        "`arms[0].type`: 'non' is none of none, histogram_match, sifid_cull, heal, accumulate, accumulate_subsample; did you mean none?"
-        in mistakes(arms=[arm])
-    )
+    told = mistakes(arms=[arm])
+    assert "`arms[0].type`: 'non' is none of none, accumulate, accumulate_subsample, histogram_match," in told
+    assert told.endswith("did you mean none?")
     for name in ("base", "base-x", "report"):
         arm = {"name": name, "type": "none", "ratios": [0]}
         assert f"`arms[0].name`: '{name}' is, or looks like, a folder of the results" in mistakes(arms=[arm])
