@@ -447,6 +447,18 @@ def culled_images(wildcards):
     return [grid.generated_images(cell) for cell in culled_cells()]
 
 
+def reported_unless_long(table):
+    """The table of scores is a part of the report, unless it has a row for each of thousands of generations."""
+    if grid.family != DIFFUSION:
+        return table
+    return report(
+        table,
+        caption="../resources/report/metrics.rst",
+        category="Tables",
+        labels={"table": "scores"},
+    )
+
+
 # Snakemake resolves the caption of an output's report(), but not that of an input's.
 sheet_captions = {
     images: workflow.current_basedir.join(f"../resources/report/{images}.rst")

@@ -1,6 +1,10 @@
 # Families whose generations are short: one job makes a chunk of them, and its files are called after the last.
 
 
+localrules:
+    family_figure,
+
+
 rule originals:
     output:
         real="results/{experiment}/reference/real.parquet",

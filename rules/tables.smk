@@ -13,12 +13,7 @@ rule metrics_table:
         cell_metrics,
         diagnostic_metrics,
     output:
-        report(
-            "results/{experiment}/tables/metrics.csv",
-            caption="../resources/report/metrics.rst",
-            category="Tables",
-            labels={"table": "scores"},
-        ),
+        reported_unless_long("results/{experiment}/tables/metrics.csv"),
     log:
         "results/{experiment}/logs/metrics_table.log",
     conda:

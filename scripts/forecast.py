@@ -8,7 +8,7 @@ from nepotism import cli
 from nepotism.config import ConfigError, checked
 from nepotism.errors import UserError
 from nepotism.forecast import Forecast, Rate, fitting_rates, forecast, groups, precisions, read_rates
-from nepotism.grid import Grid
+from nepotism.grid import DIFFUSION, Grid
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,9 +41,14 @@ def resolved(configfile: Path | None) -> dict:
             raise UserError(f"there is no file {configfile}")
         config = laid_over(config, yaml.safe_load(configfile.read_text(encoding="utf-8")) or {})
     try:
-        return checked(config)
+        config = checked(config)
     except ConfigError as error:
         raise UserError(str(error)) from None
+    if config["model"]["family"] != DIFFUSION:
+        raise UserError(
+            f"models of the family {config['model']['family']} take seconds, not GPU hours; `snakemake -n` lists the jobs"
+        )
+    return config
 
 
 def laid_over(below: dict, above: dict) -> dict:

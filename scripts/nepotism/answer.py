@@ -26,6 +26,7 @@ class Told:
     Attributes:
         question: title of the page.
         answer: one paragraph; every number is an effect of the table of claims.
+        beside: links to the other parts of the report.
         notation: what the letters in statistics mean.
         ends: header, rows and widths of the table of conditions at their last iterations.
         ends_notes: what to know about that table.
@@ -33,6 +34,7 @@ class Told:
 
     question: str
     answer: str
+    beside: str
     notation: Sequence[str]
     ends: Table
     ends_notes: Sequence[str]
@@ -49,6 +51,7 @@ def told(claims: Sequence[Claim], details: Sequence[Mapping[str, str]], rows: Se
     return Told(
         "What happens when the model is retrained on its own images?",
         _answer(claims, details),
+        "Beside this page: Figures_, Tables_ and `Contact sheets`_.",
         [
             "F is the logarithm of the Fréchet distance, b its value for the",
             "base model, I the last iteration, C the mean CLIP score and s its spread within groups. Seeds share the base model and",
@@ -91,6 +94,7 @@ def told_in_short(
     return Told(
         question,
         " ".join([*map(_escaped, sentences), _counted(claims)]),
+        "Beside this page: Figures_ and Tables_.",
         [notation],
         (["condition", "iteration", *metrics], lines, [30, 10, *[15] * len(metrics)]),
         ["Means over the seeds, at the last iteration of each condition."],
@@ -115,7 +119,7 @@ def page(text: Told, claims: Sequence[Claim], provenance: Mapping[str, Any], cos
             *_headed(text.question, "="),
             text.answer,
             "",
-            "Beside this page: Figures_, Tables_ and `Contact sheets`_.",
+            text.beside,
             "",
             *_headed("Claims", "-"),
             "Verdicts follow the rule of the documentation: three seeds or more decide; with fewer, a claim is undecided and its",

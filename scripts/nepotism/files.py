@@ -6,6 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# Rights that new files do not get. It can only be asked for by setting it, so once, before there are threads.
+_UMASK = os.umask(0)
+os.umask(_UMASK)
+
 # What a run's part of a log begins with: runs are written one below the other.
 RUN_BEGINS = "--- "
 
@@ -22,11 +26,17 @@ def whole(path: Path | str) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         yield temporary
+        share(temporary)
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def share(path: Path) -> None:
+    """Give a new file the rights that files usually get: safetensors makes its own readable to their owner only."""
+    path.chmod(0o666 & ~_UMASK)
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -92,7 +92,7 @@ class Source:
 
 
 def plan(regime: Regime, ratio: str, slots: int, seed: int, iteration: int) -> list[Source]:
-    """What generation ``iteration`` (1 or more) is fitted to: a pure function of its arguments.
+    """What generation ``iteration`` is fitted to: a pure function of its arguments. Generation 0 knows original rows only.
 
     replace: the generation before fills ``ratio`` percent of the slots, the original rows the others. The slots that it
         fills at a lower ratio are among those of a higher one, and are the same at every iteration.
@@ -100,6 +100,8 @@ def plan(regime: Regime, ratio: str, slots: int, seed: int, iteration: int) -> l
     accumulate_subsample: as many rows as there are slots, drawn from those without repetition.
     """
     everything = np.arange(slots)
+    if iteration == 0:
+        return [Source("real", 0, everything)]
     if regime == "replace":
         order = streams.generator(seed, "mix", "slots").permutation(slots)
         count = generated_count(ratio, slots)
@@ -186,12 +188,11 @@ def run(
         )
         logger.info("resumed at generation %d", found.position)
     for iteration in range(first, last + 1):
-        made.plans[iteration] = plan(regime, ratio, history.slots, seed, iteration) if iteration else []
+        made.plans[iteration] = plan(regime, ratio, history.slots, seed, iteration)
     kept = [number for number in range(first, last + 1) if family.is_shown(number) or number == last]
     with Progress(last - first + 1, label, "generation", done=begin - first) as progress, checkpoints.patience():
         for iteration in range(begin, last + 1):
-            sources = made.plans[iteration] or [Source("real", 0, np.arange(history.slots))]
-            rows = np.concatenate([history.rows(source) for source in sources])
+            rows = np.concatenate([history.rows(source) for source in made.plans[iteration]])
             model = family.fit(rows, history.models.get(iteration - 1), iteration)
             made.models[iteration] = history.models[iteration] = model
             drawn = history.rows(Source("generated", iteration, np.arange(history.slots)))

@@ -113,6 +113,9 @@ def test_models_survive_their_file(family, base, tmp_path):
     chunk = made(family, tmp_path, base, 1, 3).models
     generations.write_models(tmp_path / "generations.safetensors", chunk)
     same(chunk, generations.read_models(tmp_path / "generations.safetensors"))
+    (tmp_path / "usual").touch()
+    # Not for their owner only, as safetensors would have it.
+    assert (tmp_path / "generations.safetensors").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
 def test_scores_are_over_chains(family, base, tmp_path):

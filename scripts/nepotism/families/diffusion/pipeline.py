@@ -20,7 +20,7 @@ from diffusers import (
 from numpy.typing import NDArray
 
 from nepotism.errors import UserError
-from nepotism.files import mismatches, sha256
+from nepotism.files import mismatches, sha256, share
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +79,7 @@ def save_unet(unet: UNet2DConditionModel, folder: Path) -> None:
         unet.save_pretrained(temporary, safe_serialization=True)
         folder.mkdir(parents=True, exist_ok=True)
         for file in sorted(temporary.iterdir()):
+            share(file)
             os.replace(file, folder / file.name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -94,5 +94,7 @@ def sample(
             made.append(np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8))
             progress.advance(len(rows))
             if checkpoints:
-                checkpoints.offer(chosen.stop, lambda: ({"images": torch.from_numpy(np.concatenate(made))}, {}))
+                checkpoints.offer(
+                    chosen.stop, lambda: ({"images": torch.from_numpy(np.ascontiguousarray(np.concatenate(made)))}, {})
+                )
     return np.concatenate(made)

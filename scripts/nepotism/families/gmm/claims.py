@@ -35,7 +35,8 @@ NOTATION = (
 ENDS = ("log_spread", "variance", "density_distance", "lost_components")
 # How near an observed rate must be to that of theory, and how much spread counts.
 RATE, SPREAD = 0.1, 0.25
-# A mixture of M samples is one Gaussian's worth by so many times M generations.
+# By half of so many times M generations a mixture of M samples has collapsed; beyond all of them, the axes of what is left
+# differ by more than double precision holds.
 LATE = 10
 
 Arms = Mapping[str, Mapping[str, Any]]
@@ -63,9 +64,9 @@ class Judge:
         for name, arm in replacing.items():
             late = LATE * arm["samples"]
             if arm["components"] == 1:
-                yield self._rate(1, name, 0, arm["last"])
-            elif arm["last"] >= 2 * late:
-                yield self._rate(2, name, late, arm["last"])
+                yield self._rate(1, name, 0, min(late, arm["last"]))
+            elif arm["last"] >= late:
+                yield self._rate(2, name, late // 2, late)
         for name, arm in mixtures.items():
             drift = self._difference("density_distance", (name, "100", arm["last"]), (name, "100", 0), logarithm=True)
             yield self._part(3, f"ln distance({name},I) - ln distance({name},0)", ">", math.log(1.25), drift)

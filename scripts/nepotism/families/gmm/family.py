@@ -20,6 +20,7 @@ from nepotism.families.gmm.mixture import Floats, Mixtures, fit, repeated, sampl
 from nepotism.generations import Arrays, Rows, Score
 from nepotism.images import Record
 from nepotism.rows import read_rows, rows_table, vectors, write_rows
+from nepotism.tables import Metric
 
 # Wasserstein distances take an optimal assignment of so many samples to so many, per chain.
 ASSIGNED = 200
@@ -29,17 +30,17 @@ LOST_SAMPLES = 1.0
 TAIL = 0.05
 
 METRICS = {
-    "density_distance": ("squared L2 distance of the densities of model and original, closed form", "[0, inf)", "lower"),
-    "density_distance_median": ("the same, the median of the chains", "[0, inf)", "lower"),
-    "log_spread": ("ln of the generalised variance (determinant of the covariance), of model over original", "(-inf, inf)", "neither"),
-    "log_spread_median": ("the same, the median of the chains", "(-inf, inf)", "neither"),
-    "variance": ("total variance (trace of the covariance), of model over original", "[0, inf)", "neither"),
-    "largest_sd": ("standard deviation along the mixture's longest axis", "[0, inf)", "neither"),
-    "smallest_sd": ("standard deviation along the mixture's shortest axis", "[0, inf)", "neither"),
-    "lost_components": ("components of which less than one sample is expected", "[0, components]", "lower"),
-    "tail_share": (f"share of samples where the original has its least likely {TAIL:.0%}", "[0, 1]", "neither"),
-    "tail_share_of_spread": ("the same for original samples stretched to the model's mean and covariance", "[0, 1]", "neither"),
-    "wasserstein": (f"squared Wasserstein-2 distance of {ASSIGNED} samples and as many original ones", "[0, inf)", "lower"),
+    "density_distance": Metric("squared L2 distance of the densities of model and original, closed form", "[0, inf)", "lower"),
+    "density_distance_median": Metric("the same, the median of the chains", "[0, inf)", "lower"),
+    "log_spread": Metric("ln of the generalised variance, det(covariance), of model over original", "(-inf, inf)", "neither"),
+    "log_spread_median": Metric("the same, the median of the chains", "(-inf, inf)", "neither"),
+    "variance": Metric("total variance (trace of the covariance), of model over original", "[0, inf)", "neither"),
+    "largest_sd": Metric("standard deviation along the mixture's longest axis", "[0, inf)", "neither"),
+    "smallest_sd": Metric("standard deviation along the mixture's shortest axis", "[0, inf)", "neither"),
+    "lost_components": Metric("components of which less than one sample is expected", "[0, components]", "lower"),
+    "tail_share": Metric(f"share of samples where the original has its least likely {TAIL:.0%}", "[0, 1]", "neither"),
+    "tail_share_of_spread": Metric("the same for original samples stretched to the model's mean and covariance", "[0, 1]", "neither"),
+    "wasserstein": Metric(f"squared Wasserstein-2 distance of {ASSIGNED} samples and as many original ones", "[0, inf)", "lower"),
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
+from scipy.special import ndtri
 
 from nepotism import streams
 
@@ -17,8 +17,9 @@ Floats = NDArray[np.float64]
 # As scikit-learn's GaussianMixture: fitting ends when the mean log-likelihood of a sample gains less than this.
 TOLERANCE = 1e-3
 MOST_STEPS = 100
-# Added to covariances, as a share of the data's own variance: a fixed amount would keep a lost component alive.
-LEAST_VARIANCE = 1e-9
+# Added to covariances, as a share of the data's own variance: a fixed amount would keep a lost component alive, and more
+# than rounding would end the decay of the shortest axis, which is faster than that of the longest.
+LEAST_VARIANCE = 1e-15
 
 
 @dataclass(frozen=True)
@@ -62,16 +63,23 @@ def sample(mixtures: Mixtures, count: int, *key: str | int) -> Floats:
 
     Chain c draws from the stream ``(*key, c)``, sample by sample: more chains or samples change none of the first ones.
     """
-    dimensions = mixtures.means.shape[2]
+    components, dimensions = mixtures.means.shape[1:]
     normal = np.stack(
         [streams.generator(*key, chain).standard_normal((count, dimensions + 1)) for chain in range(mixtures.chains)]
     )
-    chosen = ndtr(normal[..., 0])[..., None] > np.cumsum(mixtures.weights, axis=1)[:, None, :-1]
-    component = chosen.sum(axis=2)
-    chain = np.arange(mixtures.chains)[:, None]
-    roots = np.linalg.cholesky(mixtures.covariances)[chain, component]
-    drawn = mixtures.means[chain, component] + np.einsum("cnij,cnj->cni", roots, normal[..., 1:])
-    return np.ascontiguousarray(drawn.transpose(2, 0, 1))
+    choice, *others = np.ascontiguousarray(normal.transpose(2, 0, 1))
+    bounds = ndtri(np.cumsum(mixtures.weights, axis=1).clip(0, 1))
+    roots = np.linalg.cholesky(mixtures.covariances)
+    drawn = np.empty((dimensions, mixtures.chains, count))
+    for component in range(components):
+        # Later components overwrite what is beyond the bound of the one before.
+        beyond = slice(None) if component == 0 else choice > bounds[:, component - 1, None]
+        for i in range(dimensions):
+            values = np.repeat(mixtures.means[:, component, i, None], count, axis=1)
+            for j in range(i + 1):
+                values += roots[:, component, i, j, None] * others[j]
+            drawn[i][beyond] = values if component == 0 else values[beyond]
+    return drawn
 
 
 def fit(data: Floats, start: Mixtures) -> Mixtures:
