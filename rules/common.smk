@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from nepotism import config as configuration
 from nepotism.files import write_text
-from nepotism.cells import Cell, healed_ratio
+from nepotism.cells import ACCUMULATING_TYPES, Cell, healed_ratio
 from nepotism.forecast import forecast, groups, read_rates
 from nepotism.gpus import nvidia_gpus
 from nepotism.families import family_package
@@ -364,6 +364,15 @@ def chunk_of_generations(wildcards):
     cell = cell_of(wildcards)
     first = with_advice(grid.first_iteration, cell)
     return f"{named_place(wildcards)} --ratio {grid.training_ratio(cell)} --first {first} --last {cell.iteration}"
+
+
+def memory_of_generations(wildcards, attempt):
+    """Megabytes of a job: an arm that accumulates fits to the rows of all generations so far."""
+    arm = arm_of(wildcards)
+    held = 1
+    if arm and arm.type in ACCUMULATING_TYPES:
+        held += int(getattr(wildcards, "iteration", 0))
+    return attempt * family_package(grid.family).memory_mb(grid.family_block(arm), held)
 
 
 def shown_generations(wildcards):

@@ -43,7 +43,7 @@ rule generations:
     conda:
         "../envs/torch.yaml"
     resources:
-        mem_mb=grown(2000),
+        mem_mb=memory_of_generations,
         runtime=grown(120),
     params:
         settings=settings_of("generations"),
@@ -70,6 +70,7 @@ use rule generations as generation_0 with:
         "results/{experiment}/logs/generation_0/{base}/seed-{seed}.log",
     benchmark:
         "results/{experiment}/benchmarks/generation_0/{base}/seed-{seed}.tsv"
+    priority: most_urgent
 
 
 rule family_figure:

@@ -34,10 +34,11 @@ def run(arguments: argparse.Namespace) -> None:
     verdicts = [Claim(**{**row, "claim": int(row["claim"])}) for row in read_text_csv(arguments.claims)]  # type: ignore[arg-type]
     write_csv(arguments.cost, spent)
     details, rows = read_text_csv(arguments.details), read_csv(arguments.metrics)
-    text = told(verdicts, details, rows)
     if arguments.family:
         told_by = importlib.import_module(f"nepotism.families.{arguments.family}.claims")
         text = told_in_short(told_by.QUESTION, told_by.NOTATION, told_by.ENDS, verdicts, rows)
+    else:
+        text = told(verdicts, details, rows)
     write_text(arguments.output, page(text, verdicts, provenance, spent))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from nepotism import cli, generations, streams
 from nepotism.cells import cell_in
+from nepotism.files import sha256
 from nepotism.images import Record
 from nepotism.resume.job import Job
 from nepotism.rows import write_rows
@@ -51,16 +52,18 @@ def run(arguments: argparse.Namespace) -> None:
     models: dict[int, generations.Arrays] = {}
     for path in arguments.models:
         models |= generations.read_models(path)
+    inputs = [arguments.real, arguments.holdout, *arguments.models]
     with Job(arguments.metrics, arguments.checkpoint_seconds) as job:
         made = generations.run(
             family, job, models, arguments.first, arguments.last, arguments.regime, arguments.ratio, arguments.seed,
-            label=f"generations {arguments.cell}", settings=f"{arguments.family} {arguments.settings}",
+            label=f"generations {arguments.cell}", family_name=arguments.family, settings=arguments.settings,
+            version=arguments.stage_version, inputs=" ".join(map(sha256, inputs)),
         )  # fmt: skip
         tables = [family.table(rows, _records(arguments, iteration, made)) for iteration, rows in made.rows.items()]
         cell = cell_in(arguments.cell)
         control, ratio = (cell.control, cell.ratio) if cell else (arguments.cell.split("/")[0], "")
         job.check()
-        generations.write_plans(arguments.mix, made.plans)
+        generations.write_plans(arguments.mix, made.plans, len(family.originals()))
         generations.write_models(arguments.model, made.models)
         write_rows(arguments.samples, pa.concat_tables(tables))
         write_metrics(
@@ -73,10 +76,12 @@ def _records(arguments: argparse.Namespace, iteration: int, made: generations.Ma
     """Provenance of what a generation drew, one per slot."""
     model = made.models[iteration]
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(model[name]).tobytes() for name in sorted(model))).hexdigest()
+    # Not after the chunk: where a chain is cut does not change what is drawn.
+    chain = arguments.cell.split("/iteration-")[0]
     stream = streams.name((arguments.seed, iteration, "sample"))
     return [
         Record(
-            f"{arguments.cell}/generation-{iteration}/{slot:05d}", "", "", f"{slot:05d}", "generated", iteration,
+            f"{chain}/generation-{iteration}/{slot:05d}", "", "", f"{slot:05d}", "generated", iteration,
             model=digest, rng=stream,
         )
         for slot in range(len(made.rows[iteration]))

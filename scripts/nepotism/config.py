@@ -146,10 +146,7 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     family = config["model"]["family"]
     if family != DIFFUSION:
         # The rest is about images and captions.
-        blocks = [{**config[family], **arm.get("overrides", {}).get(family, {})} for arm in config["arms"]]
-        yield from dict.fromkeys(
-            problem for block in blocks for problem in family_package(family).contradictions(block)
-        )
+        yield from _family_contradictions(config, family)
         return
     reference = config["reference"]
     source = reference["source"]
@@ -176,6 +173,21 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     if seed_images["strength"] * seed_images["num_inference_steps"] < 1:
         yield "`seed_images.strength`: strength x num_inference_steps is below 1, so that no step is run; raise one of them"
     yield from _weights_contradictions(config)
+
+
+def _family_contradictions(config: Mapping[str, Any], family: str) -> Iterator[str]:
+    package = family_package(family)
+    problems = list(package.contradictions(config[family], family, config["iterations"]))
+    if not problems:
+        # What is wrong with all is not told again of each arm.
+        for index, arm in enumerate(config["arms"]):
+            overrides = arm.get("overrides", {}).get(family, {})
+            last = arm.get("iterations", config["iterations"])
+            block = {**config[family], **overrides}
+            problems += package.contradictions(block, f"arms[{index}].overrides.{family}", last)
+    yield from problems
+    if config["how"]["keep_models"] != "all":
+        yield f"`how.keep_models`: models of the family {family} are small and needed later; write all"
 
 
 def _ffhq_contradictions(ffhq: Mapping[str, Any]) -> Iterator[str]:
@@ -240,8 +252,18 @@ def _arm_contradictions(
         for ratio in ratios:
             if ratio not in branches:
                 yield f"`{key}.ratios`: healing goes on from the arm '{BRANCHED_ARM}', which has no ratio {ratio}"
-        if parameters["after"] > config["iterations"]:
-            yield f"`{key}.parameters.after`: {parameters['after']}, but `iterations` ends at {config['iterations']}"
+        last = min(
+            (
+                other.get("iterations", config["iterations"])
+                for other in config["arms"]
+                if other["name"] == BRANCHED_ARM
+            ),
+            default=config["iterations"],
+        )
+        if parameters["after"] > last:
+            yield f"`{key}.parameters.after`: {parameters['after']}, but `iterations` ends at {last}"
+        if "iterations" in arm:
+            yield f"`{key}.iterations`: healing counts its own; use `parameters.iterations`"
     if arm["type"] == "sifid_cull" and parameters.get("features", "vae") != "vae":
         source = parameters.get("inception")
         if not source:

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from nepotism import streams
 from nepotism.cells import generated_count
+from nepotism.errors import UserError
 from nepotism.files import whole
 from nepotism.images import Record
 from nepotism.progress import Progress
@@ -105,6 +106,10 @@ def plan(regime: Regime, ratio: str, slots: int, seed: int, iteration: int) -> l
     if regime == "replace":
         order = streams.generator(seed, "mix", "slots").permutation(slots)
         count = generated_count(ratio, slots)
+        if count in (0, slots) and ratio not in ("0", "100"):
+            raise UserError(
+                f"`arms.ratios`: {ratio} % of {slots} rows is {'all' if count else 'none'} of them; choose another ratio or more rows"
+            )
         mixed = [
             Source("real", 0, np.sort(order[count:])),
             Source("generated", iteration - 1, np.sort(order[:count])),
@@ -161,7 +166,7 @@ class Made:
 
 def run(
     family: Family, job: Job, models: dict[int, Arrays], first: int, last: int,
-    regime: Regime, ratio: str, seed: int, label: str, settings: str,
+    regime: Regime, ratio: str, seed: int, label: str, **decisive: str | int,
 ) -> Made:  # fmt: skip
     """Make generations ``first`` to ``last``.
 
@@ -171,11 +176,11 @@ def run(
         models: of the generations before ``first``.
         regime, ratio, seed: of the cell.
         label: what progress is called.
-        settings: all that decides the result, for the checkpoints.
+        decisive: what else decides the result: settings, version, checksums of what is read.
     """
     history = History(family, dict(models))
     checkpoints = job.checkpoints(
-        "generations", framework="numpy", settings=settings, regime=regime, ratio=ratio, first=first
+        "generations", framework="numpy", regime=regime, ratio=ratio, seed=seed, first=first, **decisive
     )
     made = Made({}, {}, {}, {})
     begin = first
@@ -193,7 +198,7 @@ def run(
     with Progress(last - first + 1, label, "generation", done=begin - first) as progress, checkpoints.patience():
         for iteration in range(begin, last + 1):
             rows = np.concatenate([history.rows(source) for source in made.plans[iteration]])
-            model = family.fit(rows, history.models.get(iteration - 1), iteration)
+            model = family.fit(rows, history.models[iteration - 1] if iteration else None, iteration)
             made.models[iteration] = history.models[iteration] = model
             drawn = history.rows(Source("generated", iteration, np.arange(history.slots)))
             made.scores[iteration] = list(family.score(model, drawn, iteration))
@@ -246,15 +251,18 @@ PLAN_SCHEMA = pa.schema(
 )
 
 
-def write_plans(path: Path, plans: dict[int, list[Source]]) -> None:
-    """Write the manifest of a chunk: a row per generation and source of its training set, with the slots taken from it."""
+def write_plans(path: Path, plans: dict[int, list[Source]], slots: int) -> None:
+    """Write the manifest of a chunk: a row per generation and source of its training set, with the slots taken from it.
+
+    Where all ``slots`` are taken, none is listed.
+    """
     rows = [
         {
             "iteration": iteration,
             "origin": source.origin,
             "source_iteration": source.iteration,
             "rows": len(source.slots),
-            "slots": source.slots.tolist(),
+            "slots": None if len(source.slots) == slots else source.slots.tolist(),
         }
         for iteration, sources in plans.items()
         for source in sources

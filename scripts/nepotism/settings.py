@@ -84,8 +84,8 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             assert arm is not None
             return {**sampling("seed_images" if iteration == 1 else "sample"), **_parameters(arm)}
         case "originals":
-            blocks = [grid.family_block(each) for each in grid.arms]
-            return {"family": grid.family, "settings": _json(family_package(grid.family).original_settings(blocks))}
+            chosen = family_package(grid.family).original_settings(grid.family_block(None))
+            return {"family": grid.family, "settings": _json(chosen)}
         case "generations":
             own = {key: value for key, value in grid.family_block(arm).items() if key != "chunk"}
             regime = arm.type if arm and arm.type in ACCUMULATING_TYPES else "replace"
@@ -122,7 +122,12 @@ def _json(values: Mapping[str, Any]) -> str:
 
 def _arms(grid: Grid) -> str:
     """Every arm of a family of chunks with its settings."""
-    return _json({arm.name: {"type": arm.type, "last": arm.last, **grid.family_block(arm)} for arm in grid.arms})
+    return _json(
+        {
+            arm.name: {"type": arm.type, "ratios": arm.ratios, "last": arm.last, **grid.family_block(arm)}
+            for arm in grid.arms
+        }
+    )
 
 
 def _real_images(grid: Grid, stage: str) -> dict[str, Any]:

@@ -79,7 +79,18 @@ class Row:
 def provenance() -> dict[str, Any]:
     """Source revision, stage versions, library versions and machine, for metrics.json."""
     libraries: dict[str, str | None] = {}
-    for name in ("numpy", "torch", "diffusers", "transformers", "accelerate", "clean-fid", "torchmetrics", "pillow"):
+    for name in (
+        "numpy",
+        "torch",
+        "diffusers",
+        "transformers",
+        "accelerate",
+        "clean-fid",
+        "torchmetrics",
+        "pillow",
+        "scipy",
+        "scikit-learn",
+    ):
         try:
             libraries[name] = version(name)
         except PackageNotFoundError:

@@ -46,11 +46,14 @@ def test_a_family_brings_its_block_and_no_other_family_may_have_it():
 def test_wrong_keys_of_a_family_are_told():
     assert "`gmm.sample`: unknown key; did you mean `samples`?" in gmm_mistakes(gmm={"sample": 3})
     assert "`gmm.samples`: 1 is out of range" in gmm_mistakes(gmm={"samples": 1})
+    assert "`gmm.snapshots`: none is within the 2000 iterations" in gmm_mistakes(gmm={"snapshots": [5000]})
+    many = {"name": "many", "type": "none", "ratios": [100], "overrides": {"gmm": {"samples": 20000}}}
+    assert "`arms[0].overrides.gmm.samples`: 20000, but `gmm.pool.samples` has only 10000" in gmm_mistakes(arms=[many])
 
 
 def test_arms_change_what_is_not_shared():
     arm = {"name": "other", "type": "none", "ratios": [100]}
-    for key in ("chunk", "original"):
+    for key in ("chunk", "original", "pool"):
         told = gmm_mistakes(arms=[{**arm, "overrides": {"gmm": {key: GMM["gmm"][key]}}}])
         assert f"`arms[0].overrides.gmm.{key}`: unknown key" in told
     assert "`arms[0].overrides.sample`: unknown key" in gmm_mistakes(
@@ -71,6 +74,7 @@ def test_types_of_arms_belong_to_families():
     ("part", "told"),
     [
         ({"mean": [0.0], "covariance": [[1.0]]}, "`gmm.original[1].mean`: has 1 numbers, but the first has 2"),
+        ({"mean": [0.0, float("nan")], "covariance": [[1.0, 0.0], [0.0, 1.0]]}, "`gmm.original[1]`: has a number that"),
         ({"mean": [0.0, 0.0], "covariance": [[1.0]]}, "`gmm.original[1].covariance`: must have 2 rows of 2 numbers"),
         ({"mean": [0.0, 0.0], "covariance": [[1.0, 2.0], [2.0, 1.0]]}, "symmetric and positive definite"),
         ({"mean": [0.0, 0.0], "covariance": [[1.0, 0.5], [0.4, 1.0]]}, "symmetric and positive definite"),
@@ -79,6 +83,18 @@ def test_types_of_arms_belong_to_families():
 def test_what_is_no_mixture_is_told(part, told):
     original = [GMM["gmm"]["original"][0], {"weight": 1.0, **part}]
     assert told in gmm_mistakes(gmm={"original": original})
+
+
+def test_small_models_stay():
+    assert "`how.keep_models`: models of the family gmm are small" in gmm_mistakes(how={"keep_models": "last"})
+
+
+def test_arms_may_end_early_but_healing_counts_its_own_iterations():
+    none = {"name": "none", "type": "none", "ratios": [25], "iterations": 2}
+    heal = {"name": "heal", "type": "heal", "ratios": [25], "parameters": {"after": 3, "iterations": 1}}
+    assert "`arms[1].parameters.after`: 3, but `iterations` ends at 2" in mistakes(arms=[none, heal])
+    heal = {**heal, "iterations": 5, "parameters": {"after": 2, "iterations": 1}}
+    assert "`arms[1].iterations`: healing counts its own" in mistakes(arms=[none, heal])
 
 
 # ---- Cells
@@ -114,12 +130,11 @@ def test_an_arm_with_other_settings_has_its_own_generation_0():
     grid = grid_of()
     assert "base-n100" in grid.bases
     assert '"samples":100,' in settings(grid, "generations", grid.arm("n100"))
-    # Original samples are shared: enough for every arm.
-    assert '"chains":30' in settings(grid, "originals")
-    assert '"samples":10000' in settings(grid, "originals")
+    # Original samples are shared, and another arm does not draw them anew.
+    assert settings(grid, "originals") == settings(grid_of(arms=[GMM["arms"][0]]), "originals")
 
 
-def test_a_chunk_size_reruns_nothing_by_itself():
+def test_a_chunk_size_is_no_setting_of_what_is_made():
     one, other = (settings(grid_of(gmm={"chunk": chunk}), "generations") for chunk in (100, 500))
     assert one == other
 
@@ -147,7 +162,7 @@ def verdicts(rows, arms):
 
 
 def arm(**changes):
-    known = {"type": "none", "components": 1, "samples": 100, "last": 1000, "snapshots": [0, 10]}
+    known = {"type": "none", "ratios": ["100"], "components": 1, "samples": 100, "last": 1000, "snapshots": [0, 10]}
     return {**known, "original": GMM["gmm"]["original"], **changes}
 
 
@@ -156,6 +171,12 @@ def test_the_law_of_one_gaussian_is_judged():
     assert verdicts(spread_rows({"one": law}, 1000), {"one": arm()})[1] == HOLDS
     assert verdicts(spread_rows({"one": 1.5 * law}, 1000), {"one": arm()})[1] == FAILS
     assert verdicts([], {"one": arm()})[1] == NOT_RUN
+
+
+def test_an_arm_without_ratio_100_spoils_no_claim():
+    law = theory.log_generalised_variance(100, 1, 2)
+    arms = {"one": arm(), "half": arm(ratios=["50"])}
+    assert verdicts(spread_rows({"one": law}, 1000), arms)[1] == HOLDS
 
 
 def test_accumulating_is_judged():

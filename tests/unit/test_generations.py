@@ -5,7 +5,9 @@ import logging
 import numpy as np
 import pytest
 from nepotism import generations
+from nepotism.errors import UserError
 from nepotism.families.gmm import family as gmm
+from nepotism.families.gmm import original_settings
 from nepotism.resume.job import Job
 
 SETTINGS = {
@@ -13,6 +15,7 @@ SETTINGS = {
         {"weight": 1, "mean": [-2.0, 0.0], "covariance": [[1.0, 0.0], [0.0, 1.0]]},
         {"weight": 1, "mean": [2.0, 0.0], "covariance": [[1.0, 0.0], [0.0, 1.0]]},
     ],
+    "pool": {"samples": 40, "chains": 2},
     "samples": 40,
     "chains": 2,
     "components": 2,
@@ -23,13 +26,13 @@ SETTINGS = {
 @pytest.fixture(scope="module")
 def family(tmp_path_factory):
     folder = tmp_path_factory.mktemp("originals")
-    gmm.write_originals(SETTINGS, folder / "real.parquet", folder / "holdout.parquet")
+    gmm.write_originals(original_settings(SETTINGS), folder / "real.parquet", folder / "holdout.parquet")
     return gmm.Family(SETTINGS, 0, folder / "real.parquet", folder / "holdout.parquet")
 
 
 def made(family, folder, models, first, last, regime="replace", ratio="100", seconds=1e9):
     with Job(folder / "metrics.json", seconds) as job:
-        return generations.run(family, job, models, first, last, regime, ratio, 0, "test", "settings")
+        return generations.run(family, job, models, first, last, regime, ratio, 0, "test", settings="settings")
 
 
 def same(one, other):
@@ -56,7 +59,7 @@ def test_chunks_do_not_matter(family, base, tmp_path, regime):
     np.testing.assert_array_equal(whole.rows[6], second.rows[6])
 
 
-@pytest.mark.parametrize("regime", ["replace", "accumulate"])
+@pytest.mark.parametrize("regime", ["replace", "accumulate", "accumulate_subsample"])
 def test_a_killed_chunk_goes_on_at_any_generation(family, base, tmp_path, regime, caplog):
     undisturbed = made(family, tmp_path / "undisturbed", base, 1, 6, regime)
 
@@ -95,6 +98,12 @@ def test_the_plan_that_replaces_is_nested_and_keeps_original_rows():
     assert taken["10"] < taken["90"] < taken["100"]
     again = generations.plan("replace", "10", 40, 0, 1)
     assert set(again[-1].slots) == taken["10"], "the original rows that stay are the same in every generation"
+
+
+@pytest.mark.parametrize("ratio", ["0.1", "99.9"])
+def test_a_ratio_that_is_none_or_all_of_the_rows_is_explained(ratio):
+    with pytest.raises(UserError, match=rf"`arms\.ratios`: {ratio} % of 40 rows is (none|all) of them"):
+        generations.plan("replace", ratio, 40, 0, 1)
 
 
 def test_the_plans_that_accumulate():

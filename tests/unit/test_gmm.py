@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from nepotism.families.gmm import theory
 from nepotism.families.gmm.mixture import Mixtures, fit, repeated, sample, squared_l2
+from nepotism.generations import plan
 from scipy import stats
 from sklearn.mixture import GaussianMixture
 
@@ -65,6 +66,36 @@ def test_a_component_without_samples_is_lost_and_harms_nothing():
     assert np.isfinite(sample(fitted, 10, "again")).all()
 
 
+@pytest.mark.parametrize("dimensions", [2, 5, 10])
+def test_a_spread_along_one_line_can_still_be_sampled(dimensions):
+    """What collapse ends in: all samples on a line, turned in space."""
+    rng = np.random.default_rng(0)
+    turn = np.linalg.qr(rng.standard_normal((dimensions, dimensions)))[0]
+    data = 5 + np.einsum("i,cn->icn", turn[:, 0], rng.standard_normal((300, 100)))
+    start = repeated(np.ones(1), np.zeros((1, dimensions)), np.eye(dimensions)[None], 300)
+    for _ in range(3):
+        start = fit(data, start)
+        assert np.isfinite(sample(start, 5, "test")).all()
+
+
+def test_a_component_of_two_samples_far_apart_can_still_be_sampled():
+    data = np.zeros((2, 1, 102))
+    data[:, 0, :100] = 1e-3 * np.random.default_rng(0).standard_normal((2, 100))
+    data[:, 0, 100:] = [[30.0, 50.0], [70.0, -20.0]]
+    start = repeated(
+        np.array([0.9, 0.1]), np.array([[0.0, 0.0], [40.0, 25.0]]), np.array([np.eye(2), 500 * np.eye(2)]), 1
+    )
+    fitted = fit(data, start)
+    assert fitted.weights[0, 1] == pytest.approx(2 / 102)
+    assert np.isfinite(sample(fitted, 1000, "test")).all()
+
+
+def test_chains_are_fitted_alike_alone_and_together():
+    data = sample(TWO, 300, "test")
+    together, alone = fit(data, TWO), fit(data[:, :1], Mixtures(TWO.weights[:1], TWO.means[:1], TWO.covariances[:1]))
+    np.testing.assert_array_equal(together.covariances[:1], alone.covariances)
+
+
 def test_a_tiny_spread_far_from_the_origin_keeps_its_digits():
     truth = repeated(np.ones(1), np.array([[1e3, -1e3]]), np.eye(2)[None] * 1e-16, 1)
     fitted = fit(sample(truth, 5000, "test"), truth)
@@ -90,18 +121,12 @@ def test_squared_l2_is_the_integral_of_the_squared_difference():
 # ---- Theory gates: simulated means within four standard errors -------------------------------------------------------
 
 
-def recursion(samples, fits, chains, rng, unbiased, accumulate=False):
+def recursion(samples, fits, chains, rng, unbiased):
     """Mean and standard deviation of every chain after so many refits, in 1-D, in plain NumPy."""
-    data = rng.standard_normal((chains, samples))
-    seen, total = data.mean(axis=1), 1
-    for done in range(1, fits + 1):
+    mean, sd = np.zeros(chains), np.ones(chains)
+    for _ in range(fits):
+        data = mean[:, None] + sd[:, None] * rng.standard_normal((chains, samples))
         mean, sd = data.mean(axis=1), data.std(axis=1, ddof=int(unbiased))
-        if accumulate:
-            seen = mean if done == 1 else seen + (mean - seen) / done
-            mean, sd = seen, 1.0
-        total = done
-        data = mean[:, None] + np.broadcast_to(sd, (chains,))[:, None] * rng.standard_normal((chains, samples))
-    assert total == fits
     return mean, sd
 
 
@@ -143,8 +168,17 @@ def test_total_variance_of_a_mixture():
 
 
 def test_accumulating_bounds_the_mean():
-    mean, _ = recursion(50, 30, 4000, np.random.default_rng(3), unbiased=True, accumulate=True)
-    within_four_errors(mean**2, theory.accumulated_mean_variance(50, 30))
+    """By the very training sets that chains are fitted to."""
+    samples, fits, chains = 50, 30, 2000
+    drawn = [np.random.default_rng(3).standard_normal((1, chains, samples))]
+    one = repeated(np.ones(1), np.zeros((1, 1)), np.ones((1, 1, 1)), chains)
+    for iteration in range(1, fits):
+        # The law is of the mean alone, the variance kept.
+        fitted = fit(np.concatenate(drawn, axis=2), one)
+        drawn.append(sample(Mixtures(one.weights, fitted.means, one.covariances), samples, "test", iteration))
+    assert [source.iteration for source in plan("accumulate", "100", samples, 0, 3)] == [0, 0, 1, 2]
+    mean = np.concatenate(drawn, axis=2).mean(axis=(0, 2))
+    within_four_errors(mean**2, theory.accumulated_mean_variance(samples, fits))
 
 
 def test_discrete_distributions_lose_items_and_diversity():

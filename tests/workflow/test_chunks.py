@@ -12,7 +12,7 @@ SMALL = {
     "experiment": "small",
     "seeds": [0],
     "iterations": 6,
-    "gmm": {"samples": 50, "chains": 3, "chunk": 4, "snapshots": [0, 3, 6]},
+    "gmm": {"pool": {"samples": 60, "chains": 4}, "samples": 50, "chains": 3, "chunk": 4, "snapshots": [0, 3, 6]},
     "arms": [
         {"name": "none", "type": "none", "ratios": [90, 100]},
         {"name": "accumulate", "type": "accumulate", "ratios": [100], "iterations": 5},

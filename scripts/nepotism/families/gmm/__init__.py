@@ -3,6 +3,7 @@
 This module is what the Snakefile needs to know of the family: standard library only.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,28 +21,46 @@ HEADLINES = {
     "log_spread": "ln of what is left of the spread (determinant of the covariance), 0 is all of it",
 }
 # Keys that all arms share.
-SHARED = ("original",)
+SHARED = ("original", "pool")
 
 
-def original_settings(blocks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What decides the original samples: arms with fewer samples or chains take the first ones."""
-    largest = {key: max(block[key] for block in blocks) for key in ("samples", "chains")}
-    return {"original": blocks[0]["original"], **largest}
+def original_settings(block: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the original samples, of which every arm takes the first ones."""
+    return {"original": block["original"], **block["pool"]}
 
 
-def contradictions(block: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with a block `gmm` that its schema cannot tell."""
+def memory_mb(block: Mapping[str, Any], generations: int) -> int:
+    """Megabytes of a job whose models are fitted to the rows of so many generations at once."""
+    numbers = block["samples"] * block["chains"] * generations * block["components"] * len(block["original"][0]["mean"])
+    return 1000 + 64 * numbers // 10**6
+
+
+def contradictions(block: Mapping[str, Any], key: str, iterations: int) -> Iterator[str]:
+    """What is wrong with a block `gmm`, which is called ``key``, of chains of so many iterations, that its schema cannot tell."""
+    if min(block["snapshots"]) > iterations:
+        yield f"`{key}.snapshots`: none is within the {iterations} iterations; begin with 0"
+    for name in ("samples", "chains"):
+        if block[name] > block["pool"][name]:
+            yield f"`{key}.{name}`: {block[name]}, but `gmm.pool.{name}` has only {block['pool'][name]} original ones; raise it"
+    if block["components"] > block["samples"]:
+        yield f"`{key}.components`: {block['components']} components of {block['samples']} samples; use fewer"
     original = block["original"]
     dimensions = len(original[0]["mean"])
+    if block["samples"] <= dimensions:
+        yield f"`{key}.samples`: {block['samples']} samples have no covariance in {dimensions} dimensions; use more"
     for index, part in enumerate(original):
-        key = f"`gmm.original[{index}]"
+        place = f"`gmm.original[{index}]"
         covariance = part["covariance"]
-        if len(part["mean"]) != dimensions:
-            yield f"{key}.mean`: has {len(part['mean'])} numbers, but the first has {dimensions}"
+        if not all(
+            map(math.isfinite, (part["weight"], *part["mean"], *(entry for row in covariance for entry in row)))
+        ):
+            yield f"{place}`: has a number that is not finite"
+        elif len(part["mean"]) != dimensions:
+            yield f"{place}.mean`: has {len(part['mean'])} numbers, but the first has {dimensions}"
         elif [len(row) for row in covariance] != [dimensions] * dimensions:
-            yield f"{key}.covariance`: must have {dimensions} rows of {dimensions} numbers"
+            yield f"{place}.covariance`: must have {dimensions} rows of {dimensions} numbers"
         elif not _is_positive(covariance):
-            yield f"{key}.covariance`: is no covariance: it must be symmetric and positive definite"
+            yield f"{place}.covariance`: is no covariance: it must be symmetric and positive definite"
 
 
 def _is_positive(matrix: Sequence[Sequence[float]]) -> bool:

@@ -40,7 +40,7 @@ METRICS = {
     "lost_components": Metric("components of which less than one sample is expected", "[0, components]", "lower"),
     "tail_share": Metric(f"share of samples where the original has its least likely {TAIL:.0%}", "[0, 1]", "neither"),
     "tail_share_of_spread": Metric("the same for original samples stretched to the model's mean and covariance", "[0, 1]", "neither"),
-    "wasserstein": Metric(f"squared Wasserstein-2 distance of {ASSIGNED} samples and as many original ones", "[0, inf)", "lower"),
+    "wasserstein": Metric(f"squared Wasserstein-2 distance of up to {ASSIGNED} samples and original ones", "[0, inf)", "lower"),
 }  # fmt: skip
 
 
@@ -99,8 +99,7 @@ class Family:
         """Scores over the chains; those of samples at snapshots only."""
         mixtures, truth = Mixtures(**model), self._truth
         spread, original = mixtures.covariance(), truth.covariance()
-        with np.errstate(divide="ignore"):
-            log_spread = np.linalg.slogdet(spread)[1] - np.linalg.slogdet(original)[1]
+        log_spread = np.linalg.slogdet(spread)[1] - np.linalg.slogdet(original)[1]
         distance = squared_l2(mixtures, truth)
         yield from _with_median("density_distance", distance)
         yield from _with_median("log_spread", log_spread)
@@ -151,7 +150,8 @@ def write_originals(settings: Mapping[str, Any], real: Path, holdout: Path) -> N
         # (dimensions, chains, samples) to chain by chain.
         drawn = sample(mixtures, settings["samples"], "gmm", name).transpose(1, 2, 0)
         records = [
-            Record(f"{name}/chain-{chain:02d}/{index:05d}", "", f"chain-{chain:02d}", f"chain-{chain:02d}/{index:05d}", "real")
+            Record(f"{name}/chain-{chain:02d}/{index:05d}", "", f"chain-{chain:02d}", f"chain-{chain:02d}/{index:05d}", "real",
+                   rng=streams.name(("gmm", name, chain)))
             for chain in range(drawn.shape[0])
             for index in range(drawn.shape[1])
         ]  # fmt: skip
@@ -201,11 +201,10 @@ def _wasserstein(rows: Floats, original: Floats) -> NDArray[np.float64]:
 
 def _over_chains(metric: str, values: NDArray[Any]) -> Score:
     """Mean over the chains, which are independent, with their standard deviation and the interval of the mean."""
-    finite = values[np.isfinite(values)]
-    mean, count = float(finite.mean()), len(finite)
+    mean, count = float(values.mean()), len(values)
     if count < 2:
         return Score(metric, mean, count)
-    sd = float(finite.std(ddof=1))
+    sd = float(values.std(ddof=1))
     se = sd / math.sqrt(count)
     return Score(metric, mean, count, sd=sd, se=se, ci_low=mean - 1.96 * se, ci_high=mean + 1.96 * se)
 

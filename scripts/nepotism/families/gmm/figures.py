@@ -67,8 +67,8 @@ def draw_samples(arguments: argparse.Namespace) -> None:
 
 def draw_distance(arguments: argparse.Namespace) -> None:
     """Density distance over generations: the mean with the range of the seeds, and the median dashed."""
-    points = _points(read_csv(arguments.metrics), "density_distance")
-    points += _points(read_csv(arguments.metrics), "density_distance_median")
+    rows = read_csv(arguments.metrics)
+    points = [point for metric in ("density_distance", "density_distance_median") for point in _points(rows, metric)]
     figure = _lines(points, "squared L2 distance of densities", lambda axis: axis.set_yscale("log"))
     _finish(figure, points, arguments)
 
@@ -77,9 +77,9 @@ def draw_spread(arguments: argparse.Namespace) -> None:
     """Spread over generations, and the law of one Gaussian."""
     points = _points(read_csv(arguments.metrics), "log_spread")
     for name, arm in arguments.arms.items():
-        if arm["type"] == "none":
-            condition = _condition(name, "100")
-            start = next((point.value for point in points if point.condition == condition), 0.0)
+        condition = _condition(name, "100")
+        start = next((point.value for point in points if point.condition == condition), None)
+        if arm["type"] == "none" and start is not None:
             dimensions = len(arm["original"][0]["mean"])
             for count in _thinned(range(arm["last"] + 1)):
                 law = start + log_generalised_variance(arm["samples"], count, dimensions)

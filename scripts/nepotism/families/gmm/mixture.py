@@ -17,9 +17,11 @@ Floats = NDArray[np.float64]
 # As scikit-learn's GaussianMixture: fitting ends when the mean log-likelihood of a sample gains less than this.
 TOLERANCE = 1e-3
 MOST_STEPS = 100
-# Added to covariances, as a share of the data's own variance: a fixed amount would keep a lost component alive, and more
-# than rounding would end the decay of the shortest axis, which is faster than that of the longest.
-LEAST_VARIANCE = 1e-15
+# Added to covariances, so that they stay positive. A fixed amount, as scikit-learn's `reg_covar`, would keep a lost component
+# alive: so it is a share of what a component's samples vary, a little more than rounding, which ends the decay of the shortest
+# axis, faster than that of the longest, when their standard deviations differ ten million times; and of what all samples
+# vary, for a component of a single one. The last is for spreads that doubles do not hold.
+ROUNDING, LEAST_VARIANCE, SMALLEST = 1e-14, 1e-15, 1e-200
 
 
 @dataclass(frozen=True)
@@ -85,14 +87,15 @@ def sample(mixtures: Mixtures, count: int, *key: str | int) -> Floats:
 def fit(data: Floats, start: Mixtures) -> Mixtures:
     """The maximum-likelihood mixture of each chain's samples, by expectation maximisation from ``start``.
 
-    Scikit-learn's GaussianMixture with ``start`` as its initial values gives the same (tested), except that covariances are
-    kept positive by a share of the data's variance and not by a fixed amount.
+    Scikit-learn's GaussianMixture with ``start`` as its initial values gives the same (tested), except for what keeps
+    covariances positive. The mixture's whole mean and covariance are the samples' own after every step. Steps end by
+    `TOLERANCE`, from a near start after a few: weights and shapes follow the samples a little late.
 
     Args:
         data: (dimensions, chains, samples).
         start: where each chain begins; of the generation before, it is a few steps away from the result.
     """
-    floor = LEAST_VARIANCE * data.var(axis=2).mean(axis=0)
+    floor = LEAST_VARIANCE * data.var(axis=2).mean(axis=0) + SMALLEST
     weights, means, covariances = start.weights.copy(), start.means.copy(), start.covariances.copy()
     active = np.arange(start.chains)
     reached = np.full(start.chains, -np.inf)
@@ -121,11 +124,14 @@ def _step(data: Floats, mixtures: Mixtures, floor: Floats) -> tuple[Floats, Mixt
     weighted = shares[:, None] * apart
     shift = weighted.sum(axis=3) / divisor[:, None]
     seconds = np.empty((*totals.shape, dimensions, dimensions))
+    moments = np.zeros(totals.shape)
     for i in range(dimensions):
         for j in range(i + 1):
             product = np.einsum("kcn,kcn->kc", weighted[:, i], apart[:, j]) / divisor
             seconds[..., i, j] = seconds[..., j, i] = product - shift[:, i] * shift[:, j]
-    seconds += floor[None, :, None, None] * np.eye(dimensions)
+            if i == j:
+                moments += product
+    seconds += (floor + ROUNDING * moments)[..., None, None] * np.eye(dimensions)
     keep = alive.T[..., None]
     return likelihood, Mixtures(
         np.where(alive, totals, 0.0).T / np.where(alive, totals, 0.0).sum(axis=0)[:, None],

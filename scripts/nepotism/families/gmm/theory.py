@@ -7,7 +7,6 @@ of the sample covariance (Wishart) for the rest; the rate of a discrete distribu
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import gammaln, polygamma, psi
 
 
@@ -58,8 +57,3 @@ def lost(probability: float, samples: int) -> float:
 def diversity(samples: int, fits: int) -> float:
     """E[1 - sum p^2] of a discrete distribution after so many refits, as a share of what it was."""
     return (1 - 1 / samples) ** fits
-
-
-def curve(law: object, samples: int, fits: NDArray[np.int64]) -> NDArray[np.float64]:
-    """A law of (samples, fits) at several numbers of fits."""
-    return np.array([law(samples, int(count)) for count in fits])  # type: ignore[operator]
