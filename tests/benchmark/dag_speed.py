@@ -3,7 +3,8 @@
     python tests/benchmark/dag_speed.py                    # up to 3,000 cells: 20 ratios, 10 iterations, 3 controls, 5 seeds
     python tests/benchmark/dag_speed.py --ratios 1 5       # smaller grids only
 
-A plan is `snakemake -n --quiet host`, which lists every job (`-q` lists none and takes a sixth less); reading the Snakefile is `snakemake --list-rules`. Both with the start of Snakemake.
+A plan is `snakemake -n --quiet host`, which lists every job (`-q` lists none and takes a sixth less); reading the
+Snakefile is `snakemake --list-rules`. Both with the start of Snakemake.
 """
 
 import argparse
