@@ -44,13 +44,13 @@ SITE = (
     "--slurm-no-account", "--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10",
 )  # fmt: skip
 LOSSES = "results/tiny/none/ratio-0/seed-0/iteration-1/losses.csv"
-# One cell that trains long enough to be disturbed.
+# One cell that trains long enough to be disturbed: longer than SLURM needs to miss a node, and a head to start.
 TINY = {
     "experiment": "tiny",
     "iterations": 1,
     "arms": [{"name": "none", "type": "none", "ratios": [0]}],
     "reference": {"images_per_group": 2},
-    "finetune": {"epochs": 12},
+    "finetune": {"epochs": 30},
     "how": {"checkpoint_seconds": 1},
 }
 
