@@ -28,7 +28,7 @@ ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 ReturnToService=2
 SlurmdParameters=config_overrides
-SlurmdTimeout=10
+SlurmdTimeout=20
 KillWait=5
 MinJobAge=1200
 SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2
