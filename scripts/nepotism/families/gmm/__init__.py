@@ -17,7 +17,7 @@ FIGURES = {
 }
 # Its scores for a glance, the first for each cell.
 HEADLINES = {
-    "density_distance": "squared L2 distance from the original density, lower is better",
+    "density_distance_median": "squared L2 distance from the original density, median of the chains, lower is better",
     "log_spread": "ln of what is left of the spread (determinant of the covariance), 0 is all of it",
 }
 # Keys that all arms share.
