@@ -74,7 +74,7 @@ def test_the_state_of_every_cell_is_told_from_files_alone(experiment):
     )
     for name in status.OUTPUTS.values():
         make(folder, f"{done}/{name}")
-    rows = [{"metric": "fid", "set": "samples", "features": "clip", "value": 12.5}]
+    rows = [{"iteration": 1, "metric": "fid", "set": "samples", "features": "clip", "value": 12.5}]
     make(folder, f"{done}/metrics.json", json.dumps({"rows": rows}))
     make(folder, f"{running}/mix.parquet")
     make(folder, f"{running}/.model.state/lease.json")
