@@ -38,11 +38,11 @@ rule all:
 
 include: "rules/targets.smk"
 include: "rules/tables.smk"
+include: "rules/models.smk"
 
 
 if grid.family == DIFFUSION:
 
-    include: "rules/models.smk"
     include: "rules/faces.smk"
     include: "rules/reference.smk"
     include: "rules/controls.smk"

@@ -14,12 +14,12 @@ from nepotism.cells import ACCUMULATING_TYPES, Cell, healed_ratio
 from nepotism.forecast import forecast, groups, read_rates
 from nepotism.gpus import nvidia_gpus
 from nepotism.families import family_package
-from nepotism.grid import DIFFUSION, Grid
+from nepotism.grid import CHUNK_FILES, DIFFUSION, Grid
 from nepotism.needs import Needs
 from nepotism.settings import how, ratios_option, settings
 from nepotism.stages import options
 from nepotism.status import failures
-from nepotism.weights import location, staged_name
+from nepotism.weights import FOLDER, location, staged_name
 
 # `.venv/bin/snakemake` works without activation: shell rules find the interpreter that runs Snakemake.
 os.environ.update(
@@ -49,6 +49,7 @@ HOW_TO_TRAIN = (
     "gradient_checkpointing",
     "compile",
 )
+HOW_TO_GENERATE = ("device", "threads", "checkpoint_seconds")
 
 
 def checked_grid():
@@ -349,12 +350,32 @@ def first_base_metrics(wildcards):
     return base_metrics(wildcards)[0]
 
 
-# Names and captions of the figures that a family of chunks draws.
-family_figures = {} if grid.family == DIFFUSION else family_package(grid.family).FIGURES
+# What a family of chunks says: names and captions of its figures, and the files of its original rows.
+family_figures, reference_files, family_downloads, family_gpu = {}, [], [], 0
+if grid.family != DIFFUSION:
+    family_figures = family_package(grid.family).FIGURES
+    reference_files = [
+        f"results/{{experiment}}/reference/{name}"
+        for name in family_package(grid.family).REFERENCE
+    ]
+    family_downloads = [f"{FOLDER}/{name}/SHA256SUMS" for name in grid.downloads()]
+    family_gpu = gpu if family_package(grid.family).TORCH else 0
 
 
 def earlier_models(wildcards):
-    return with_advice(grid.earlier_models, cell_of(wildcards))
+    """Models that a chunk needs: of generation 0, and of the chunks before."""
+    return [
+        f"{folder}/model/{CHUNK_FILES[0]}"
+        for folder in with_advice(grid.earlier_chunks, cell_of(wildcards))
+    ]
+
+
+def earlier_samples(wildcards):
+    """What these models drew."""
+    return [
+        f"{folder}/samples.parquet"
+        for folder in with_advice(grid.earlier_chunks, cell_of(wildcards))
+    ]
 
 
 def chunk_of_generations(wildcards):

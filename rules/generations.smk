@@ -6,9 +6,10 @@ localrules:
 
 
 rule originals:
+    input:
+        family_downloads,
     output:
-        real="results/{experiment}/reference/real.parquet",
-        holdout="results/{experiment}/reference/holdout.parquet",
+        reference_files,
     log:
         "results/{experiment}/logs/originals.log",
     benchmark:
@@ -16,20 +17,23 @@ rule originals:
     priority: most_urgent
     conda:
         "../envs/torch.yaml"
+    threads: grid.config["how"]["threads"]
     resources:
-        mem_mb=grown(2000),
+        gpu=family_gpu,
+        mem_mb=memory_of_generations,
         runtime=grown(30),
     params:
         settings=settings_of("originals"),
+        how=lambda wildcards, resources: how(grid, "device", "threads"),
     shell:
-        "python scripts/originals.py {params.settings} --real {output.real} --holdout {output.holdout} --log {log}"
+        "python scripts/originals.py {params.settings} {params.how} --output {output} --log {log}"
 
 
 rule generations:
     input:
-        real="results/{experiment}/reference/real.parquet",
-        holdout="results/{experiment}/reference/holdout.parquet",
+        reference=reference_files,
         models=earlier_models,
+        drawn=earlier_samples,
     output:
         mix="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/mix.parquet",
         model="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/model/generations.safetensors",
@@ -42,25 +46,27 @@ rule generations:
     priority: urgency
     conda:
         "../envs/torch.yaml"
+    threads: grid.config["how"]["threads"]
     resources:
+        gpu=family_gpu,
         mem_mb=memory_of_generations,
         runtime=grown(120),
     params:
         settings=settings_of("generations"),
         cell=chunk_of_generations,
-        how=lambda wildcards, resources: how(grid, "checkpoint_seconds"),
+        how=lambda wildcards, resources: how(grid, *HOW_TO_GENERATE),
     shell:
         "python scripts/generations.py {params.settings} {params.how} --experiment {wildcards.experiment} {params.cell}"
-        " --real {input.real} --holdout {input.holdout} --models {input.models}"
+        " --reference {input.reference} --models {input.models} --drawn {input.drawn}"
         " --mix {output.mix} --model {output.model} --samples {output.samples} --metrics {output.metrics} --log {log}"
 
 
 # Generation 0, fitted to original data, is shared by every cell of a seed whose arm has the same settings.
 use rule generations as generation_0 with:
     input:
-        real="results/{experiment}/reference/real.parquet",
-        holdout="results/{experiment}/reference/holdout.parquet",
+        reference=reference_files,
         models=[],
+        drawn=[],
     output:
         mix="results/{experiment}/{base}/seed-{seed}/mix.parquet",
         model="results/{experiment}/{base}/seed-{seed}/model/generations.safetensors",

@@ -2,7 +2,6 @@
 
 import argparse
 import hashlib
-import importlib
 import json
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from nepotism import cli, generations, streams
 from nepotism.cells import cell_in
+from nepotism.families import imported_family
 from nepotism.files import sha256
 from nepotism.images import Record
 from nepotism.resume.job import Job
@@ -19,6 +19,7 @@ from nepotism.tables import write_metrics
 
 def main() -> None:
     parser = cli.parser(__doc__, stage="generations")
+    cli.add_device(parser)
     cli.add_resume(parser)
     parser.add_argument("--family", required=True, help="kind of model: a package of nepotism.families")
     parser.add_argument("--settings", required=True, help="the config's block of that family, as JSON")
@@ -32,9 +33,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True, help="replicate seed")
     parser.add_argument("--first", type=int, required=True, help="first generation of the chunk; 0 is the base model")
     parser.add_argument("--last", type=int, required=True, help="its last generation")
-    parser.add_argument("--real", type=Path, required=True, help="original rows to train on")
-    parser.add_argument("--holdout", type=Path, required=True, help="original rows to compare with")
-    parser.add_argument("--models", type=Path, nargs="*", default=[], help="model files of the chunks before")
+    parser.add_argument(
+        "--reference", type=Path, nargs="+", required=True, help="original rows, and what else they were written with"
+    )
+    parser.add_argument(
+        "--models", type=Path, nargs="*", default=[], help="model files of generation 0 and other chunks before"
+    )
+    parser.add_argument("--drawn", type=Path, nargs="*", default=[], help="rows that these models drew")
     parser.add_argument(
         "--mix", type=Path, required=True, help="output: manifest of what each generation was fitted to"
     )
@@ -45,17 +50,19 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    module = importlib.import_module(f"nepotism.families.{arguments.family}.family")
-    family: generations.Family = module.Family(
-        json.loads(arguments.settings), arguments.seed, arguments.real, arguments.holdout
+    family: generations.Family = imported_family(arguments).Family(
+        json.loads(arguments.settings), arguments.seed, {path.stem: path for path in arguments.reference}
     )
     models: dict[int, generations.Arrays] = {}
     for path in arguments.models:
         models |= generations.read_models(path)
-    inputs = [arguments.real, arguments.holdout, *arguments.models]
+    drawn: dict[int, generations.Rows] = {}
+    for path in arguments.drawn:
+        drawn |= generations.read_drawn(family, path)
+    inputs = [*arguments.reference, *arguments.models, *arguments.drawn]
     with Job(arguments.metrics, arguments.checkpoint_seconds) as job:
         made = generations.run(
-            family, job, models, arguments.first, arguments.last, arguments.regime, arguments.ratio, arguments.seed,
+            family, job, models, drawn, arguments.first, arguments.last, arguments.regime, arguments.ratio, arguments.seed,
             label=f"generations {arguments.cell}", family_name=arguments.family, settings=arguments.settings,
             version=arguments.stage_version, inputs=" ".join(map(sha256, inputs)),
         )  # fmt: skip

@@ -4,18 +4,30 @@ import logging
 import os
 import sys
 import warnings
+from typing import TYPE_CHECKING
 
 import torch
-from accelerate import Accelerator
 
 from nepotism import gpus
 from nepotism.errors import UserError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 logger = logging.getLogger(__name__)
 
 
 def start(device: str, threads: int) -> torch.device:
-    """Set up torch for one process and return its device.
+    """Set up torch and the libraries around it for one process and return its device: `choose`."""
+    warnings.filterwarnings("ignore", message=".*safety checker.*")
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    return choose(device, threads)
+
+
+def choose(device: str, threads: int) -> torch.device:
+    """Set up torch alone for one process and return its device.
 
     Args:
         device: ``auto`` takes CUDA, then Apple's MPS, then the CPU. Of several GPUs, the process takes a free one.
@@ -25,10 +37,6 @@ def start(device: str, threads: int) -> torch.device:
         UserError: if the named device is not there, or every GPU is taken.
     """
     torch.set_num_threads(threads)
-    warnings.filterwarnings("ignore", message=".*safety checker.*")
-    import transformers
-
-    transformers.utils.logging.disable_progress_bar()
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
@@ -44,7 +52,7 @@ def start(device: str, threads: int) -> torch.device:
     return torch.device(device)
 
 
-def accelerator(device: torch.device, precision: str) -> Accelerator:
+def accelerator(device: torch.device, precision: str) -> "Accelerator":
     """Accelerate's handle on the devices.
 
     Args:
@@ -57,6 +65,8 @@ def accelerator(device: torch.device, precision: str) -> Accelerator:
     if precision == "tf32" and (device.type != "cuda" or torch.cuda.get_device_capability() < (8, 0)):
         raise UserError("`finetune.precision`: tf32 needs an NVIDIA GPU of the Ampere generation or later; use fp32")
     # fp32 means fp32, in convolutions too.
+    from accelerate import Accelerator
+
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
     return Accelerator(cpu=device.type == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
 

@@ -1,4 +1,4 @@
-"""Where weights are downloaded from: the Hugging Face hub, clean-fid, torchvision.
+"""Where weights and data are downloaded from: the Hugging Face hub, clean-fid, torchvision.
 
 Only safetensors are taken, and small text files; what can run code when it is loaded is refused, but for the files that
 `nepotism.weights` names.
@@ -45,7 +45,11 @@ def _from_hub(source: Hub, folder: Path) -> None:
     try:
         snapshot = Path(
             snapshot_download(
-                source.repository, revision=source.revision, allow_patterns=list(WANTED), ignore_patterns=list(UNWANTED)
+                source.repository,
+                revision=source.revision,
+                repo_type="dataset" if source.is_data else "model",
+                allow_patterns=_data_of(source) if source.is_data else list(WANTED),
+                ignore_patterns=list(UNWANTED),
             )
         )
     except hub_errors.GatedRepoError:
@@ -70,7 +74,17 @@ def _from_hub(source: Hub, folder: Path) -> None:
     for file in sorted(snapshot.rglob("*")):
         if file.is_file():
             _take(file, folder / file.relative_to(snapshot), where)
-    _check_weights(where, folder, source)
+    if source.is_data:
+        if not any(folder.rglob("*.parquet")):
+            raise UserError(
+                f"{where}: it has no Parquet files {f'in {source.folder}' if source.folder else ''}; give the folder that has"
+            )
+    else:
+        _check_weights(where, folder, source)
+
+
+def _data_of(source: Hub) -> list[str]:
+    return [f"{source.folder}/*.parquet" if source.folder else "*.parquet"]
 
 
 def _check_commit(source: Hub, commit: str) -> None:

@@ -5,7 +5,7 @@ written down about it, and how a job that is killed goes on.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -55,7 +55,8 @@ class Score:
 class Family(Protocol):
     """What a family says about itself; one object serves one cell.
 
-    Its constructor takes the family's block of the configuration, the replicate's seed and the files of original data.
+    Its constructor takes the family's block of the configuration, the replicate's seed and, by name, the files that its
+    `write_originals` made.
     """
 
     def originals(self) -> Rows:
@@ -67,14 +68,17 @@ class Family(Protocol):
     def sample(self, model: Arrays, iteration: int) -> Rows:
         """Draw one row per slot; the same model and iteration give the same rows."""
 
-    def score(self, model: Arrays, rows: Rows, iteration: int) -> Iterable[Score]:
-        """The scores of a generation and of the rows that it drew."""
+    def score(self, model: Arrays, rows: Rows, iteration: int, first: Arrays) -> Iterable[Score]:
+        """The scores of a generation and of the rows that it drew; ``first`` is the model of generation 0."""
 
     def is_shown(self, iteration: int) -> bool:
         """Whether the rows of this generation are kept for figures."""
 
     def table(self, rows: Rows, records: Sequence[Record]) -> pa.Table:
         """Rows with their provenance, as they are stored; ``records`` are one per slot."""
+
+    def rows(self, table: pa.Table) -> Rows:
+        """The rows of one generation that `table` stored."""
 
 
 @dataclass(frozen=True)
@@ -128,13 +132,13 @@ class History:
 
     Args:
         family: that draws them.
-        models: of the generations before those of this job, by iteration; of a regime that replaces, the last one.
+        models: of generation 0 and of those before this job's that it needs, by iteration.
+        rows: that those generations drew, of those that kept theirs.
     """
 
-    def __init__(self, family: Family, models: dict[int, Arrays]) -> None:
-        self._family, self.models = family, models
+    def __init__(self, family: Family, models: dict[int, Arrays], rows: dict[int, Rows]) -> None:
+        self._family, self.models, self.drawn = family, models, rows
         self._originals = family.originals()
-        self._rows: dict[int, Rows] = {}
 
     @property
     def slots(self) -> int:
@@ -145,13 +149,13 @@ class History:
         """The rows that a source names."""
         if source.origin == "real":
             return self._originals[source.slots]
-        if source.iteration not in self._rows:
-            self._rows[source.iteration] = self._family.sample(self.models[source.iteration], source.iteration)
-        return self._rows[source.iteration][source.slots]
+        if source.iteration not in self.drawn:
+            self.drawn[source.iteration] = self._family.sample(self.models[source.iteration], source.iteration)
+        return self.drawn[source.iteration][source.slots]
 
     def forget(self, iteration: int) -> None:
         """Drop the rows of a generation that no later one is fitted to."""
-        self._rows.pop(iteration, None)
+        self.drawn.pop(iteration, None)
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,7 @@ class Made:
 
 
 def run(
-    family: Family, job: Job, models: dict[int, Arrays], first: int, last: int,
+    family: Family, job: Job, models: dict[int, Arrays], rows: dict[int, Rows], first: int, last: int,
     regime: Regime, ratio: str, seed: int, label: str, **decisive: str | int,
 ) -> Made:  # fmt: skip
     """Make generations ``first`` to ``last``.
@@ -173,12 +177,13 @@ def run(
     Args:
         family: of the models.
         job: whose checkpoints hold what was made so far.
-        models: of the generations before ``first``.
+        models: of generation 0 and of others before ``first``: the last one, or all if the regime accumulates.
+        rows: of those generations, where they were kept.
         regime, ratio, seed: of the cell.
         label: what progress is called.
         decisive: what else decides the result: settings, version, checksums of what is read.
     """
-    history = History(family, dict(models))
+    history = History(family, dict(models), dict(rows))
     checkpoints = job.checkpoints(
         "generations", framework="numpy", regime=regime, ratio=ratio, seed=seed, first=first, **decisive
     )
@@ -186,8 +191,9 @@ def run(
     begin = first
     if (found := checkpoints.newest()) is not None:
         begin = found.position + 1
-        made.models.update(unpacked(found.tensors))
+        made.models.update(unpacked(found.tensors, "model"))
         history.models.update(made.models)
+        history.drawn.update({number: held["rows"] for number, held in unpacked(found.tensors, "drawn").items()})
         made.scores.update(
             {int(key): [Score(**score) for score in scores] for key, scores in found.values["scores"].items()}
         )
@@ -195,45 +201,62 @@ def run(
     for iteration in range(first, last + 1):
         made.plans[iteration] = plan(regime, ratio, history.slots, seed, iteration)
     kept = [number for number in range(first, last + 1) if family.is_shown(number) or number == last]
+
+    def state() -> tuple[Arrays, dict[str, Any]]:
+        mine = {number: {"rows": drawn} for number, drawn in history.drawn.items() if number >= first}
+        return packed(made.models, "model") | packed(mine, "drawn"), {"scores": _plain(made.scores)}
+
     with Progress(last - first + 1, label, "generation", done=begin - first) as progress, checkpoints.patience():
         for iteration in range(begin, last + 1):
-            rows = np.concatenate([history.rows(source) for source in made.plans[iteration]])
-            model = family.fit(rows, history.models[iteration - 1] if iteration else None, iteration)
+            training = np.concatenate([history.rows(source) for source in made.plans[iteration]])
+            model = family.fit(training, history.models[iteration - 1] if iteration else None, iteration)
             made.models[iteration] = history.models[iteration] = model
             drawn = history.rows(Source("generated", iteration, np.arange(history.slots)))
-            made.scores[iteration] = list(family.score(model, drawn, iteration))
-            if regime == "replace":
+            made.scores[iteration] = list(family.score(model, drawn, iteration, history.models[0]))
+            if regime == "replace" and iteration - 1 not in kept:
                 history.forget(iteration - 1)
             progress.advance()
-            checkpoints.offer(iteration, lambda: (packed(made.models), {"scores": _plain(made.scores)}))
+            checkpoints.offer(iteration, state)
         for iteration in kept:
             made.rows[iteration] = history.rows(Source("generated", iteration, np.arange(history.slots)))
     return made
 
 
-def packed(models: dict[int, Arrays]) -> Arrays:
-    """Models of several generations as one set of arrays: ``<iteration>/<name>``."""
-    return {f"{iteration:06d}/{name}": array for iteration, model in models.items() for name, array in model.items()}
+def packed(generations: Mapping[int, Arrays], kind: str) -> Arrays:
+    """Arrays of several generations as one set: ``<kind>/<iteration>/<name>``."""
+    return {
+        f"{kind}/{iteration:06d}/{name}": np.ascontiguousarray(array)
+        for iteration, arrays in generations.items()
+        for name, array in arrays.items()
+    }
 
 
-def unpacked(arrays: Arrays) -> dict[int, Arrays]:
-    """What `packed` packed."""
-    models: dict[int, Arrays] = {}
+def unpacked(arrays: Arrays, kind: str) -> dict[int, Arrays]:
+    """Of what `packed` packed, that of one kind."""
+    generations: dict[int, Arrays] = {}
     for key, array in arrays.items():
-        iteration, name = key.split("/", 1)
-        models.setdefault(int(iteration), {})[name] = array
-    return models
+        found, iteration, name = key.split("/", 2)
+        if found == kind:
+            generations.setdefault(int(iteration), {})[name] = array
+    return generations
 
 
 def write_models(path: Path, models: dict[int, Arrays]) -> None:
     """Write the models of several generations as one safetensors file, whole or not at all."""
     with whole(path) as temporary:
-        save_file({name: np.ascontiguousarray(array) for name, array in packed(models).items()}, temporary)
+        save_file(packed(models, "model"), temporary)
 
 
 def read_models(path: Path) -> dict[int, Arrays]:
     """The models of a file that `write_models` wrote, by iteration."""
-    return unpacked(load_file(path))
+    return unpacked(load_file(path), "model")
+
+
+def read_drawn(family: Family, path: Path) -> dict[int, Rows]:
+    """The rows of every generation in a file of samples, by iteration."""
+    table = pq.read_table(path)
+    iterations = np.array(table["iteration"])
+    return {int(number): family.rows(table.filter(iterations == number)) for number in np.unique(iterations)}
 
 
 def _plain(scores: dict[int, list[Score]]) -> dict[str, list[dict[str, Any]]]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nepotism.cells import ACCUMULATING_TYPES, BRANCHED_ARM, Arm, Cell, arm_of
+from nepotism.families import family_package
 from nepotism.weights import location, staged_name
 
 DIFFUSION = "diffusion"
@@ -72,7 +73,10 @@ class Grid:
         return {**self.config[self.family], **overrides}
 
     def downloads(self) -> dict[str, str]:
-        """Sources of the weights that must be staged, by the name of their folder in ``resources/models/``."""
+        """Sources of the weights and data that must be staged, by the name of their folder in ``resources/models/``."""
+        if self.family != DIFFUSION:
+            of_family = family_package(self.family).sources(self.config[self.family])
+            return {name: source for source in of_family if (name := staged_name(source))}
         score = self.config["score"]
         sources = [self.config["model"]["path"], score["clip"]]
         sources += [score["inception"]] if "inception" in score["features"] else []
@@ -219,13 +223,15 @@ class Grid:
         names = MODEL_FILES if self.family == DIFFUSION else CHUNK_FILES
         return [f"{self.folder}/{cell.path}/model/{name}" for name in names]
 
-    def earlier_models(self, cell: Cell) -> list[str]:
-        """Models of the chunks before ``cell``'s that it needs: the last one, or all if its arm accumulates data."""
+    def earlier_chunks(self, cell: Cell) -> list[str]:
+        """Folders of generation 0 and of the chunks before ``cell``'s that it needs: the last, or all if its arm accumulates."""
         arm = self.arm(cell.control)
-        base = f"{self.folder}/{arm.base}/seed-{cell.seed}/model/{CHUNK_FILES[0]}"
-        chain = []
+        chain: list[str] = []
         parent = self.parent(cell)
         while parent:
-            chain.append(self.model_files(parent)[0])
+            chain.insert(0, f"{self.folder}/{parent.path}")
             parent = self.parent(parent)
-        return [base, *reversed(chain)] if arm.type in ACCUMULATING_TYPES else [chain[0] if chain else base]
+        return [
+            f"{self.folder}/{arm.base}/seed-{cell.seed}",
+            *(chain if arm.type in ACCUMULATING_TYPES else chain[-1:]),
+        ]

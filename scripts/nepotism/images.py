@@ -104,16 +104,22 @@ def write_image_set(path: Path | str, pixels: Pixels, records: Sequence[Record])
     Raises:
         ValueError: if the numbers of images and rows differ, or ids repeat.
     """
+    table = image_table(pixels, records)
+    with whole(path) as temporary:
+        pq.write_table(table, temporary, compression="none", use_dictionary=False)
+
+
+def image_table(pixels: Pixels, records: Sequence[Record]) -> pa.Table:
+    """Images and their provenance as `write_image_set` stores them; arguments and errors are the same."""
     if len(pixels) != len(records):
-        raise ValueError(f"{path}: {len(pixels)} images but {len(records)} rows")
+        raise ValueError(f"{len(pixels)} images but {len(records)} rows")
     if len({record.id for record in records}) != len(records):
-        raise ValueError(f"{path}: ids of an image set must be unique")
+        raise ValueError("ids of an image set must be unique")
     rows = [
         {**asdict(record), "sha256": digest(image), "image": {"bytes": encode_png(image), "path": record.slot + ".png"}}
         for image, record in zip(pixels, records, strict=True)
     ]
-    with whole(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, IMAGE_SCHEMA), temporary, compression="none", use_dictionary=False)
+    return pa.Table.from_pylist(rows, IMAGE_SCHEMA)
 
 
 def read_image_set(path: Path | str, slots: set[str] | None = None) -> ImageSet:
@@ -122,12 +128,20 @@ def read_image_set(path: Path | str, slots: set[str] | None = None) -> ImageSet:
     Raises:
         ValueError: if a picture's pixels do not have the digest that its row records.
     """
-    table = _table(path, filters=None if slots is None else [("slot", "in", slots)])
+    return images_of(_table(path, filters=None if slots is None else [("slot", "in", slots)]), str(path))
+
+
+def images_of(table: pa.Table, name: str) -> ImageSet:
+    """The images of a table that `image_table` made, read from the file ``name``.
+
+    Raises:
+        ValueError: if a picture's pixels do not have the digest that its row records.
+    """
     pixels, records = [], []
     for row in table.to_pylist():
         image = decode(row["image"]["bytes"])
         if digest(image) != row["sha256"]:
-            raise ValueError(f"{path}: the pixels of {row['id']} do not match their recorded sha256; delete the file")
+            raise ValueError(f"{name}: the pixels of {row['id']} do not match their recorded sha256; delete the file")
         pixels.append(image)
         records.append(_record(row))
     return ImageSet(np.stack(pixels) if pixels else np.empty((0, 0, 0, 3), np.uint8), records)

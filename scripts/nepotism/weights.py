@@ -1,8 +1,10 @@
-"""Where weights come from: a path, or a name that stands for a download; standard library only.
+"""Where weights and data sets come from: a path, or a name that stands for a download; standard library only.
 
-A key of the config that names weights takes a path, or one of
+A key of the config that names weights or data takes a path, or one of
 
 - ``hub:<organisation>/<repository>@<revision>``: a repository of the Hugging Face hub,
+- ``dataset:<organisation>/<repository>[/<folder>]@<revision>``: the Parquet files of a data set of the hub, or of a folder
+  of it,
 - ``clean-fid``: the TorchScript Inception that clean-fid measures with,
 - ``torchvision``: torchvision's Inception, for single-image FID,
 - ``deepface``: DeepFace's ONNX classifiers of age, gender and race.
@@ -14,7 +16,8 @@ import re
 from dataclasses import dataclass
 
 FOLDER = "resources/models"
-_HUB = re.compile(r"hub:(?P<repository>[\w.-]+/[\w.-]+)@(?P<revision>[\w./-]+)")
+_HUB = re.compile(r"hub:(?P<repository>[\w.-]+/[\w.-]+)(?P<folder>)@(?P<revision>[\w./-]+)")
+_DATASET = re.compile(r"dataset:(?P<repository>[\w.-]+/[\w.-]+)(?P<folder>(/[\w.-]+)*)@(?P<revision>[\w./-]+)")
 # What a job opens, inside the staged folder.
 _FILES = {"clean-fid": "inception-2015-12-05.pt", "torchvision": "inception_v3.safetensors", "deepface": ""}
 # Checksum of clean-fid's file: TorchScript runs code, so that no other file is loaded in its place.
@@ -23,16 +26,19 @@ CLEAN_FID_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e9
 
 @dataclass(frozen=True)
 class Hub:
-    """A repository of the hub at a revision."""
+    """A repository of the hub at a revision: of weights or, with the folder that is taken of it, of a data set."""
 
     repository: str
     revision: str
+    is_data: bool = False
+    folder: str = ""
 
 
 def hub(source: str) -> Hub | None:
-    """What a ``hub:`` source names; None for other sources."""
-    found = _HUB.fullmatch(source)
-    return Hub(found["repository"], found["revision"]) if found else None
+    """What a ``hub:`` or ``dataset:`` source names; None for other sources."""
+    is_data = source.startswith("dataset:")
+    found = (_DATASET if is_data else _HUB).fullmatch(source)
+    return Hub(found["repository"], found["revision"], is_data, found["folder"].strip("/")) if found else None
 
 
 def staged_name(source: str | None) -> str | None:
@@ -42,7 +48,10 @@ def staged_name(source: str | None) -> str | None:
     if source in _FILES:
         return source
     named = hub(source)
-    return f"{named.repository}@{named.revision}".replace("/", "--") if named else None
+    if named is None:
+        return None
+    place = "/".join(filter(None, ["datasets" if named.is_data else "", named.repository, named.folder]))
+    return f"{place}@{named.revision}".replace("/", "--")
 
 
 def location(source: str | None) -> str | None:

@@ -106,8 +106,8 @@ def test_cells_are_chunks_called_after_their_last_generation():
     assert [cell.iteration for cell in cells] == [500, 1000, 1100]
     assert [grid.first_iteration(cell) for cell in cells] == [1, 501, 1001]
     assert [grid.parent(cell) for cell in cells] == [None, *cells[:2]]
-    assert grid.earlier_models(cells[0]) == ["results/gmm/base/seed-0/model/generations.safetensors"]
-    assert grid.earlier_models(cells[2]) == [f"results/gmm/{cells[1].path}/model/generations.safetensors"]
+    assert grid.earlier_chunks(cells[0]) == ["results/gmm/base/seed-0"]
+    assert grid.earlier_chunks(cells[2]) == ["results/gmm/base/seed-0", f"results/gmm/{cells[1].path}"]
 
 
 def test_a_generation_inside_a_chunk_is_told_where_it_is():
@@ -120,8 +120,8 @@ def test_a_generation_inside_a_chunk_is_told_where_it_is():
 def test_accumulating_needs_all_models_so_far():
     grid = grid_of(gmm={"chunk": 50})
     last = Cell("accumulate", "100", 0, 100)
-    assert [path.split("/seed-0/")[1] for path in grid.earlier_models(last)] == [
-        "model/generations.safetensors", "iteration-50/model/generations.safetensors",
+    assert [path.removeprefix("results/gmm/") for path in grid.earlier_chunks(last)] == [
+        "base-accumulate/seed-0", "accumulate/ratio-100/seed-0/iteration-50",
     ]  # fmt: skip
     assert "--regime accumulate" in settings(grid, "generations", grid.arm("accumulate"))
 

@@ -8,7 +8,9 @@ from nepotism import generations
 from nepotism.errors import UserError
 from nepotism.families.gmm import family as gmm
 from nepotism.families.gmm import original_settings
+from nepotism.images import Record
 from nepotism.resume.job import Job
+from nepotism.rows import write_rows
 
 SETTINGS = {
     "original": [
@@ -26,13 +28,16 @@ SETTINGS = {
 @pytest.fixture(scope="module")
 def family(tmp_path_factory):
     folder = tmp_path_factory.mktemp("originals")
-    gmm.write_originals(original_settings(SETTINGS), folder / "real.parquet", folder / "holdout.parquet")
-    return gmm.Family(SETTINGS, 0, folder / "real.parquet", folder / "holdout.parquet")
+    files = {name: folder / f"{name}.parquet" for name in ("real", "holdout")}
+    gmm.write_originals(original_settings(SETTINGS), files)
+    return gmm.Family(SETTINGS, 0, files)
 
 
-def made(family, folder, models, first, last, regime="replace", ratio="100", seconds=1e9):
+def made(family, folder, models, first, last, regime="replace", ratio="100", seconds=1e9, rows=()):
     with Job(folder / "metrics.json", seconds) as job:
-        return generations.run(family, job, models, first, last, regime, ratio, 0, "test", settings="settings")
+        return generations.run(
+            family, job, models, dict(rows), first, last, regime, ratio, 0, "test", settings="settings"
+        )
 
 
 def same(one, other):
@@ -47,13 +52,14 @@ def base(family, tmp_path):
     return made(family, tmp_path, {}, 0, 0).models
 
 
+@pytest.mark.parametrize("kept", [True, False])
 @pytest.mark.parametrize("regime", ["replace", "accumulate", "accumulate_subsample"])
-def test_chunks_do_not_matter(family, base, tmp_path, regime):
+def test_chunks_do_not_matter(family, base, tmp_path, regime, kept):
     whole = made(family, tmp_path, base, 1, 6, regime)
     first = made(family, tmp_path, base, 1, 3, regime)
-    # What replaces needs the last model only.
-    known = {3: first.models[3]} if regime == "replace" else base | first.models
-    second = made(family, tmp_path, known, 4, 6, regime)
+    # What replaces needs the last model only, and the first one to compare with.
+    known = base | ({3: first.models[3]} if regime == "replace" else first.models)
+    second = made(family, tmp_path, known, 4, 6, regime, rows=first.rows if kept else ())
     same(whole.models, first.models | second.models)
     assert whole.scores == first.scores | second.scores
     np.testing.assert_array_equal(whole.rows[6], second.rows[6])
@@ -116,6 +122,15 @@ def test_the_plans_that_accumulate():
     drawn = [(source.origin, source.iteration, slot) for source in some for slot in source.slots]
     assert len(drawn) == len(set(drawn)) == 40
     assert len(some) > 1
+
+
+def test_rows_survive_their_file(family, base, tmp_path):
+    kept = made(family, tmp_path, base, 1, 5).rows
+    records = [Record(str(slot), "", "", f"{slot:05d}", "generated", 2) for slot in range(40)]
+    write_rows(tmp_path / "samples.parquet", family.table(kept[2], records))
+    read = generations.read_drawn(family, tmp_path / "samples.parquet")
+    assert list(read) == [2]
+    np.testing.assert_array_equal(read[2], kept[2])
 
 
 def test_models_survive_their_file(family, base, tmp_path):

@@ -1,5 +1,6 @@
 """Kinds of models. Diffusion has rules of its own; the others make generations in chunks, and each is a package here."""
 
+import argparse
 import importlib
 from pathlib import Path
 from types import ModuleType
@@ -11,3 +12,14 @@ FAMILIES = tuple(sorted(path.parent.name for path in Path(__file__).parent.glob(
 def family_package(family: str) -> ModuleType:
     """What the Snakefile needs to know of a family: its figures, and what its settings may be. Standard library only."""
     return importlib.import_module(f"nepotism.families.{family}")
+
+
+def imported_family(arguments: argparse.Namespace) -> ModuleType:
+    """The module that does a family's work: ``--family``; with torch, tensors live on ``--device`` from now on."""
+    if family_package(arguments.family).TORCH:
+        import torch
+
+        from nepotism.devices import choose
+
+        torch.set_default_device(choose(arguments.device, arguments.threads))
+    return importlib.import_module(f"nepotism.families.{arguments.family}.family")

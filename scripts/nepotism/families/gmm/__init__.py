@@ -20,6 +20,10 @@ HEADLINES = {
     "density_distance_median": "squared L2 distance from the original density, median of the chains, lower is better",
     "log_spread": "ln of what is left of the spread (determinant of the covariance), 0 is all of it",
 }
+# What its original samples are written to.
+REFERENCE = ("real.parquet", "holdout.parquet")
+# Whether its jobs run torch, on a GPU where there is one.
+TORCH = False
 # Keys that all arms share.
 SHARED = ("original", "pool")
 
@@ -27,6 +31,11 @@ SHARED = ("original", "pool")
 def original_settings(block: Mapping[str, Any]) -> dict[str, Any]:
     """What decides the original samples, of which every arm takes the first ones."""
     return {"original": block["original"], **block["pool"]}
+
+
+def sources(block: Mapping[str, Any]) -> list[str]:
+    """Downloads that a block names: none."""
+    return []
 
 
 def memory_mb(block: Mapping[str, Any], generations: int) -> int:

@@ -8,9 +8,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from nepotism.contrasts import MissingError, Theta
-from nepotism.decisions import Decision, Effect, Relation, decide
+from nepotism.contrasts import Theta
+from nepotism.decisions import Effect
 from nepotism.families.gmm.theory import log_generalised_variance
+from nepotism.families.judging import Arms, Place, Scores
 from nepotism.tables import Row
 from nepotism.verdicts import Claim, Part, verdicts
 
@@ -44,21 +45,13 @@ RATE, SPREAD = 0.1, 0.25
 # differ by more than double precision holds.
 LATE = 10
 
-Arms = Mapping[str, Mapping[str, Any]]
 
-
-# An arm, a ratio and an iteration.
-Place = tuple[str, str, int]
-
-
-class Judge:
+class Judge(Scores):
     """Judges all claims of one table."""
 
     def __init__(self, rows: Sequence[Row], arms: Arms) -> None:
+        super().__init__(rows)
         self._arms = arms
-        self._rows = {(row.control, row.ratio, row.seed, row.iteration, row.metric): row for row in rows}
-        self._seeds = sorted({row.seed for row in rows})
-        self._controls = {row.control for row in rows}
         self._dimensions = len(next(iter(arms.values()))["original"][0]["mean"])
 
     def parts(self) -> Iterator[Part]:
@@ -75,91 +68,56 @@ class Judge:
             elif arm["last"] >= late:
                 yield self._rate(2, name, late // 2, late)
         for name, arm in mixtures.items():
-            drift = self._difference(DISTANCE, (name, "100", arm["last"]), (name, "100", 0), logarithm=True)
-            yield self._part(3, f"ln distance({name},I) - ln distance({name},0)", ">", math.log(1.25), drift)
+            drift = self.difference(DISTANCE, (name, "100", arm["last"]), (name, "100", 0), logarithm=True)
+            yield self.part(3, f"ln distance({name},I) - ln distance({name},0)", ">", math.log(1.25), drift)
         for small, large in itertools.pairwise(by_size):
             if mixtures[small]["components"] != mixtures[large]["components"]:
                 continue
             last = min(mixtures[small]["last"], mixtures[large]["last"])
-            gap = self._difference(DISTANCE, (small, "100", last), (large, "100", last), logarithm=True)
-            yield self._part(4, f"ln distance({small},I) - ln distance({large},I)", ">", 0.0, gap)
+            gap = self.difference(DISTANCE, (small, "100", last), (large, "100", last), logarithm=True)
+            yield self.part(4, f"ln distance({small},I) - ln distance({large},I)", ">", 0.0, gap)
         for name in by_size[:1]:
-            lost = self._single("lost_components", (name, "100", mixtures[name]["last"]))
-            yield self._part(5, f"lost components({name},I)", ">", 0.25, lost)
+            lost = self.single("lost_components", (name, "100", mixtures[name]["last"]))
+            yield self.part(5, f"lost components({name},I)", ">", 0.25, lost)
         for name, arm in mixtures.items():
             if early := _early(arm):
                 statistic = f"ln tail share({name},{early}) - ln that of the original shape"
-                yield self._part(6, statistic, "<", 0.0, self._tails((name, "100", early)))
+                yield self.part(6, statistic, "<", 0.0, self._tails((name, "100", early)))
         if "none" in mixtures and "90" in mixtures["none"]["ratios"]:
             last = mixtures["none"]["last"]
-            kept = self._difference("log_spread", ("none", "90", last), ("none", "100", last))
-            yield self._part(7, "L(none,90,I) - L(none,100,I)", ">", SPREAD, kept)
+            kept = self.difference("log_spread", ("none", "90", last), ("none", "100", last))
+            yield self.part(7, "L(none,90,I) - L(none,100,I)", ">", SPREAD, kept)
         yield from self._accumulating(replacing)
 
     def _accumulating(self, replacing: Arms) -> Iterator[Part]:
         for name, arm in self._arms.items():
             end = (name, "100", arm["last"])
             if arm["type"] == "accumulate":
-                stays = self._difference("log_spread", end, (name, "100", 0))
-                yield self._part(8, f"L({name},I) - L({name},0)", "abs <", SPREAD, stays)
+                stays = self.difference("log_spread", end, (name, "100", 0))
+                yield self.part(8, f"L({name},I) - L({name},0)", "abs <", SPREAD, stays)
             if arm["type"] == "accumulate_subsample":
                 for other, same in replacing.items():
                     comparable = all(same[key] == arm[key] for key in ("samples", "components"))
                     if comparable and same["last"] >= arm["last"]:
-                        more = self._difference("log_spread", end, (other, "100", arm["last"]))
-                        yield self._part(9, f"L({name},I) - L({other},I)", ">", SPREAD, more)
+                        more = self.difference("log_spread", end, (other, "100", arm["last"]))
+                        yield self.part(9, f"L({name},I) - L({other},I)", ">", SPREAD, more)
 
     def _rate(self, claim: int, name: str, first: int, last: int) -> Part:
         law = log_generalised_variance(self._arms[name]["samples"], last - first, self._dimensions)
-        loss = self._difference("log_spread", (name, "100", last), (name, "100", first))
+        loss = self.difference("log_spread", (name, "100", last), (name, "100", first))
 
         def theta(seed: int) -> Effect:
             lost = loss(seed) / law
             return Effect(lost.value - 1, None if lost.se is None else abs(lost.se))
 
-        return self._part(claim, f"(L({name},{last}) - L({name},{first})) / law - 1", "abs <", RATE, theta)
-
-    # ---- Building blocks
-
-    def _single(self, metric: str, place: Place) -> Theta:
-        return lambda seed: self._value(metric, place, seed)
-
-    def _difference(self, metric: str, one: Place, other: Place, logarithm: bool = False) -> Theta:
-        """One score minus another, or the difference of their logarithms."""
-
-        def theta(seed: int) -> Effect:
-            values = [self._value(metric, place, seed) for place in (one, other)]
-            return values[0].log() - values[1].log() if logarithm else values[0] - values[1]
-
-        return theta
+        return self.part(claim, f"(L({name},{last}) - L({name},{first})) / law - 1", "abs <", RATE, theta)
 
     def _tails(self, place: Place) -> Theta:
         def theta(seed: int) -> Effect:
-            share, expected = (self._value(metric, place, seed) for metric in ("tail_share", "tail_share_of_spread"))
+            share, expected = (self.value(metric, place, seed) for metric in ("tail_share", "tail_share_of_spread"))
             return share.log() - expected.log()
 
         return theta
-
-    def _value(self, metric: str, place: Place, seed: int) -> Effect:
-        """A score; iteration 0 is that of the arm, or the shared one."""
-        name, ratio, iteration = place
-        own = f"base-{name}"
-        if iteration == 0:
-            name, ratio = (own if own in self._controls else "base"), ""
-        row = self._rows.get((name, ratio, seed, iteration, metric))
-        if row is None:
-            raise MissingError
-        return Effect(row.value, row.se)
-
-    def _part(self, claim: int, statistic: str, relation: Relation, bound: float, theta: Theta) -> Part:
-        return Part(claim, "", statistic, relation, bound, self._decision(relation, bound, theta))
-
-    def _decision(self, relation: Relation, bound: float, theta: Theta) -> Decision:
-        try:
-            effects = [theta(seed) for seed in self._seeds]
-        except MissingError:
-            effects = []
-        return decide(effects, relation, bound)
 
 
 def _early(arm: Mapping[str, Any]) -> int | None:

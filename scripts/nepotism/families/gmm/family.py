@@ -50,14 +50,14 @@ class Family:
     Args:
         settings: the config's block `gmm`.
         seed: replicate seed.
-        real, holdout: original samples.
+        reference: files of original samples, ``real`` and ``holdout``.
     """
 
-    def __init__(self, settings: Mapping[str, Any], seed: int, real: Path, holdout: Path) -> None:
+    def __init__(self, settings: Mapping[str, Any], seed: int, reference: Mapping[str, Path]) -> None:
         self.samples, self.chains, self.seed = settings["samples"], settings["chains"], seed
         self._components, self._snapshots = settings["components"], set(settings["snapshots"])
         self._truth = truth(settings, self.chains)
-        self._real, self._holdout = (_chains(path, self.chains) for path in (real, holdout))
+        self._real, self._holdout = (_chains(reference[name], self.chains) for name in ("real", "holdout"))
         self._rare = _tail(self._truth)
 
     def originals(self) -> Rows:
@@ -95,7 +95,7 @@ class Family:
         """Snapshots are kept, and scored by what takes long."""
         return iteration in self._snapshots
 
-    def score(self, model: Arrays, rows: Rows, iteration: int) -> Iterator[Score]:
+    def score(self, model: Arrays, rows: Rows, iteration: int, first: Arrays) -> Iterator[Score]:
         """Scores over the chains; those of samples at snapshots only."""
         mixtures, truth = Mixtures(**model), self._truth
         spread, original = mixtures.covariance(), truth.covariance()
@@ -132,6 +132,11 @@ class Family:
         ]  # fmt: skip
         return rows_table("vector", rows.transpose(1, 0, 2).reshape(-1, rows.shape[2]), spread)
 
+    def rows(self, table: pa.Table) -> Rows:
+        """The samples of such a table: (samples, chains, dimensions)."""
+        values = vectors(table)
+        return values.reshape(self.chains, -1, values.shape[1]).transpose(1, 0, 2)
+
 
 def truth(settings: Mapping[str, Any], chains: int) -> Mixtures:
     """The original mixture, the same for every chain."""
@@ -143,10 +148,10 @@ def truth(settings: Mapping[str, Any], chains: int) -> Mixtures:
     )
 
 
-def write_originals(settings: Mapping[str, Any], real: Path, holdout: Path) -> None:
+def write_originals(settings: Mapping[str, Any], files: Mapping[str, Path]) -> None:
     """Draw the original samples of all chains, and as many others to compare with."""
     mixtures = truth(settings, settings["chains"])
-    for path, name in ((real, "real"), (holdout, "holdout")):
+    for name, path in files.items():
         # (dimensions, chains, samples) to chain by chain.
         drawn = sample(mixtures, settings["samples"], "gmm", name).transpose(1, 2, 0)
         records = [

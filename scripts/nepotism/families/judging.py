@@ -1,0 +1,61 @@
+"""What the claims of families are judged by: scores of one table as effects, and their differences."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nepotism.contrasts import MissingError, Theta
+from nepotism.decisions import Effect, Relation, decide
+from nepotism.tables import Row
+from nepotism.verdicts import Part
+
+# Settings of every arm, with its type, ratios and last iteration.
+Arms = Mapping[str, Mapping[str, Any]]
+# An arm, a ratio and an iteration.
+Place = tuple[str, str, int]
+
+
+class Scores:
+    """The scores of one table, tables/metrics.csv; of those of several sets, the samples'."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows = {
+            (row.control, row.ratio, row.seed, row.iteration, row.metric): row for row in rows if row.set == "samples"
+        }
+        self._seeds = sorted({row.seed for row in rows})
+        self._controls = {row.control for row in rows}
+
+    def value(self, metric: str, place: Place, seed: int) -> Effect:
+        """A score; iteration 0 is that of the arm, or the shared one.
+
+        Raises:
+            MissingError: if the table does not have it.
+        """
+        name, ratio, iteration = place
+        own = f"base-{name}"
+        if iteration == 0:
+            name, ratio = (own if own in self._controls else "base"), ""
+        row = self._rows.get((name, ratio, seed, iteration, metric))
+        if row is None:
+            raise MissingError
+        return Effect(row.value, row.se)
+
+    def single(self, metric: str, place: Place) -> Theta:
+        """A score."""
+        return lambda seed: self.value(metric, place, seed)
+
+    def difference(self, metric: str, one: Place, other: Place, logarithm: bool = False) -> Theta:
+        """One score minus another, or the difference of their logarithms."""
+
+        def theta(seed: int) -> Effect:
+            values = [self.value(metric, place, seed) for place in (one, other)]
+            return values[0].log() - values[1].log() if logarithm else values[0] - values[1]
+
+        return theta
+
+    def part(self, claim: int, statistic: str, relation: Relation, bound: float, theta: Theta) -> Part:
+        """A part of a claim, judged; not run where a score is missing."""
+        try:
+            effects = [theta(seed) for seed in self._seeds]
+        except MissingError:
+            effects = []
+        return Part(claim, "", statistic, relation, bound, decide(effects, relation, bound))

@@ -1,0 +1,59 @@
+"""Variational autoencoders of handwritten digits: each is trained from scratch on what the one before drew.
+
+This module is what the Snakefile needs to know of the family: standard library only.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from nepotism.weights import staged_name
+
+# Its figures, functions of its module `figures`, and what they show.
+FIGURES = {
+    "digits": "The first hundred digits that every condition draws, generation after generation.",
+    "distance": "Fréchet distance from held-out digits, in the features of the classifier, over generations: mean of the seeds "
+    "with their range. Dotted: of as many real digits.",
+    "classes": "Share of every digit among the samples, over generations, as the classifier tells them: mean of the seeds.",
+    "spread": "How much of the variety is left, over generations: variance under generation 0's encoder, and distance between "
+    "digits of one class (dashed), both relative to real digits.",
+}
+# Its scores for a glance, the first for each cell.
+HEADLINES = {
+    "fid": "Frechet distance from held-out digits in the classifier's features, lower is better",
+    "class_entropy": "entropy of the digits' classes, of 1, higher is more even",
+}
+# What its digits, and the classifier that it measures with, are written to.
+REFERENCE = ("real.parquet", "holdout.parquet", "classifier.safetensors")
+# Whether its jobs run torch, on a GPU where there is one.
+TORCH = True
+# Keys that all arms share.
+SHARED = ("data", "split", "classifier")
+# Side of the images where the file need not be opened to know.
+LARGEST_SIDE = 28
+
+
+def original_settings(block: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the original digits and the classifier."""
+    return {key: block[key] for key in SHARED}
+
+
+def sources(block: Mapping[str, Any]) -> list[str]:
+    """Downloads that a block names."""
+    return [block["data"]]
+
+
+def memory_mb(block: Mapping[str, Any], generations: int) -> int:
+    """Megabytes of a job whose models are trained on the rows of so many generations at once."""
+    pixels = block["split"]["real"] * generations * LARGEST_SIDE**2
+    return 1500 + 5 * pixels // 10**6
+
+
+def contradictions(block: Mapping[str, Any], key: str, iterations: int) -> Iterator[str]:
+    """What is wrong with a block `vae`, which is called ``key``, of chains of so many iterations, that its schema cannot tell."""
+    if min(block["snapshots"]) > iterations:
+        yield f"`{key}.snapshots`: none is within the {iterations} iterations; begin with 0"
+    if block["batch_size"] > block["split"]["real"]:
+        yield f"`{key}.batch_size`: {block['batch_size']}, but `vae.split.real` has only {block['split']['real']} digits"
+    data = block["data"]
+    if ":" in data and not (staged_name(data) or "").startswith("datasets--"):
+        yield f"`{key}.data`: '{data}' is not dataset:<organisation>/<repository>[/<folder>]@<revision>; give that, digits, or a path"

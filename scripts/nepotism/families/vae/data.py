@@ -1,0 +1,156 @@
+"""Handwritten digits: scikit-learn's, or MNIST's in IDX files or Parquet. Nothing is unpickled."""
+
+import gzip
+import io
+import math
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from nepotism.errors import UserError
+from nepotism.images import Pixels, digest
+from nepotism.sources.splits import deal
+
+Labels = NDArray[np.int64]
+CLASSES = 10
+# The networks halve an image twice.
+DIVISOR = 4
+# IDX: two zero bytes, the type of the numbers (8: unsigned bytes), and how many dimensions there are.
+_IMAGES_MAGIC, _LABELS_MAGIC = 0x00000803, 0x00000801
+# Far more than MNIST has: what a damaged header may not make us read.
+_LARGEST = 2**31
+
+
+def load(source: str) -> tuple[Pixels, Labels]:
+    """Digits, bright on dark.
+
+    Args:
+        source: ``digits`` for scikit-learn's 1,797 of 8 x 8 pixels; a folder of IDX files as MNIST is published,
+            ``<name>-images-idx3-ubyte`` with ``<name>-labels-idx1-ubyte``, also ``.gz``; a Parquet file, or a folder of such
+            files, with columns ``image`` and ``label`` as the hub stores MNIST.
+
+    Returns:
+        uint8 (N, side, side) and labels 0 to 9.
+
+    Raises:
+        UserError: naming the file, what was found in it and what was expected.
+    """
+    if source == "digits":
+        from sklearn.datasets import load_digits
+
+        data = load_digits()
+        return np.round(data.images * (255 / 16)).astype(np.uint8), data.target
+    path = Path(source)
+    if path.is_file():
+        parts = [_parquet(path)]
+    else:
+        names = sorted(path.glob("*-images-idx3-ubyte*")) if path.is_dir() else []
+        parts = [_idx(name) for name in names] or [_parquet(name) for name in sorted(path.rglob("*.parquet"))]
+    if not parts:
+        raise UserError(
+            f"`vae.data`: {source} is neither `digits` nor a Parquet file nor a folder with *-images-idx3-ubyte or *.parquet; "
+            "give the path of one"
+        )
+    if len({images.shape[1:] for images, _ in parts}) > 1:
+        raise UserError(f"{source}: its files hold images of different sizes; keep those of one data set there")
+    images, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
+    height, width = images.shape[1:]
+    if height != width or height % DIVISOR:
+        raise UserError(
+            f"{source}: images of {width} x {height}; expected squares whose side is a multiple of {DIVISOR}"
+        )
+    if labels.min() < 0 or labels.max() >= CLASSES:
+        raise UserError(f"{source}: labels from {labels.min()} to {labels.max()}; expected 0 to {CLASSES - 1}")
+    return images, labels
+
+
+def split(images: Pixels, labels: Labels, sizes: Mapping[str, int]) -> dict[str, tuple[Pixels, Labels]]:
+    """Deal the digits by content: disjoint, without duplicates, and independent of the order of files.
+
+    Raises:
+        UserError: if there are too few.
+    """
+    dealt = deal([digest(image) for image in images], sizes)
+    short = {name: len(dealt[name]) for name, size in sizes.items() if len(dealt[name]) < size}
+    if short:
+        wanted = " + ".join(f"{name} {size}" for name, size in sizes.items())
+        raise UserError(
+            f"`vae.split`: {wanted} are more than the {sum(map(len, dealt.values()))} different digits there are"
+        )
+    return {name: (images[chosen], labels[chosen]) for name, chosen in dealt.items()}
+
+
+def _idx(path: Path) -> tuple[Pixels, Labels]:
+    labels_path = path.with_name(path.name.replace("-images-idx3-", "-labels-idx1-"))
+    if not labels_path.is_file():
+        raise UserError(f"{path}: the labels that belong to it, {labels_path.name}, are not beside it")
+    images = read_idx(path, _IMAGES_MAGIC)
+    labels = read_idx(labels_path, _LABELS_MAGIC)
+    if len(images) != len(labels):
+        raise UserError(f"{labels_path}: {len(labels)} labels, but {path.name} has {len(images)} images")
+    return images, labels.astype(np.int64)
+
+
+def read_idx(path: Path, magic: int) -> NDArray[np.uint8]:
+    """An IDX file of unsigned bytes, also compressed by gzip.
+
+    Args:
+        path: of the file.
+        magic: its first four bytes; the last of them is the number of dimensions.
+
+    Raises:
+        UserError: if magic number, sizes or length are others than they must be.
+    """
+    try:
+        # One byte more than may be there tells a file that is too long.
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            header = file.read(4 + 4 * (magic & 0xFF))
+            if len(header) < 4 + 4 * (magic & 0xFF):
+                raise UserError(f"{path}: it ends within its header; it is no IDX file, or damaged")
+            found, *shape = struct.unpack(f">{1 + (magic & 0xFF)}I", header)
+            if found != magic:
+                raise UserError(f"{path}: it begins with {found:#010x}, an IDX file of this kind with {magic:#010x}")
+            size = math.prod(shape)
+            if size > _LARGEST or 0 in shape:
+                raise UserError(f"{path}: its header says {' x '.join(map(str, shape))} bytes; it is damaged")
+            data = file.read(size + 1)
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise UserError(f"{path}: it is no whole gzip file ({error}); download it again") from None
+    if len(data) != size:
+        raise UserError(
+            f"{path}: its header says {size} bytes, but there are {'more' if len(data) > size else len(data)}"
+        )
+    return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _parquet(path: Path) -> tuple[Pixels, Labels]:
+    try:
+        table = pq.read_table(path, columns=["image", "label"])
+    except (pa.ArrowInvalid, KeyError) as error:
+        raise UserError(f"{path}: expected a Parquet file with columns image and label ({error})") from None
+    except OSError as error:
+        raise UserError(f"{path}: it cannot be read ({error})") from None
+    if len(table) == 0:
+        raise UserError(f"{path}: it has no rows")
+    if not pa.types.is_integer(table.schema.field("label").type) or table["label"].null_count:
+        raise UserError(
+            f"{path}: its column label is {table.schema.field('label').type}; expected whole numbers, without gaps"
+        )
+    images = []
+    for number, cell in enumerate(table["image"].to_pylist()):
+        data = cell.get("bytes") if isinstance(cell, dict) else cell
+        if not isinstance(data, bytes):
+            raise UserError(f"{path}: row {number} of its column image holds no bytes of a picture")
+        try:
+            images.append(np.array(Image.open(io.BytesIO(data)).convert("L")))
+        except (UnidentifiedImageError, OSError) as error:
+            raise UserError(f"{path}: the image of row {number} cannot be opened ({error})") from None
+    if len({image.shape for image in images}) > 1:
+        raise UserError(f"{path}: its images are of different sizes; expected one size")
+    return np.stack(images), np.array(table["label"], np.int64)

@@ -1,0 +1,175 @@
+"""The family of variational autoencoders: each generation is trained from scratch on digits that the one before drew.
+
+Shumailov et al., Nature 631 (2024), section "Variational autoencoders".
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from nepotism import streams
+from nepotism.families.vae import data, networks
+from nepotism.families.vae.data import CLASSES
+from nepotism.files import whole
+from nepotism.generations import Arrays, Rows, Score
+from nepotism.images import Pixels, Record, image_table, images_of, read_image_set, write_image_set
+from nepotism.neighbours import Neighbourhood, distances, within_group_distance
+from nepotism.scores import frechet
+from nepotism.tables import Metric
+from nepotism.weights import location
+
+logger = logging.getLogger(__name__)
+
+# What features are of.
+SPACE, GENERATION_0 = "classifier", "generation 0"
+# A class is lost if it has less than this share of what an even one would have.
+LOST = 0.1
+
+METRICS = {
+    "fid": Metric("Frechet distance of the classifier's features from those of as many held-out digits", "[0, inf)", "lower"),
+    "precision": Metric("share of samples inside a real digit's ball of 5 neighbours", "[0, 1]", "higher"),
+    "recall": Metric("share of held-out digits inside a sample's ball of 5 neighbours", "[0, 1]", "higher"),
+    "latent_spread": Metric("total variance of generation 0's posterior means, over that of the training digits", "[0, inf)", "higher"),
+    "within_class_distance": Metric("mean distance of the features of two samples of a class, over the classes", "[0, inf)", "higher"),
+    "class_entropy": Metric("entropy of the classes of what is a digit, over ln 10; 0 where nothing is", "[0, 1]", "higher"),
+    "lost_classes": Metric(f"digits with less than {LOST:.0%} of an even share of the samples", "[0, 10]", "lower"),
+    "rejected": Metric("share of samples that the classifier takes for no digit", "[0, 1]", "lower"),
+}  # fmt: skip
+for _digit in range(CLASSES):
+    METRICS[f"class_share_{_digit}"] = Metric(
+        f"share of samples that the classifier takes for a {_digit}", "[0, 1]", "neither"
+    )
+
+
+class Family:
+    """Autoencoders of one cell; see `nepotism.generations.Family`. Rows are uint8 (N, side, side).
+
+    Args:
+        settings: the config's block `vae`.
+        seed: replicate seed.
+        reference: image sets ``real`` and ``holdout``, and the weights ``classifier``.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], seed: int, reference: Mapping[str, Path]) -> None:
+        self._settings, self._seed = settings, seed
+        self._real, self._holdout = (_grey(read_image_set(reference[name]).pixels) for name in ("real", "holdout"))
+        side = self._real.shape[1]
+        self._classifier = networks.restored(networks.Classifier(side), load_file(reference["classifier"]))
+        self._build = lambda: networks.Autoencoder(side, settings["width"], settings["latent"])
+        self._holdout_features = networks.classify(self._classifier, self._holdout)[0]
+
+    def originals(self) -> Rows:
+        """The training digits."""
+        return self._real
+
+    def fit(self, rows: Rows, parent: Arrays | None, iteration: int) -> Arrays:
+        """An autoencoder, from scratch."""
+        keys = ("width", "latent", "pixel_weight", "steps", "batch_size", "learning_rate")
+        return networks.arrays(
+            networks.train_autoencoder(rows, *(self._settings[key] for key in keys), self._seed, iteration, "fit")
+        )
+
+    def sample(self, model: Arrays, iteration: int) -> Rows:
+        """As many digits as it was trained on at first."""
+        drawing = networks.restored(self._build(), model)
+        return networks.sample(drawing, len(self._real), self._settings["latent"], self._seed, iteration, "sample")
+
+    def is_shown(self, iteration: int) -> bool:
+        """Snapshots are kept for the figures."""
+        return iteration in self._settings["snapshots"]
+
+    def score(self, model: Arrays, rows: Rows, iteration: int, first: Arrays) -> Iterator[Score]:
+        """Scores of the samples; of generation 0, also those of the training digits: what is expected of a perfect model."""
+        sets = {"samples": rows} | ({"real": self._real} if iteration == 0 else {})
+        encoder = networks.restored(self._build(), first)
+        whole_spread = _spread(networks.encode(encoder, self._real))
+        for name, images in sets.items():
+            features, classes = networks.classify(self._classifier, images)
+            count = min(len(images), len(self._holdout))
+            for metric, value in self._distances(features[:count], classes[:count]).items():
+                yield Score(metric, value, count, name, SPACE)
+            for metric, value in _classes(classes).items():
+                yield Score(metric, value, len(images), name, SPACE)
+            spread = _spread(networks.encode(encoder, images)) / whole_spread
+            yield Score("latent_spread", spread, len(images), name, GENERATION_0)
+
+    def _distances(self, features: NDArray[np.float64], classes: NDArray[np.int64]) -> dict[str, float]:
+        """Measures of pairs, of as many samples as there are held-out digits: their cost grows with the square."""
+        real = self._holdout_features[: len(features)]
+        inside, across = distances(features, features), distances(features, real)
+        neighbours = Neighbourhood(inside, distances(real, real), across, across)
+        everything = np.arange(len(features))
+        return {
+            "within_class_distance": within_group_distance(inside, list(map(str, classes))),
+            "fid": frechet(features, real),
+            "precision": neighbours.precision(everything),
+            "recall": neighbours.recall(everything),
+        }
+
+    def table(self, rows: Rows, records: Sequence[Record]) -> pa.Table:
+        """An image set; the group is what the classifier takes a digit for."""
+        classes = networks.classify(self._classifier, rows)[1]
+        named = [replace(record, group=class_name(found)) for record, found in zip(records, classes, strict=True)]
+        return image_table(_rgb(rows), named)
+
+    def rows(self, table: pa.Table) -> Rows:
+        """The images of such a table."""
+        return _grey(images_of(table, "samples.parquet").pixels)
+
+
+def class_name(found: int) -> str:
+    """The digit, or ``rejected``."""
+    return str(found) if found < CLASSES else "rejected"
+
+
+def write_originals(settings: Mapping[str, Any], files: Mapping[str, Path]) -> None:
+    """Split the digits, and train the classifier on a split of its own."""
+    source = settings["data"]
+    splits = data.split(*data.load(str(location(source))), settings["split"])
+    for name in ("real", "holdout"):
+        images, labels = splits[name]
+        records = [
+            Record(f"{name}/{slot:05d}", "", str(label), f"{slot:05d}", "real") for slot, label in enumerate(labels)
+        ]
+        write_image_set(files[name], _rgb(images), records)
+    classifier = networks.train_classifier(*splits["classifier"], settings["classifier"]["steps"])
+    images, labels = splits["holdout"]
+    right = (networks.classify(classifier, images)[1] == labels).mean()
+    others = networks.no_digits(images, streams.generator("vae", "classifier", "check"))
+    rejected = (networks.classify(classifier, others)[1] == networks.REJECTED).mean()
+    logger.info(
+        "classifier: %.1f %% of held-out digits right, %.1f %% of what is none rejected", 100 * right, 100 * rejected
+    )
+    with whole(files["classifier"]) as temporary:
+        save_file(networks.arrays(classifier), temporary)
+
+
+def _classes(classes: NDArray[np.int64]) -> dict[str, float]:
+    shares = np.bincount(classes, minlength=CLASSES + 1) / len(classes)
+    digits = shares[:CLASSES]
+    present = digits[digits > 0] / max(digits.sum(), 1e-12)
+    return {
+        "class_entropy": float(max(0.0, -(present * np.log(present)).sum()) / np.log(CLASSES)),
+        "lost_classes": float((digits < LOST / CLASSES).sum()),
+        "rejected": float(shares[CLASSES]),
+        **{f"class_share_{digit}": float(share) for digit, share in enumerate(digits)},
+    }
+
+
+def _spread(means: NDArray[np.float64]) -> float:
+    return float(means.var(axis=0).sum())
+
+
+def _rgb(images: Pixels) -> Pixels:
+    return np.repeat(images[..., None], 3, axis=3)
+
+
+def _grey(images: Pixels) -> Pixels:
+    return np.ascontiguousarray(images[..., 0])

@@ -1,0 +1,120 @@
+"""Figures of recursive autoencoders, each drawn from a table that is written beside it."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pyarrow.parquet as pq
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from nepotism.families.drawing import Point, curves, files_of_conditions, finish, line_figure, panels
+from nepotism.images import Pixels, decode
+from nepotism.tables import read_csv
+
+# Digits of a panel: so many rows of as many.
+SIDE = 10
+CLASSES = 10
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One digit of figure `digits`: where it is drawn, and which row of an image set it is."""
+
+    condition: str
+    iteration: int
+    position: int
+    id: str
+    group: str
+
+
+def draw_digits(arguments: argparse.Namespace) -> None:
+    """A row per condition, a column per snapshot: its first hundred digits."""
+    snapshots = {iteration for arm in arguments.arms.values() for iteration in arm["snapshots"]}
+    shown: list[Shown] = []
+    sheets: dict[tuple[str, int], Pixels] = {}
+    files = files_of_conditions(arguments.samples)
+    for name, paths in files.items():
+        for path in paths:
+            _take(path, name, snapshots, shown, sheets)
+    iterations = sorted({iteration for _, iteration in sheets})
+    figure, axes = panels(list(files), iterations)
+    for row, name in zip(axes, files, strict=True):
+        for axis, iteration in zip(row, iterations, strict=True):
+            sheet = sheets.get((name, iteration))
+            if sheet is None:
+                axis.axis("off")
+            else:
+                axis.imshow(sheet, cmap="gray", vmin=0, vmax=255)
+    finish(figure, shown, arguments)
+
+
+def _take(
+    path: Path, name: str, snapshots: set[int], shown: list[Shown], sheets: dict[tuple[str, int], Pixels]
+) -> None:
+    """The first digits of every snapshot in a file of samples."""
+    table = pq.read_table(path, columns=["image", "iteration", "id", "group"])
+    iterations = np.array(table["iteration"])
+    for iteration in snapshots & set(iterations.tolist()):
+        rows = table.filter(iterations == iteration).slice(0, SIDE**2).to_pylist()
+        digits = [decode(row["image"]["bytes"])[..., 0] for row in rows]
+        side = len(digits[0])
+        sheet = np.zeros((SIDE * side, SIDE * side), np.uint8)
+        for position, (row, digit) in enumerate(zip(rows, digits, strict=True)):
+            top, left = (side * part for part in divmod(position, SIDE))
+            sheet[top : top + side, left : left + side] = digit
+            shown.append(Shown(name, iteration, position, row["id"], row["group"]))
+        sheets[name, iteration] = sheet
+
+
+def draw_distance(arguments: argparse.Namespace) -> None:
+    """Fréchet distance over generations, and that of real digits."""
+    rows = read_csv(arguments.metrics)
+    points = curves(rows, "fid")
+    floors = [row.value for row in rows if (row.metric, row.set, row.iteration) == ("fid", "real", 0)]
+    floor = sum(floors) / len(floors)
+
+    def change(axis: Axes) -> None:
+        axis.set_yscale("log")
+        axis.axhline(floor, color="black", ls=":", lw=1, label="real digits")
+
+    figure = line_figure(points, "Fréchet distance (classifier)", change)
+    finish(figure, [*points, Point("real digits", "fid", 0, floor, min(floors), max(floors))], arguments)
+
+
+def draw_classes(arguments: argparse.Namespace) -> None:
+    """What becomes of every digit: a panel per condition, an area per digit."""
+    rows = read_csv(arguments.metrics)
+    points = [point for digit in range(CLASSES) for point in curves(rows, f"class_share_{digit}")]
+    conditions = list(dict.fromkeys(point.condition for point in points))
+    figure = Figure(figsize=(2.6 * len(conditions) + 1, 2.8), layout="constrained")
+    axes = figure.subplots(1, len(conditions), squeeze=False, sharey=True)[0]
+    colours = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
+    for axis, condition in zip(axes, conditions, strict=True):
+        mine = [point for point in points if point.condition == condition]
+        steps = sorted({point.iteration for point in mine})
+        shares = [
+            [point.value for point in mine if point.statistic == f"class_share_{digit}"] for digit in range(CLASSES)
+        ]
+        axis.stackplot(steps, shares, labels=range(CLASSES), colors=colours)
+        axis.set_title(condition, fontsize=8)
+        axis.set_xlabel("generation")
+        axis.set_ylim(0, 1)
+    axes[0].set_ylabel("share of samples")
+    axes[-1].legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1), title="digit", title_fontsize=6)
+    finish(figure, points, arguments)
+
+
+def draw_spread(arguments: argparse.Namespace) -> None:
+    """Variety over generations: under generation 0's encoder and, dashed, between digits of a class, over that of real ones."""
+    rows = read_csv(arguments.metrics)
+    real = [row.value for row in rows if (row.metric, row.set) == ("within_class_distance", "real")]
+    mean = sum(real) / len(real)
+    points = curves(rows, "latent_spread")
+    points += [
+        Point(at.condition, "within_class_distance", at.iteration, at.value / mean, at.low / mean, at.high / mean)
+        for at in curves(rows, "within_class_distance")
+    ]
+    finish(line_figure(points, "variety, of real digits'"), points, arguments)
