@@ -10,7 +10,7 @@ from nepotism.weights import staged_name
 
 # Its figures, functions of its module `figures`, and what they show.
 FIGURES = {
-    "digits": "The first hundred digits that every condition draws, generation after generation.",
+    "digits": "The first digits that every condition draws, generation after generation.",
     "distance": "Fréchet distance from held-out digits, in the features of the classifier, over generations: mean of the seeds "
     "with their range. Dotted: of as many real digits.",
     "classes": "Share of every digit among the samples, over generations, as the classifier tells them: mean of the seeds.",

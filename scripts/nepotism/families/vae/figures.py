@@ -14,8 +14,8 @@ from nepotism.families.drawing import Point, curves, files_of_conditions, finish
 from nepotism.images import Pixels, decode
 from nepotism.tables import read_csv
 
-# Digits of a panel: so many rows of as many.
-SIDE = 10
+# Digits of a panel: so many rows of as many, each in a frame, in pixels.
+SIDE, FRAME = 6, 1
 CLASSES = 10
 
 
@@ -31,7 +31,7 @@ class Shown:
 
 
 def draw_digits(arguments: argparse.Namespace) -> None:
-    """A row per condition, a column per snapshot: its first hundred digits."""
+    """A row per condition, a column per snapshot: its first digits."""
     snapshots = {iteration for arm in arguments.arms.values() for iteration in arm["snapshots"]}
     shown: list[Shown] = []
     sheets: dict[tuple[str, int], Pixels] = {}
@@ -61,9 +61,9 @@ def _take(
         rows = table.filter(iterations == iteration).slice(0, SIDE**2).to_pylist()
         digits = [decode(row["image"]["bytes"])[..., 0] for row in rows]
         side = len(digits[0])
-        sheet = np.zeros((SIDE * side, SIDE * side), np.uint8)
+        sheet = np.full((SIDE * (side + FRAME) - FRAME,) * 2, 255, np.uint8)
         for position, (row, digit) in enumerate(zip(rows, digits, strict=True)):
-            top, left = (side * part for part in divmod(position, SIDE))
+            top, left = ((side + FRAME) * part for part in divmod(position, SIDE))
             sheet[top : top + side, left : left + side] = digit
             shown.append(Shown(name, iteration, position, row["id"], row["group"]))
         sheets[name, iteration] = sheet

@@ -171,7 +171,7 @@ def _train(
     model: nn.Module, loss: Callable[[Tensor], Tensor], count: int, steps: int, batch_size: int, learning_rate: float,
     *key: str | int,
 ) -> None:  # fmt: skip
-    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
+    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
     model.train()
     batches = max(1, count // batch_size)
     for step in range(steps):

@@ -1,0 +1,66 @@
+"""Language models: each generation is trained on blocks of text that the one before wrote.
+
+This module is what the Snakefile needs to know of the family: standard library only.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from nepotism.weights import hub
+
+# Its figures, functions of its module `figures`, and what they show.
+FIGURES = {
+    "perplexity": "Perplexity of original test text over generations: mean of the seeds with their range.",
+    "histograms": "How likely generation 0 finds what each generation writes: histograms of its perplexity per block of text, for "
+    "all seeds together.",
+    "texts": "What every generation of the first seed writes after one and the same block of original text.",
+}
+# Its scores for a glance, the first for each cell.
+HEADLINES = {
+    "perplexity": "perplexity of original test text, lower is better",
+    "repeated_4grams": "share of what is written that repeats four tokens written before, lower is better",
+}
+# What its blocks of text and its tokenizer are written to.
+REFERENCE = ("real.parquet", "validation.parquet", "holdout.parquet", "tokenizer.json")
+# Whether its jobs run torch, on a GPU where there is one.
+TORCH = True
+# Keys that all arms share.
+SHARED = ("data", "model", "network", "block", "split")
+# Of a pretrained model, when its size is not known before it is there: what OPT of 125 million parameters takes.
+PRETRAINED_MB = 6000
+
+
+def original_settings(block: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the original blocks of text and the tokenizer."""
+    return {
+        key: block[key] for key in ("data", "model", "block", "split")
+    } | {"vocabulary": block["network"]["vocabulary"]}  # fmt: skip
+
+
+def sources(block: Mapping[str, Any]) -> list[str]:
+    """Downloads that a block may name."""
+    return [block["data"], *([block["model"]] if block["model"] else [])]
+
+
+def memory_mb(block: Mapping[str, Any], generations: int) -> int:
+    """Megabytes of a job whose models are trained on the rows of so many generations at once."""
+    network, tokens = block["network"], 2 * block["block"]
+    # Keys and values of every beam, twice while beams are put in order; and the scores of every token of a step.
+    beams = block["generation_batch"] * block["num_beams"]
+    cache = 4 * beams * tokens * network["width"] * network["layers"] * 2 * 2
+    logits = 4 * (beams + 3 * block["batch_size"] * block["block"]) * network["vocabulary"]
+    held = 8 * block["split"]["real"] * block["block"] * generations
+    return (PRETRAINED_MB if block["model"] else 1800) + (cache + logits + held) // 10**6
+
+
+def contradictions(block: Mapping[str, Any], key: str, iterations: int) -> Iterator[str]:
+    """What is wrong with a block `lm`, which is called ``key``, of chains of so many iterations, that its schema cannot tell."""
+    network = block["network"]
+    if network["width"] % network["heads"]:
+        yield f"`{key}.network`: width {network['width']} cannot be shared among {network['heads']} heads; use a multiple"
+    if block["batch_size"] > block["split"]["real"]:
+        yield f"`{key}.batch_size`: {block['batch_size']}, but `lm.split.real` has only {block['split']['real']} blocks"
+    for name, prefix in (("data", "dataset:"), ("model", "hub:")):
+        source = block[name]
+        if source and source.startswith(("dataset:", "hub:")) and not (source.startswith(prefix) and hub(source)):
+            yield f"`{key}.{name}`: '{source}' is not what is needed here; give a path or {prefix}<organisation>/<repository>@<revision>"

@@ -1,0 +1,82 @@
+"""What is claimed of recursive language models, judged from the table of scores alone. I is the last iteration."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from nepotism.families.judging import Arms, Place, Scores
+from nepotism.tables import Row
+from nepotism.verdicts import Claim, Part, verdicts
+
+SHUMAILOV, GERSTGRASSER, OURS = "Shumailov et al.", "Gerstgrasser et al.", "ours"
+STATEMENTS = {
+    1: ("perplexity of original text rises by generation", SHUMAILOV),
+    2: ("it rises less with a tenth of the original text kept", SHUMAILOV),
+    3: ("what is written becomes likelier under generation 0", SHUMAILOV),
+    4: ("and its perplexities get a longer tail", SHUMAILOV),
+    5: ("what is written repeats itself more", SHUMAILOV),
+    6: ("rare tokens are lost", SHUMAILOV),
+    7: ("trained on all text so far, perplexity rises less than when it is replaced", GERSTGRASSER),
+}
+QUESTION = "What becomes of a language model that is trained on its own text, again and again?"
+NOTATION = (
+    "Perplexity is that of held-out original text; the median and the tail (99th percentile over median) are of what each "
+    "generation writes, under generation 0. I is the last iteration; arms are compared at the last that both have. Seeds share "
+    "the text: what holds between seeds holds given that."
+)
+# Columns of the table of conditions at their last iterations.
+ENDS = ("perplexity", "sample_perplexity", "sample_tail", "repeated_4grams", "rare_tokens_lost")
+# How much of the perplexity counts.
+MORE = math.log(1.05)
+
+
+class Judge(Scores):
+    """Judges all claims of one table."""
+
+    def __init__(self, rows: Sequence[Row], arms: Arms) -> None:
+        super().__init__(rows)
+        self._arms = arms
+
+    def parts(self) -> Iterator[Part]:
+        """Every part of every claim, about the plain mixture, the tenth that is kept, and all that accumulates."""
+        plain = self._arms.get("none")
+        if plain is None or "100" not in plain["ratios"]:
+            return
+        end, begin = ("none", "100", plain["last"]), ("none", "100", 0)
+        rise = self.difference("perplexity", end, begin, logarithm=True)
+        yield self.part(1, "ln perplexity(100,I) - ln perplexity(0)", ">", MORE, rise)
+        for name, kept in self._keeping():
+            yield self._less(2, kept, f"{name},90")
+        likelier = self.difference("sample_perplexity", end, begin, logarithm=True)
+        yield self.part(3, "ln median(100,I) - ln median(0)", "<", 0.0, likelier)
+        yield self.part(4, "tail(100,I) - tail(0)", ">", 0.0, self.difference("sample_tail", end, begin))
+        yield self.part(5, "repeated(100,I) - repeated(0)", ">", 0.0, self.difference("repeated_4grams", end, begin))
+        yield self.part(6, "rare lost(100,I) - rare lost(0)", ">", 0.0, self.difference("rare_tokens_lost", end, begin))
+        for name, arm in self._arms.items():
+            if arm["type"] == "accumulate":
+                yield self._less(7, (name, "100", arm["last"]), name)
+
+    def _keeping(self) -> Iterator[tuple[str, Place]]:
+        """The arms that keep a tenth of the original text, whatever else they do otherwise."""
+        for name, arm in self._arms.items():
+            if arm["type"] == "none" and "90" in arm["ratios"] and _writes_alike(arm, self._arms["none"]):
+                yield name, (name, "90", arm["last"])
+
+    def _less(self, claim: int, place: Place, name: str) -> Part:
+        last = min(place[2], self._arms["none"]["last"])
+        gap = self.difference("perplexity", ("none", "100", last), (*place[:2], last), logarithm=True)
+        return self.part(claim, f"ln perplexity(100,{last}) - ln perplexity({name},{last})", ">", 0.0, gap)
+
+
+def _writes_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return all(one[key] == other[key] for key in ("num_beams", "repetition_penalty"))
+
+
+def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
+    """All claims, and their parts.
+
+    Args:
+        rows: tables/metrics.csv.
+        arms: settings of every arm, with its type and last iteration.
+    """
+    return verdicts(STATEMENTS, Judge(rows, arms).parts())

@@ -1,0 +1,199 @@
+"""The family of language models: each generation is trained on what the one before wrote after blocks of original text.
+
+Shumailov et al., Nature 631 (2024), section "Language models": every block of the original training text is the prompt for
+the block that takes its place, so that a perfect model would write the original text again.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from nepotism.errors import UserError
+from nepotism.families.lm import data, networks
+from nepotism.families.lm.networks import Tokens
+from nepotism.files import whole
+from nepotism.generations import Arrays, Rows, Score
+from nepotism.images import Record
+from nepotism.rows import rows_table, write_rows
+from nepotism.tables import Metric
+from nepotism.weights import location
+
+logger = logging.getLogger(__name__)
+
+# Bins of a block's perplexity: four to an octave, from 1 to 2 to the 12th; the last has no upper bound.
+BINS = 48
+# Tokens that make up this share of the original blocks, the rarest of them, are rare.
+RARE = 0.05
+# Tokens of a repetition.
+REPEATED = 4
+GENERATION_0 = "generation 0"
+# The split of a data set that a file of original blocks is cut from.
+SPLIT_OF = {"real": "train", "validation": "validation", "holdout": "test"}
+
+METRICS = {
+    "perplexity": Metric("perplexity of blocks of original test text: exp of the mean loss of their tokens", "[1, inf)", "lower"),
+    "sample_perplexity": Metric("median over what was written of each block's perplexity under generation 0", "[1, inf)", "neither"),
+    "sample_tail": Metric("ln of its 99th percentile over its median", "[0, inf)", "neither"),
+    "repeated_4grams": Metric("share of a block's runs of four tokens that the block had before", "[0, 1]", "lower"),
+    "distinct_2grams": Metric("different pairs of neighbouring tokens over all such pairs, of all blocks", "[0, 1]", "higher"),
+    "rare_tokens_lost": Metric(f"share of the rarest tokens, {RARE:.0%} of the original blocks, that occur nowhere", "[0, 1]", "lower"),
+}  # fmt: skip
+for _bin in range(BINS):
+    METRICS[f"perplexity_share_{_bin:02d}"] = Metric(
+        f"share of blocks whose perplexity under generation 0 is from 2^({_bin}/4) on, up to the next bin",
+        "[0, 1]",
+        "neither",
+    )
+
+
+class Family:
+    """Language models of one cell; see `nepotism.generations.Family`. Rows are tokens, int32 (N, block).
+
+    Args:
+        settings: the config's block `lm`.
+        seed: replicate seed.
+        reference: blocks of text ``real``, ``validation`` and ``holdout``, and the ``tokenizer``.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], seed: int, reference: Mapping[str, Path]) -> None:
+        self._settings = {**settings, "model": location(settings["model"])}
+        self._seed = seed
+        self._real, self._validation, self._holdout = (_tokens(pq.read_table(reference[name])) for name in SPLIT_OF)
+        self._tokenizer = networks.read_tokenizer(reference["tokenizer"])
+        self._rare = _rare(self._real)
+
+    def originals(self) -> Rows:
+        """Blocks of original text to train on."""
+        return self._real
+
+    def _start(self) -> Any:
+        return networks.start(self._settings, self._tokenizer.get_vocab_size(), self._seed, "lm", "init")
+
+    def _restored(self, model: Arrays) -> Any:
+        return networks.restore(self._start(), model)
+
+    def fit(self, rows: Rows, parent: Arrays | None, iteration: int) -> Arrays:
+        """A model trained on from the one before, or from the same beginning as generation 0."""
+        goes_on = parent is not None and self._settings["start_from"] == "parent"
+        model = self._restored(parent) if parent is not None and goes_on else self._start()
+        epochs = self._settings["epochs" if parent is not None else "first_epochs"]
+        networks.train(
+            model, rows, self._validation, epochs, self._settings["batch_size"], self._settings["learning_rate"],
+            self._seed, iteration, "fit",
+        )  # fmt: skip
+        return networks.arrays(model)
+
+    def sample(self, model: Arrays, iteration: int) -> Rows:
+        """What the model writes after each original block."""
+        how = (self._settings[key] for key in ("num_beams", "repetition_penalty", "generation_batch"))
+        return networks.write_on(self._restored(model), self._real, *how)
+
+    def is_shown(self, iteration: int) -> bool:
+        """All that is written is kept: it took long, and is small."""
+        return True
+
+    def score(self, model: Arrays, rows: Rows, iteration: int, first: Arrays) -> Iterator[Score]:
+        """Scores of the model and of what it wrote; of generation 0, also those of the text that it was trained on."""
+        losses = networks.losses(self._restored(model), self._holdout)
+        mean, se = float(losses.mean()), float(losses.std(ddof=1) / np.sqrt(len(losses)))
+        yield Score(
+            "perplexity", float(np.exp(mean)), len(losses), se=float(np.exp(mean)) * se,
+            ci_low=float(np.exp(mean - 1.96 * se)), ci_high=float(np.exp(mean + 1.96 * se)),
+        )  # fmt: skip
+        judge = self._restored(first)
+        for name, blocks in ({"samples": rows} | ({"real": self._real} if iteration == 0 else {})).items():
+            each = np.exp(networks.losses(judge, blocks))
+            for metric, value in (_likelihoods(each) | self._variety(blocks)).items():
+                yield Score(
+                    metric, value, len(blocks), name, GENERATION_0 if "perplexity" in metric or "tail" in metric else ""
+                )
+
+    def _variety(self, blocks: Tokens) -> dict[str, float]:
+        pairs = np.stack([blocks[:, :-1], blocks[:, 1:]], axis=2).reshape(-1, 2)
+        return {
+            "repeated_4grams": repeated(blocks, REPEATED),
+            "distinct_2grams": len(np.unique(pairs, axis=0)) / len(pairs),
+            "rare_tokens_lost": float((~np.isin(self._rare, blocks)).mean()),
+        }
+
+    def table(self, rows: Rows, records: Sequence[Record]) -> pa.Table:
+        """Blocks with their text and their tokens."""
+        return _table(self._tokenizer, rows, records)
+
+    def rows(self, table: pa.Table) -> Rows:
+        """The tokens of such a table."""
+        return _tokens(table)
+
+
+def write_originals(settings: Mapping[str, Any], files: Mapping[str, Path]) -> None:
+    """Cut the text of each split into blocks, in tokens of the pretrained model or of a tokenizer trained on the training text.
+
+    Raises:
+        UserError: if a text has fewer blocks than are asked for.
+    """
+    texts = data.load(str(location(settings["data"])))
+    digest = data.digest(texts)
+    logger.info("text: %s characters, sha256 %s", " + ".join(str(len(text)) for text in texts.values()), digest)
+    tokenizer = (
+        networks.pretrained_tokenizer(str(location(settings["model"])))
+        if settings["model"]
+        else networks.train_tokenizer(texts["train"], settings["vocabulary"])
+    )
+    with whole(files["tokenizer"]) as temporary:
+        tokenizer.save(str(temporary))
+    for name, split in SPLIT_OF.items():
+        blocks = networks.blocks(tokenizer, texts[split], settings["block"])
+        if len(blocks) < settings["split"][name]:
+            raise UserError(
+                f"`lm.split.{name}`: {settings['split'][name]}, but the text {split} has only {len(blocks)} blocks"
+            )
+        blocks = blocks[: settings["split"][name]]
+        # The digest of the text, which differs between versions of Python, stays with what was cut from it.
+        records = [
+            Record(f"{name}/{slot:05d}", "", split, f"{slot:05d}", "real", model=digest) for slot in range(len(blocks))
+        ]
+        write_rows(files[name], _table(tokenizer, blocks, records))
+
+
+def repeated(blocks: Tokens, length: int) -> float:
+    """Mean share of a block's runs of ``length`` tokens that occurred in the same block before: [0, 1]."""
+    runs = np.lib.stride_tricks.sliding_window_view(blocks, length, axis=1)
+    return float(np.mean([1 - len(np.unique(block, axis=0)) / len(block) for block in runs]))
+
+
+def _rare(blocks: Tokens) -> NDArray[np.int32]:
+    """The rarest tokens, which together make up `RARE` of the text."""
+    counts = sorted((count, token) for token, count in Counter(blocks.ravel().tolist()).items())
+    share = np.cumsum([count for count, _ in counts]) / blocks.size
+    return np.array([token for (_, token), below in zip(counts, share, strict=True) if below <= RARE], np.int32)
+
+
+def _likelihoods(perplexities: NDArray[np.float64]) -> dict[str, float]:
+    median, high = np.quantile(perplexities, [0.5, 0.99])
+    bins = np.floor(4 * np.log2(perplexities)).clip(0, BINS - 1).astype(int)
+    shares = np.bincount(bins, minlength=BINS) / len(bins)
+    return {
+        "sample_perplexity": float(median),
+        "sample_tail": float(np.log(high / median)),
+        **{f"perplexity_share_{number:02d}": float(share) for number, share in enumerate(shares)},
+    }
+
+
+def _table(tokenizer: Any, blocks: Tokens, records: Sequence[Record]) -> pa.Table:
+    texts = tokenizer.decode_batch(blocks.tolist(), skip_special_tokens=False)
+    flat = pa.array(np.ascontiguousarray(blocks, np.int32).reshape(-1))
+    return rows_table("text", texts, records).append_column(
+        "tokens", pa.FixedSizeListArray.from_arrays(flat, blocks.shape[1])
+    )
+
+
+def _tokens(table: pa.Table) -> Tokens:
+    """The column ``tokens`` as int32 (N, block): not every text is cut again as it was written."""
+    return np.asarray(table["tokens"].combine_chunks().flatten()).reshape(len(table), -1)
