@@ -1,4 +1,4 @@
-"""Convert pickled weights of a pipeline or a CLIP model to safetensors, reading nothing but tensors from the pickle."""
+"""Convert pickled weights of a pipeline, a CLIP or a language model to safetensors, reading nothing but tensors."""
 
 import argparse
 import logging
@@ -34,18 +34,21 @@ def run(arguments: argparse.Namespace) -> None:
 def convert(folder: Path, target: Path, source: str) -> None:
     """Write the model of ``folder`` to ``target`` as safetensors."""
     from diffusers import StableDiffusionPipeline
-    from transformers import CLIPModel, CLIPProcessor
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, CLIPModel, CLIPProcessor
 
     options = {"use_safetensors": False, "local_files_only": True}
     if (folder / "model_index.json").is_file():
         without = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
         pipeline = StableDiffusionPipeline.from_pretrained(folder, **options, **without)
         pipeline.save_pretrained(target, safe_serialization=True)
-    elif (folder / "config.json").is_file():
+    elif not (folder / "config.json").is_file():
+        raise UserError(f"{source}: it has neither model_index.json nor config.json")
+    elif AutoConfig.from_pretrained(folder, local_files_only=True).model_type == "clip":
         CLIPModel.from_pretrained(folder, weights_only=True, **options).save_pretrained(target)
         CLIPProcessor.from_pretrained(folder, local_files_only=True).save_pretrained(target)
     else:
-        raise UserError(f"{source}: it has neither model_index.json nor config.json")
+        AutoModelForCausalLM.from_pretrained(folder, weights_only=True, **options).save_pretrained(target)
+        AutoTokenizer.from_pretrained(folder, local_files_only=True).save_pretrained(target)
 
 
 if __name__ == "__main__":

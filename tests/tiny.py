@@ -11,7 +11,8 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, OPTConfig, OPTForCausalLM
 
 
 def clip_tokenizer(folder: Path) -> CLIPTokenizer:
@@ -75,6 +76,27 @@ def stable_diffusion(folder: Path, prediction_type: str = "epsilon", seed: int =
     (folder / "tokenizer" / "tokenizer.json").unlink()
     clip_tokenizer(folder / "tokenizer")
     return folder
+
+
+def tiny_language_model(folder: Path, seed: int = 0) -> OPTForCausalLM:
+    """A folder with the files of OPT of 125 million parameters: its tokenizer of bytes (here without merges), its specials."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = ["<s>", "<pad>", "</s>", "<unk>", *sorted(ByteLevel.alphabet())]
+    (folder / "vocab.json").write_text(json.dumps({word: index for index, word in enumerate(words)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    special = {"bos_token": "</s>", "eos_token": "</s>", "unk_token": "</s>", "pad_token": "<pad>"}
+    settings = {"tokenizer_class": "GPT2Tokenizer", "add_bos_token": True, "add_prefix_space": False, **special}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    (folder / "special_tokens_map.json").write_text(json.dumps(special))
+    torch.manual_seed(seed)
+    model = OPTForCausalLM(
+        OPTConfig(
+            vocab_size=len(words), hidden_size=16, num_hidden_layers=2, ffn_dim=32, num_attention_heads=2,
+            word_embed_proj_dim=16, max_position_embeddings=128, bos_token_id=2, eos_token_id=2, pad_token_id=1,
+        )
+    )  # fmt: skip
+    model.save_pretrained(folder)
+    return model
 
 
 def deepface(home: Path, seed: int = 0) -> Path:

@@ -40,7 +40,9 @@ def test_every_family_has_a_schema_whose_keys_are_described_and_in_its_experimen
 def test_a_family_brings_its_block_and_no_other_family_may_have_it():
     assert "`gmm`: missing" in mistakes(model={"family": "gmm"})
     assert "`gmm`: unknown key" in mistakes(gmm=GMM["gmm"])
-    assert "`model.family`: 'gnm' is none of diffusion, gmm; did you mean gmm?" in mistakes(model={"family": "gnm"})
+    assert "`model.family`: 'gnm' is none of diffusion, gmm, lm, vae; did you mean gmm?" in mistakes(
+        model={"family": "gnm"}
+    )
 
 
 def test_wrong_keys_of_a_family_are_told():
@@ -83,6 +85,31 @@ def test_types_of_arms_belong_to_families():
 def test_what_is_no_mixture_is_told(part, told):
     original = [GMM["gmm"]["original"][0], {"weight": 1.0, **part}]
     assert told in gmm_mistakes(gmm={"original": original})
+
+
+@pytest.mark.parametrize(
+    ("family", "block", "told"),
+    [
+        ("vae", {"data": "hub:ylecun/mnist@main"}, "`vae.data`: 'hub:ylecun/mnist@main' is not dataset:"),
+        ("vae", {"batch_size": 900}, "`vae.batch_size`: 900, but `vae.split.real` has only 800 digits"),
+        ("vae", {"snapshots": [30]}, "`vae.snapshots`: none is within the 20 iterations"),
+        ("lm", {"model": "hub:opt-125m"}, "`lm.model`: 'hub:opt-125m' is not what is needed here"),
+        ("lm", {"data": "dataset:wikitext"}, "`lm.data`: 'dataset:wikitext' is not what is needed here"),
+        ("lm", {"network": {"heads": 3}}, "`lm.network`: width 128 cannot be shared among 3 heads"),
+        ("lm", {"batch_size": 900}, "`lm.batch_size`: 900, but `lm.split.real` has only 800 blocks"),
+        ("lm", {"beams": 3}, "`lm.beams`: unknown key; did you mean `num_beams`?"),
+    ],
+)
+def test_mistakes_of_other_families_are_told_before_anything_runs(family, block, told):
+    experiment = yaml.safe_load((ROOT / "resources" / "experiments" / f"{family}.yaml").read_text())
+    assert told in mistakes(**merged(experiment, {family: block}))
+
+
+def test_downloads_of_a_family_are_staged_first():
+    experiment = yaml.safe_load((ROOT / "resources" / "experiments" / "vae-mnist.yaml").read_text())
+    grid = Grid(configuration.checked(merged(DEFAULT, experiment)))
+    source = experiment["vae"]["data"]
+    assert grid.downloads() == {"datasets--" + source.removeprefix("dataset:").replace("/", "--"): source}
 
 
 def test_small_models_stay():

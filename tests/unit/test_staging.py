@@ -15,6 +15,7 @@ import pytest
 import torch
 from conftest import ROOT
 from nepotism import weights
+from tiny import tiny_language_model
 
 COMMIT = "4e63672c03103b6c636b8fb4119ba982469b2955"
 CONFIG = b'{"model_type": "clip"}'
@@ -31,9 +32,11 @@ class Hub(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self):
-        if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(?:revision|tree)/([^/?]+))?(\?.*)?", self.path):
+        if match := re.fullmatch(
+            r"/api/(?:models|datasets)/([^/]+/[^/]+)(?:/(?:revision|tree)/([^/?]+))?(\?.*)?", self.path
+        ):
             return self.describe(match[1], match[2] or "main", "/tree/" in self.path)
-        match = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.path)
+        match = re.fullmatch(r"(?:/datasets)?/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.path)
         content = self.repositories.get(match[1], {}).get(match[3]) if match else None
         if content is None:
             return self.answer(404, b"", {"X-Error-Code": "EntryNotFound"})
@@ -115,6 +118,19 @@ def test_a_repository_is_staged_with_checksums_and_without_what_is_not_needed(hu
     assert again.returncode == 0, "what is in the cache needs no network"
 
 
+def test_of_a_data_set_only_the_parquet_files_of_its_folder_are_staged(hub):
+    Hub.repositories = {"org/text": {
+        "two/train-0.parquet": b"1", "two/test-0.parquet": b"2", "hundred/train-0.parquet": b"3", "script.py": b"4",
+    }}  # fmt: skip
+    done = hub(f"dataset:org/text/two@{COMMIT}")
+    assert done.returncode == 0, done.stderr
+    assert files(done.folder) == ["SHA256SUMS", "two/test-0.parquet", "two/train-0.parquet"]
+    assert weights.staged_name(f"dataset:org/text/two@{COMMIT}") == f"datasets--org--text--two@{COMMIT}"
+    done = hub(f"dataset:org/text/three@{COMMIT}", done.folder.with_name("other"))
+    assert done.returncode == 2
+    assert "it has no Parquet files in three" in done.stderr
+
+
 def test_a_moving_revision_is_told_with_the_commit_to_pin(hub):
     Hub.repositories = {"org/clip": {"config.json": CONFIG, "model.safetensors": TENSORS}}
     assert f"write hub:org/clip@{COMMIT} to pin it" in hub("hub:org/clip@main").stderr
@@ -188,6 +204,22 @@ def test_pickled_clip_weights_are_converted_reading_only_tensors(tmp_path, tiny_
     assert done.returncode == 0, done.stderr
     again = CLIPModel.from_pretrained(converted, use_safetensors=True)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters()))
+
+
+@pytest.mark.slow
+def test_pickled_weights_of_a_language_model_are_converted(tmp_path):
+    from transformers import OPTForCausalLM
+
+    pickled, converted = tmp_path / "pickled", tmp_path / "converted"
+    model = tiny_language_model(pickled)
+    (pickled / "model.safetensors").unlink()
+    torch.save(model.state_dict(), pickled / "pytorch_model.bin")
+    command = [sys.executable, "scripts/convert_weights.py", str(pickled), "--output", str(converted)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    again = OPTForCausalLM.from_pretrained(converted, use_safetensors=True)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters()))
+    assert (converted / "tokenizer.json").is_file()
 
 
 class Evil:

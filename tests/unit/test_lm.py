@@ -1,0 +1,270 @@
+"""The family of language models: what it reads, trains, writes, measures and claims."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from conftest import ROOT
+from nepotism.decisions import FAILS, HOLDS, NOT_RUN
+from nepotism.errors import UserError
+from nepotism.families.lm import claims, data, networks, original_settings
+from nepotism.families.lm import family as lm
+from nepotism.images import Record
+from nepotism.rows import write_rows
+from nepotism.tables import Row
+from tiny import tiny_language_model
+
+LM = yaml.safe_load((ROOT / "resources" / "experiments" / "lm.yaml").read_text())["lm"]
+SMALL = {
+    **LM, "network": {"vocabulary": 400, "width": 16, "layers": 1, "heads": 2}, "block": 12, "num_beams": 2,
+    "split": {"real": 40, "validation": 10, "holdout": 20}, "first_epochs": 2, "epochs": 1, "generation_batch": 25,
+}  # fmt: skip
+
+
+# ---- Text
+
+
+def test_the_documentation_is_prose_whose_splits_share_nothing():
+    texts = data.load("documentation")
+    parts = {split: texts[split].splitlines() for split in data.SPLITS}
+    assert len(texts["train"]) > 100_000
+    for split in ("validation", "test"):
+        assert 0.08 < len(texts[split]) / sum(map(len, texts.values())) < 0.12
+        assert not set(parts[split]) & set(parts["train"])
+    assert not set(parts["validation"]) & set(parts["test"])
+    assert all(sum(map(str.isalpha, part)) > 0.5 * len(part) for part in parts["train"])
+    assert data.digest(texts) == data.digest(data.load("documentation"))
+
+
+@pytest.mark.parametrize("name", ["{}.txt", "wiki.{}.tokens", "{}-00000-of-00001.parquet", "data-{}.parquet"])
+def test_text_and_parquet_files_are_read_as_wikitext_has_them(tmp_path, name):
+    for split in data.SPLITS:
+        path = tmp_path / name.format(split)
+        if path.suffix == ".parquet":
+            pq.write_table(pa.table({"text": ["", f" = {split} = \n", "Words .\n"]}), path)
+        else:
+            path.write_text(f" = {split} = \nWords .\n", encoding="utf-8")
+    assert data.load(str(tmp_path)) == {split: f" = {split} = \nWords .\n" for split in data.SPLITS}
+
+
+def test_wrong_text_is_told(tmp_path):
+    with pytest.raises(UserError, match="neither `documentation` nor a folder"):
+        data.load("documentatio")
+    for split in data.SPLITS:
+        (tmp_path / f"{split}.txt").write_text("words\n")
+    (tmp_path / "test.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=r"test.txt: it is no text in UTF-8"):
+        data.load(str(tmp_path))
+    (tmp_path / "test.txt").write_text(" \n")
+    with pytest.raises(UserError, match=r"test.txt: it holds no text"):
+        data.load(str(tmp_path))
+    (tmp_path / "test.txt").unlink()
+    with pytest.raises(UserError, match=r"has no file of the split test; expected one called like test-00000"):
+        data.load(str(tmp_path))
+    pq.write_table(pa.table({"words": ["a"]}), tmp_path / "test.parquet")
+    with pytest.raises(UserError, match="expected a Parquet file with a column text"):
+        data.load(str(tmp_path))
+    pq.write_table(pa.table({"text": [1]}), tmp_path / "test.parquet")
+    with pytest.raises(UserError, match="its column text is int64; expected text"):
+        data.load(str(tmp_path))
+
+
+def test_any_text_can_be_written_in_tokens_and_blocks_follow_each_other():
+    tokenizer = networks.train_tokenizer(data.load("documentation")["train"][:20_000], 400)
+    text = "An object's “type” — naïve, 日本 — is\nunchangeable."
+    assert tokenizer.decode(tokenizer.encode(text).ids) == text
+    blocks = networks.blocks(tokenizer, text * 5, 16)
+    assert blocks.ravel().tolist() == tokenizer.encode(text * 5).ids[: blocks.size]
+    assert blocks.shape[1] == 16
+
+
+# ---- Models
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("text")
+    files = {name: folder / f"{name}.parquet" for name in ("real", "validation", "holdout")}
+    files["tokenizer"] = folder / "tokenizer.json"
+    lm.write_originals(original_settings(SMALL), files)
+    return files
+
+
+@pytest.fixture(scope="module")
+def family(reference):
+    return lm.Family(SMALL, 0, reference)
+
+
+@pytest.fixture(scope="module")
+def first(family):
+    return family.fit(family.originals(), None, 0)
+
+
+def test_training_is_keyed_and_keeps_what_finds_validation_likeliest(family, first, monkeypatch):
+    again = family.fit(family.originals(), None, 0)
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    untrained = networks.losses(family._start(), family._validation).mean()
+    assert networks.losses(family._restored(first), family._validation).mean() < untrained
+    # Of a few blocks learnt by heart, later epochs know other text less and less.
+    model, found = family._start(), []
+    original = networks.losses
+
+    def watched(*arguments):
+        found.append(original(*arguments).mean())
+        return original(*arguments)
+
+    monkeypatch.setattr(networks, "losses", watched)
+    networks.train(model, family.originals()[:4], family._validation, 40, 4, 0.02, "test")
+    assert min(found) < found[-1] - 0.1
+    assert networks.losses(model, family._validation).mean() == pytest.approx(min(found))
+
+
+def test_a_model_goes_on_from_the_one_before_or_from_the_same_beginning(reference, family, first):
+    other = lm.Family({**SMALL, "start_from": "base", "learning_rate": 1e-9}, 0, reference)
+    start = networks.arrays(family._start())
+    from_base = other.fit(family.originals(), first, 1)
+    from_parent = lm.Family({**SMALL, "learning_rate": 1e-9}, 0, reference).fit(family.originals(), first, 1)
+    assert max(np.abs(from_base[name] - start[name]).max() for name in start) < 1e-6
+    assert max(np.abs(from_parent[name] - first[name]).max() for name in start) < 1e-6
+    assert max(np.abs(first[name] - start[name]).max() for name in start) > 1e-4
+
+
+def test_the_loss_of_a_block_is_that_of_its_tokens(family, first):
+    model, rows = family._restored(first), family.originals()[:5]
+    found = networks.losses(model, rows)
+    tokens = torch.from_numpy(rows.astype(np.int64))
+    with torch.no_grad():
+        together = model(input_ids=tokens, labels=tokens).loss
+        logs = model(input_ids=tokens[:1]).logits[0].log_softmax(-1)
+    alone = -np.mean([logs[place, tokens[0, place + 1]].item() for place in range(rows.shape[1] - 1)])
+    assert found.mean() == pytest.approx(together.item(), rel=1e-5)
+    assert found[0] == pytest.approx(alone, rel=1e-5)
+
+
+def test_with_one_beam_the_likeliest_token_is_written_each_time(family, first):
+    model, prompts = family._restored(first), family.originals()[:3]
+    written = networks.write_on(model, prompts, 1, 1.0, 2)
+    tokens = torch.from_numpy(prompts.astype(np.int64))
+    with torch.no_grad():
+        for _ in range(prompts.shape[1]):
+            logits = model(input_ids=tokens).logits[:, -1]
+            # It must not end before the block does.
+            logits[:, model.config.eos_token_id] = -torch.inf
+            tokens = torch.cat([tokens, logits.argmax(1, keepdim=True)], dim=1)
+    np.testing.assert_array_equal(written, tokens[:, prompts.shape[1] :].numpy())
+
+
+def test_weights_that_are_tied_are_kept_once_and_come_back(family, first):
+    assert "lm_head.weight" not in first
+    model = family._restored(first)
+    assert model.lm_head.weight is model.get_input_embeddings().weight
+    again = networks.arrays(model)
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+
+
+def test_rows_are_texts_that_keep_their_tokens(family, first, tmp_path):
+    rows = family.sample(first, 1)
+    assert rows.shape == family.originals().shape
+    np.testing.assert_array_equal(rows, family.sample(first, 1))
+    records = [Record(str(slot), "", "", f"{slot:05d}", "generated", 1) for slot in range(len(rows))]
+    write_rows(tmp_path / "samples.parquet", family.table(rows, records))
+    table = pq.read_table(tmp_path / "samples.parquet")
+    np.testing.assert_array_equal(family.rows(table), rows)
+    assert table["text"][3].as_py() == family._tokenizer.decode(rows[3].tolist(), skip_special_tokens=False)
+
+
+def test_too_little_text_is_told(reference, tmp_path):
+    settings = original_settings({**SMALL, "split": {**SMALL["split"], "holdout": 10**6}})
+    files = {name: tmp_path / path.name for name, path in reference.items()}
+    with pytest.raises(UserError, match=r"`lm.split.holdout`: 1000000, but the text test has only \d+ blocks"):
+        lm.write_originals(settings, files)
+
+
+def test_a_pretrained_model_is_loaded_from_safetensors_only(tmp_path):
+    folder = tmp_path / "opt"
+    model = tiny_language_model(folder)
+    settings = {**SMALL, "model": str(folder), "start_from": "base"}
+    files = {name: tmp_path / f"{name}.parquet" for name in ("real", "validation", "holdout")}
+    files["tokenizer"] = tmp_path / "tokenizer.json"
+    lm.write_originals(original_settings(settings), files)
+    family = lm.Family(settings, 0, files)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), family._start().parameters(), strict=True))
+    # Its dropout of a tenth is drawn from streams of its own.
+    one, same = (family.fit(family.originals(), None, 0) for _ in range(2))
+    assert all(np.array_equal(one[name], same[name]) for name in one)
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"no causal language model in safetensors .*convert_weights"):
+        family._start()
+    with pytest.raises(UserError, match="`lm.model`: .* has no tokenizer that can be read"):
+        networks.pretrained_tokenizer(str(tmp_path / "nowhere"))
+
+
+# ---- Scores
+
+
+def test_repetitions_are_counted_within_a_block():
+    assert lm.repeated(np.array([[1, 2, 3, 4, 5, 6, 7, 8]], np.int32), 4) == 0
+    # Of five runs of four, three are new.
+    assert lm.repeated(np.array([[1, 2, 3, 1, 2, 3, 1, 2]], np.int32), 4) == pytest.approx(0.4)
+    constant = np.zeros((3, 8), np.int32)
+    assert lm.repeated(constant, 4) == pytest.approx(0.8)
+
+
+def test_rare_tokens_are_the_rarest_twentieth_of_the_text():
+    blocks = np.array([0] * 60 + [1] * 35 + [2, 2, 2, 3, 4], np.int32).reshape(-1, 10)
+    assert sorted(lm._rare(blocks)) == [2, 3, 4]
+
+
+def test_scores_of_original_text_and_of_what_was_written(family, first):
+    rows = family.sample(first, 0)
+    found = {(score.set, score.metric): score for score in family.score(first, rows, 0, first)}
+    assert {metric for _, metric in found} == lm.METRICS.keys()
+    assert found["real", "rare_tokens_lost"].value == 0
+    perplexity = found["samples", "perplexity"]
+    assert perplexity.ci_low < perplexity.value < perplexity.ci_high
+    assert perplexity.value == pytest.approx(np.exp(networks.losses(family._restored(first), family._holdout).mean()))
+    for name in ("real", "samples"):
+        shares = [found[name, f"perplexity_share_{number:02d}"].value for number in range(lm.BINS)]
+        assert sum(shares) == pytest.approx(1)
+        median = found[name, "sample_perplexity"].value
+        below = int(4 * np.log2(median))
+        assert sum(shares[:below]) <= 0.5 <= sum(shares[: below + 1])
+    assert {name for name, _ in {key for key in found if key[0] == "real"}} == {"real"}
+
+
+# ---- Claims
+
+ARMS = {
+    "none": {"type": "none", "ratios": ["100"], "last": 9, "num_beams": 5, "repetition_penalty": 1.0},
+    "kept": {"type": "none", "ratios": ["90"], "last": 9, "num_beams": 5, "repetition_penalty": 1.0},
+    "penalty2": {"type": "none", "ratios": ["90"], "last": 9, "num_beams": 5, "repetition_penalty": 2.0},
+}
+BASE, ALONE, KEPT = ("base", ""), ("none", "100"), ("kept", "90")
+
+
+def verdicts(values):
+    random = np.random.default_rng(0)
+    rows = [
+        Row("lm", *place, seed, iteration, "samples", "", metric, value * (1 + 0.001 * random.standard_normal()), None, None,
+            None, None, 800)
+        for (place, iteration, metric), value in values.items()
+        for seed in range(3)
+    ]  # fmt: skip
+    return {claim.claim: claim.verdict for claim in claims.judge(rows, ARMS)[0]}
+
+
+def test_claims_follow_the_table_and_compare_what_writes_alike():
+    collapse = {
+        (BASE, 0, "perplexity"): 30, (ALONE, 9, "perplexity"): 60, (KEPT, 9, "perplexity"): 40,
+        (BASE, 0, "sample_perplexity"): 9, (ALONE, 9, "sample_perplexity"): 5,
+        (BASE, 0, "sample_tail"): 0.5, (ALONE, 9, "sample_tail"): 1.5,
+        (BASE, 0, "repeated_4grams"): 0.1, (ALONE, 9, "repeated_4grams"): 0.6,
+        (BASE, 0, "rare_tokens_lost"): 0.3, (ALONE, 9, "rare_tokens_lost"): 0.8,
+    }  # fmt: skip
+    assert verdicts(collapse) == {number: HOLDS for number in range(1, 7)} | {7: NOT_RUN}
+    turned = {**collapse, (ALONE, 9, "perplexity"): 30, (ALONE, 9, "sample_perplexity"): 12}
+    found = verdicts(turned)
+    assert found[1] == found[2] == found[3] == FAILS

@@ -1,0 +1,301 @@
+"""The family of autoencoders: what it reads, trains, measures and claims."""
+
+import gzip
+import io
+import struct
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from conftest import ROOT
+from nepotism.decisions import FAILS, HOLDS, NOT_RUN
+from nepotism.errors import UserError
+from nepotism.families.vae import claims, data, networks
+from nepotism.families.vae import family as vae
+from nepotism.images import Record
+from nepotism.rows import write_rows
+from nepotism.tables import Row
+from PIL import Image
+
+VAE = yaml.safe_load((ROOT / "resources" / "experiments" / "vae.yaml").read_text())["vae"]
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.integers(0, 256, (30, 28, 28), np.uint8)
+LABELS = RANDOM.integers(0, 10, 30)
+
+
+# ---- Files
+
+
+def idx(array, magic):
+    return struct.pack(f">{1 + array.ndim}I", magic, *array.shape) + array.astype(np.uint8).tobytes()
+
+
+def write_mnist(folder, images=IMAGES, labels=LABELS, packed=False):
+    for name, content in (
+        ("train-images-idx3-ubyte", idx(images, 0x803)),
+        ("train-labels-idx1-ubyte", idx(labels, 0x801)),
+    ):
+        (folder / (name + ".gz" * packed)).write_bytes(gzip.compress(content) if packed else content)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_idx_files_are_read_as_mnist_is_published(tmp_path, packed):
+    write_mnist(tmp_path, packed=packed)
+    images, labels = data.load(str(tmp_path))
+    np.testing.assert_array_equal(images, IMAGES)
+    np.testing.assert_array_equal(labels, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (idx(IMAGES, 0x803)[:-1], "its header says 23520 bytes, but there are 23519"),
+        (idx(IMAGES, 0x803) + b"x", "its header says 23520 bytes, but there are more"),
+        (idx(IMAGES, 0x803)[:10], "ends within its header"),
+        (idx(IMAGES, 0x903), "begins with 0x00000903, an IDX file of this kind with 0x00000803"),
+        (struct.pack(">4I", 0x803, 2**31, 2**31, 28), "it is damaged"),
+        (idx(IMAGES[:20], 0x803), "30 labels, but train-images-idx3-ubyte has 20 images"),
+        (idx(IMAGES[:, :27], 0x803), "images of 28 x 27; expected squares whose side is a multiple of 4"),
+    ],
+)
+def test_a_wrong_idx_file_is_told(tmp_path, content, told):
+    write_mnist(tmp_path)
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(content)
+    with pytest.raises(UserError, match=told):
+        data.load(str(tmp_path))
+
+
+def test_a_damaged_gzip_file_is_told(tmp_path):
+    write_mnist(tmp_path, packed=True)
+    file = tmp_path / "train-images-idx3-ubyte.gz"
+    file.write_bytes(file.read_bytes()[:-30])
+    with pytest.raises(UserError, match="no whole gzip file"):
+        data.load(str(tmp_path))
+
+
+def test_labels_are_beside_the_images_and_are_digits(tmp_path):
+    write_mnist(tmp_path, labels=LABELS + 10)
+    with pytest.raises(UserError, match="labels from 10 to 1.; expected 0 to 9"):
+        data.load(str(tmp_path))
+    (tmp_path / "train-labels-idx1-ubyte").unlink()
+    with pytest.raises(UserError, match="train-labels-idx1-ubyte, are not beside it"):
+        data.load(str(tmp_path))
+
+
+def png(image):
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_parquet_files_are_read_as_the_hub_has_them(tmp_path):
+    (tmp_path / "mnist").mkdir()
+    for split, chosen in (("test", slice(0, 10)), ("train", slice(10, 30))):
+        cells = [{"bytes": png(image), "path": None} for image in IMAGES[chosen]]
+        pq.write_table(pa.table({"image": cells, "label": LABELS[chosen]}), tmp_path / "mnist" / f"{split}.parquet")
+    images, labels = data.load(str(tmp_path))
+    np.testing.assert_array_equal(images, IMAGES)
+    np.testing.assert_array_equal(labels, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ({"image": [b"no picture"], "label": [1]}, "the image of row 0 cannot be opened"),
+        ({"image": [3], "label": [1]}, "row 0 of its column image holds no bytes"),
+        ({"image": [png(IMAGES[0])], "label": ["one"]}, "its column label is string; expected whole numbers"),
+        ({"image": [png(IMAGES[0]), png(IMAGES[0][:20])], "label": [1, 2]}, "its images are of different sizes"),
+        ({"picture": [b""], "label": [1]}, "expected a Parquet file with columns image and label"),
+    ],
+)
+def test_a_wrong_parquet_file_is_told(tmp_path, columns, told):
+    pq.write_table(pa.table(columns), tmp_path / "digits.parquet")
+    with pytest.raises(UserError, match=told):
+        data.load(str(tmp_path / "digits.parquet"))
+
+
+def test_what_is_no_data_is_told(tmp_path):
+    with pytest.raises(UserError, match="neither `digits` nor a Parquet file nor a folder"):
+        data.load(str(tmp_path / "nowhere"))
+    (tmp_path / "text.parquet").write_text("no Parquet")
+    with pytest.raises(UserError, match="expected a Parquet file"):
+        data.load(str(tmp_path / "text.parquet"))
+
+
+def test_splits_are_disjoint_and_do_not_follow_the_order_of_files():
+    images, labels = data.load("digits")
+    sizes = {"classifier": 100, "real": 200, "holdout": 50}
+    one = data.split(images, labels, sizes)
+    other = data.split(images[::-1], labels[::-1], sizes)
+    taken = {name: {image.tobytes() for image in dealt[0]} for name, dealt in one.items()}
+    assert {name: len(contents) for name, contents in taken.items()} == sizes
+    assert not taken["real"] & taken["holdout"]
+    assert not taken["real"] & taken["classifier"]
+    for name in sizes:
+        np.testing.assert_array_equal(one[name][0], other[name][0])
+        np.testing.assert_array_equal(one[name][1], other[name][1])
+    with pytest.raises(UserError, match="`vae.split`: classifier 1000 .* more than the 17.. different digits"):
+        data.split(images, labels, {"classifier": 1000, "real": 900})
+
+
+# ---- Networks
+
+
+def test_the_loss_is_the_bound_that_distributions_give():
+    torch.manual_seed(0)
+    model = networks.Autoencoder(8, 4, 3)
+    images, noise = torch.rand(5, 1, 8, 8), torch.randn(5, 3)
+    mean, log_variance = model.encode(images)
+    posterior = torch.distributions.Normal(mean, (log_variance / 2).exp())
+    prior = torch.distributions.Normal(torch.zeros(3), torch.ones(3))
+    divergence = torch.distributions.kl_divergence(posterior, prior).sum(1)
+    shares = torch.sigmoid(model.decoder(mean + posterior.scale * noise))
+    pixels = -(images * shares.log() + (1 - images) * (1 - shares).log()).sum((1, 2, 3))
+    torch.testing.assert_close(model.loss(images, noise, 2.0), (2 * pixels + divergence).mean(), rtol=1e-5, atol=1e-5)
+
+
+def test_training_is_keyed_and_lowers_the_loss():
+    images = data.load("digits")[0][:100]
+
+    def trained(steps, *key):
+        return networks.train_autoencoder(images, 4, 3, 1.0, steps, 20, 1e-2, *key)
+
+    one, same, other = trained(40, 0, 1), trained(40, 0, 1), trained(40, 0, 2)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(one.encoder.parameters(), other.encoder.parameters(), strict=True))
+    noise = torch.zeros(100, 3)
+    with torch.no_grad():
+        before, after = (model.loss(networks.tensor(images), noise, 1.0) for model in (trained(0, 0, 1), one))
+    assert after < 0.8 * before
+
+
+def test_all_images_of_an_epoch_are_seen_once():
+    seen = []
+    model = torch.nn.Linear(1, 1)
+
+    def loss(chosen):
+        seen.append(chosen.tolist())
+        return model(torch.ones(1, 1)).sum()
+
+    networks._train(model, loss, 20, 9, 6, 1e-3, "test")
+    assert [len(chosen) for chosen in seen] == [6] * 9
+    for epoch in range(3):
+        together = [index for chosen in seen[3 * epoch : 3 * epoch + 3] for index in chosen]
+        assert len(set(together)) == 18
+
+
+# ---- Scores
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("digits")
+    files = {name: folder / f"{name}.parquet" for name in ("real", "holdout")}
+    files["classifier"] = folder / "classifier.safetensors"
+    vae.write_originals({key: VAE[key] for key in ("data", "split", "classifier")}, files)
+    return files
+
+
+@pytest.fixture(scope="module")
+def family(reference):
+    return vae.Family({**VAE, "width": 8, "steps": 30}, 0, reference)
+
+
+def test_the_classifier_tells_digits_and_what_is_none(family):
+    images, labels = data.split(*data.load("digits"), VAE["split"])["holdout"]
+    assert (networks.classify(family._classifier, images)[1] == labels).mean() > 0.93
+    others = networks.no_digits(images, np.random.default_rng(1))
+    assert others.shape == images.shape
+    assert others.dtype == np.uint8
+    assert (networks.classify(family._classifier, others)[1] == networks.REJECTED).mean() > 0.9
+
+
+@pytest.fixture(scope="module")
+def first(family):
+    return family.fit(family.originals(), None, 0)
+
+
+def scores(family, first, rows, iteration=1):
+    return {(found.set, found.metric): found.value for found in family.score(first, rows, iteration, first)}
+
+
+def test_real_digits_score_as_real_digits(family, first):
+    found = scores(family, first, family.originals(), iteration=0)
+    for name in ("samples", "real"):
+        assert found[name, "lost_classes"] == 0
+        assert found[name, "class_entropy"] > 0.99
+        assert found[name, "rejected"] < 0.03
+        assert found[name, "precision"] > 0.9
+        assert found[name, "recall"] > 0.9
+        assert found[name, "latent_spread"] == 1
+    assert {metric for _, metric in found} == vae.METRICS.keys()
+    shares = [found["samples", f"class_share_{digit}"] for digit in range(10)]
+    assert sum(shares) + found["samples", "rejected"] == pytest.approx(1)
+
+
+def test_a_set_of_one_picture_is_told_apart_and_breaks_nothing(family, first):
+    one = np.repeat(family.originals()[:1], 800, axis=0)
+    found = scores(family, first, one)
+    assert ("real", "fid") not in found
+    assert found["samples", "lost_classes"] == 9
+    assert found["samples", "class_entropy"] == 0
+    assert found["samples", "latent_spread"] == pytest.approx(0, abs=1e-9)
+    assert found["samples", "recall"] < 0.05
+    assert found["samples", "fid"] > 10 * scores(family, first, family.originals(), 0)["real", "fid"]
+    nothing = scores(family, first, np.full_like(one, 128))
+    assert nothing["samples", "rejected"] == 1
+    assert nothing["samples", "class_entropy"] == 0
+
+
+def test_rows_are_images_that_keep_their_pixels_and_tell_their_class(family, first, tmp_path):
+    rows = family.sample(first, 3)
+    np.testing.assert_array_equal(rows, family.sample(first, 3))
+    assert rows.shape == family.originals().shape
+    records = [Record(str(slot), "", "", f"{slot:05d}", "generated", 3) for slot in range(len(rows))]
+    write_rows(tmp_path / "samples.parquet", family.table(rows, records))
+    table = pq.read_table(tmp_path / "samples.parquet")
+    np.testing.assert_array_equal(family.rows(table), rows)
+    classes = networks.classify(family._classifier, rows)[1]
+    assert table["group"].to_pylist() == [vae.class_name(found) for found in classes]
+
+
+# ---- Claims
+
+
+def rows_of(values, seeds=3):
+    random = np.random.default_rng(0)
+    return [
+        Row("vae", *place, seed, iteration, "samples", "", metric, value * (1 + 0.001 * random.standard_normal()),
+            None, None, None, None, 800)
+        for (place, iteration, metric), value in values.items()
+        for seed in range(seeds)
+    ]  # fmt: skip
+
+
+ARMS = {
+    "none": {"type": "none", "ratios": ["90", "100"], "last": 20},
+    "all": {"type": "accumulate", "ratios": ["100"], "last": 10},
+}
+BASE, ALONE, KEPT, ALL = ("base", ""), ("none", "100"), ("none", "90"), ("all", "100")
+
+
+def verdicts(values):
+    return {claim.claim: claim.verdict for claim in claims.judge(rows_of(values), ARMS)[0]}
+
+
+def test_claims_follow_the_table():
+    collapse = {
+        (BASE, 0, "fid"): 100, (ALONE, 20, "fid"): 900, (KEPT, 20, "fid"): 300, (ALONE, 10, "fid"): 500, (ALL, 10, "fid"): 200,
+        (BASE, 0, "lost_classes"): 0, (ALONE, 20, "lost_classes"): 6,
+        (BASE, 0, "latent_spread"): 0.9, (ALONE, 20, "latent_spread"): 0.3,
+        (BASE, 0, "recall"): 0.9, (ALONE, 1, "recall"): 0.6, (BASE, 0, "precision"): 0.9, (ALONE, 1, "precision"): 0.8,
+    }  # fmt: skip
+    assert verdicts(collapse) == {number: HOLDS for number in range(1, 7)} | {7: NOT_RUN}
+    stays = {key: 0.5 if key[2] != "fid" else 100 + key[1] / 100 for key in collapse}
+    found = verdicts(stays)
+    assert found[1] == found[2] == found[3] == FAILS
+    # At the boundary, where nothing differs, no claim holds.
+    assert HOLDS not in (found[4], found[6])
