@@ -36,7 +36,9 @@ rule generations:
         drawn=earlier_samples,
     output:
         mix="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/mix.parquet",
-        model="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/model/generations.safetensors",
+        model=kept_or_not(
+            "results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/model/generations.safetensors"
+        ),
         samples="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/samples.parquet",
         metrics="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/metrics.json",
     log:

@@ -1,4 +1,4 @@
-"""Download weights that the config names, once, with their checksums; compute nodes need no network then."""
+"""Download weights or data that the config names, once, with their checksums; compute nodes need no network then."""
 
 import argparse
 from pathlib import Path
@@ -11,7 +11,9 @@ from nepotism.staging import stage
 def main() -> None:
     parser = cli.parser(__doc__)
     parser.add_argument(
-        "--source", required=True, help="hub:<organisation>/<repository>@<revision>, clean-fid or torchvision"
+        "--source",
+        required=True,
+        help="hub: or dataset:<organisation>/<repository>@<revision>, clean-fid or torchvision",
     )
     parser.add_argument("--folder", type=Path, required=True, help="output: folder of the weights and their SHA256SUMS")
     cli.run(run, parser.parse_args())

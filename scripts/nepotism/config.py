@@ -186,8 +186,6 @@ def _family_contradictions(config: Mapping[str, Any], family: str) -> Iterator[s
             block = {**config[family], **overrides}
             problems += package.contradictions(block, f"arms[{index}].overrides.{family}", last)
     yield from problems
-    if config["how"]["keep_models"] != "all":
-        yield f"`how.keep_models`: models of the family {family} are small and needed later; write all"
 
 
 def _ffhq_contradictions(ffhq: Mapping[str, Any]) -> Iterator[str]:

@@ -32,7 +32,7 @@ def fetcher(source: str) -> Callable[[Path], None]:
         return lambda folder: _from_hub(named, folder)
     if source not in _OTHERS:
         raise UserError(
-            f"{source} is no download; it may be hub:<organisation>/<repository>@<revision>, {', '.join(_OTHERS)}"
+            f"{source} is no download; it may be hub: or dataset:<organisation>/<repository>@<revision>, {', '.join(_OTHERS)}"
         )
     return _OTHERS[source]
 
@@ -66,7 +66,7 @@ def _from_hub(source: Hub, folder: Path) -> None:
     except (hub_errors.LocalEntryNotFoundError, hub_errors.OfflineModeIsEnabled):
         raise UserError(
             f"{where}: it is not in the cache, and the hub cannot be reached (or HF_HUB_OFFLINE is set). Stage it where the "
-            "network is, usually the head node (HF_ENDPOINT names a mirror), or give the path of a copy instead of `hub:`"
+            "network is, usually the head node (HF_ENDPOINT names a mirror), or give the path of a copy instead"
         ) from None
     except (hub_errors.HfHubHTTPError, OSError) as error:
         raise UserError(f"{where}: the download failed: {error}. Run the same command again: it goes on") from None
@@ -90,8 +90,8 @@ def _data_of(source: Hub) -> list[str]:
 def _check_commit(source: Hub, commit: str) -> None:
     if source.revision != commit:
         logger.warning(
-            "warning: revision '%s' may move; today it is commit %s: write hub:%s@%s to pin it",
-            source.revision, commit, source.repository, commit,
+            "warning: revision '%s' may move; today it is commit %s: write %s to pin it",
+            source.revision, commit, source.at(commit),
         )  # fmt: skip
 
 
@@ -121,7 +121,7 @@ def _check_weights(where: str, folder: Path, source: Hub) -> None:
             part = model.relative_to(folder)
             raise UserError(
                 f"{where}: {'it' if part == Path() else part} has no safetensors weights; pickled ones can run code and are not "
-                f"loaded. Convert them once: python scripts/convert_weights.py hub:{source.repository}@{source.revision} "
+                f"loaded. Convert them once: python scripts/convert_weights.py {source.at(source.revision)} "
                 "--output FOLDER, and give that folder instead of `hub:`"
             )
 

@@ -235,8 +235,9 @@ def unpacked(arrays: Arrays, kind: str) -> dict[int, Arrays]:
     """Of what `packed` packed, that of one kind."""
     generations: dict[int, Arrays] = {}
     for key, array in arrays.items():
-        found, iteration, name = key.split("/", 2)
+        found, _, rest = key.partition("/")
         if found == kind:
+            iteration, name = rest.split("/", 1)
             generations.setdefault(int(iteration), {})[name] = array
     return generations
 
@@ -254,7 +255,10 @@ def read_models(path: Path) -> dict[int, Arrays]:
 
 def read_drawn(family: Family, path: Path) -> dict[int, Rows]:
     """The rows of every generation in a file of samples, by iteration."""
-    table = pq.read_table(path)
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path}: it cannot be read ({error}); delete it, and it is made again") from None
     iterations = np.array(table["iteration"])
     return {int(number): family.rows(table.filter(iterations == number)) for number in np.unique(iterations)}
 

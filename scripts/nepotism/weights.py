@@ -33,6 +33,11 @@ class Hub:
     is_data: bool = False
     folder: str = ""
 
+    def at(self, revision: str) -> str:
+        """How the config names it, at a revision."""
+        place = "/".join(filter(None, [self.repository, self.folder]))
+        return f"{'dataset' if self.is_data else 'hub'}:{place}@{revision}"
+
 
 def hub(source: str) -> Hub | None:
     """What a ``hub:`` or ``dataset:`` source names; None for other sources."""

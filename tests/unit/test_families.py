@@ -112,10 +112,6 @@ def test_downloads_of_a_family_are_staged_first():
     assert grid.downloads() == {"datasets--" + source.removeprefix("dataset:").replace("/", "--"): source}
 
 
-def test_small_models_stay():
-    assert "`how.keep_models`: models of the family gmm are small" in gmm_mistakes(how={"keep_models": "last"})
-
-
 def test_arms_may_end_early_but_healing_counts_its_own_iterations():
     none = {"name": "none", "type": "none", "ratios": [25], "iterations": 2}
     heal = {"name": "heal", "type": "heal", "ratios": [25], "parameters": {"after": 3, "iterations": 1}}

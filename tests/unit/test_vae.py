@@ -11,11 +11,13 @@ import pytest
 import torch
 import yaml
 from conftest import ROOT
+from nepotism import generations
 from nepotism.decisions import FAILS, HOLDS, NOT_RUN
 from nepotism.errors import UserError
 from nepotism.families.vae import claims, data, networks
 from nepotism.families.vae import family as vae
 from nepotism.images import Record
+from nepotism.resume.job import Job
 from nepotism.rows import write_rows
 from nepotism.tables import Row
 from PIL import Image
@@ -172,6 +174,11 @@ def test_training_is_keyed_and_lowers_the_loss():
     assert after < 0.8 * before
 
 
+def test_a_rate_that_ruins_the_model_is_told():
+    with pytest.raises(UserError, match=r"the loss is nan at step \d+; lower `vae.learning_rate`"):
+        networks.train_autoencoder(data.load("digits")[0][:100], 4, 3, 1.0, 60, 20, 1e4, "test")
+
+
 def test_all_images_of_an_epoch_are_seen_once():
     seen = []
     model = torch.nn.Linear(1, 1)
@@ -246,8 +253,31 @@ def test_a_set_of_one_picture_is_told_apart_and_breaks_nothing(family, first):
     assert found["samples", "recall"] < 0.05
     assert found["samples", "fid"] > 10 * scores(family, first, family.originals(), 0)["real", "fid"]
     nothing = scores(family, first, np.full_like(one, 128))
+    assert ("samples", "within_class_distance") not in nothing
     assert nothing["samples", "rejected"] == 1
     assert nothing["samples", "class_entropy"] == 0
+
+
+def test_a_killed_chunk_goes_on_with_the_same_bytes(family, first, tmp_path):
+    def run(family, folder):
+        with Job(folder / "metrics.json", 0) as job:
+            return generations.run(family, job, {0: first}, {}, 1, 3, "replace", "90", 0, "test", settings="settings")
+
+    class Dies:
+        def __getattr__(self, name):
+            return getattr(family, name)
+
+        def fit(self, rows, parent, iteration):
+            if iteration == 3:
+                raise KeyboardInterrupt
+            return family.fit(rows, parent, iteration)
+
+    undisturbed = run(family, tmp_path / "undisturbed")
+    with pytest.raises(KeyboardInterrupt):
+        run(Dies(), tmp_path / "killed")
+    again = run(family, tmp_path / "killed")
+    assert undisturbed.scores == again.scores
+    np.testing.assert_array_equal(undisturbed.rows[3], again.rows[3])
 
 
 def test_rows_are_images_that_keep_their_pixels_and_tell_their_class(family, first, tmp_path):
@@ -278,6 +308,8 @@ def rows_of(values, seeds=3):
 ARMS = {
     "none": {"type": "none", "ratios": ["90", "100"], "last": 20},
     "all": {"type": "accumulate", "ratios": ["100"], "last": 10},
+    # Compared with nothing: it is trained in another way.
+    "other": {"type": "accumulate_subsample", "ratios": ["100"], "last": 10, "steps": 5},
 }
 BASE, ALONE, KEPT, ALL = ("base", ""), ("none", "100"), ("none", "90"), ("all", "100")
 

@@ -13,6 +13,16 @@ Arms = Mapping[str, Mapping[str, Any]]
 # An arm, a ratio and an iteration.
 Place = tuple[str, str, int]
 
+# Of an arm's settings, what it is compared in spite of.
+_OWN = ("type", "ratios", "last")
+
+
+def comparable(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two arms have the same settings, but for what becomes of earlier data and for how long."""
+    return {key: value for key, value in one.items() if key not in _OWN} == {
+        key: value for key, value in other.items() if key not in _OWN
+    }
+
 
 class Scores:
     """The scores of one table, tables/metrics.csv; of those of several sets, the samples'."""

@@ -26,8 +26,10 @@ REFERENCE = ("real.parquet", "validation.parquet", "holdout.parquet", "tokenizer
 TORCH = True
 # Keys that all arms share.
 SHARED = ("data", "model", "network", "block", "split")
-# Of a pretrained model, when its size is not known before it is there: what OPT of 125 million parameters takes.
-PRETRAINED_MB = 6000
+# Of a pretrained model, whose size is not known before it is there: what OPT of 125 million parameters takes, once and in training.
+MODEL_MB, PRETRAINED_MB = 500, 5000
+# Bins of a block's perplexity, from 1 on; the last, at 2 to the 12th, has no upper bound.
+BINS, BINS_PER_OCTAVE = 48, 4
 
 
 def original_settings(block: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,7 +52,8 @@ def memory_mb(block: Mapping[str, Any], generations: int) -> int:
     cache = 4 * beams * tokens * network["width"] * network["layers"] * 2 * 2
     logits = 4 * (beams + 3 * block["batch_size"] * block["block"]) * network["vocabulary"]
     held = 8 * block["split"]["real"] * block["block"] * generations
-    return (PRETRAINED_MB if block["model"] else 1800) + (cache + logits + held) // 10**6
+    models = PRETRAINED_MB + MODEL_MB * (generations + block["chunk"]) if block["model"] else 1800
+    return models + (cache + logits + held) // 10**6
 
 
 def contradictions(block: Mapping[str, Any], key: str, iterations: int) -> Iterator[str]:

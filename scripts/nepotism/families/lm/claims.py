@@ -1,31 +1,30 @@
 """What is claimed of recursive language models, judged from the table of scores alone. I is the last iteration."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from nepotism.families.judging import Arms, Place, Scores
+from nepotism.families.judging import Arms, Place, Scores, comparable
 from nepotism.tables import Row
 from nepotism.verdicts import Claim, Part, verdicts
 
-SHUMAILOV, GERSTGRASSER, OURS = "Shumailov et al.", "Gerstgrasser et al.", "ours"
+SHUMAILOV, GERSTGRASSER = "Shumailov et al.", "Gerstgrasser et al."
 STATEMENTS = {
     1: ("perplexity of original text rises by generation", SHUMAILOV),
     2: ("it rises less with a tenth of the original text kept", SHUMAILOV),
     3: ("what is written becomes likelier under generation 0", SHUMAILOV),
-    4: ("and its perplexities get a longer tail", SHUMAILOV),
+    4: ("and the least likely of it becomes less likely: a longer tail", SHUMAILOV),
     5: ("what is written repeats itself more", SHUMAILOV),
     6: ("rare tokens are lost", SHUMAILOV),
     7: ("trained on all text so far, perplexity rises less than when it is replaced", GERSTGRASSER),
 }
 QUESTION = "What becomes of a language model that is trained on its own text, again and again?"
 NOTATION = (
-    "Perplexity is that of held-out original text; the median and the tail (99th percentile over median) are of what each "
+    "Perplexity is that of held-out original text; the median and the tail (99th percentile) are of the blocks that each "
     "generation writes, under generation 0. I is the last iteration; arms are compared at the last that both have. Seeds share "
     "the text: what holds between seeds holds given that."
 )
 # Columns of the table of conditions at their last iterations.
-ENDS = ("perplexity", "sample_perplexity", "sample_tail", "repeated_4grams", "rare_tokens_lost")
+ENDS = ("perplexity", "sample_perplexity", "sample_perplexity_p99", "repeated_4grams", "rare_tokens_lost")
 # How much of the perplexity counts.
 MORE = math.log(1.05)
 
@@ -38,38 +37,29 @@ class Judge(Scores):
         self._arms = arms
 
     def parts(self) -> Iterator[Part]:
-        """Every part of every claim, about the plain mixture, the tenth that is kept, and all that accumulates."""
+        """Every part of every claim, about the plain mixture and what accumulates with the same settings."""
         plain = self._arms.get("none")
         if plain is None or "100" not in plain["ratios"]:
             return
         end, begin = ("none", "100", plain["last"]), ("none", "100", 0)
         rise = self.difference("perplexity", end, begin, logarithm=True)
         yield self.part(1, "ln perplexity(100,I) - ln perplexity(0)", ">", MORE, rise)
-        for name, kept in self._keeping():
-            yield self._less(2, kept, f"{name},90")
+        if "90" in plain["ratios"]:
+            yield self._less(2, ("none", "90", plain["last"]), "90")
         likelier = self.difference("sample_perplexity", end, begin, logarithm=True)
         yield self.part(3, "ln median(100,I) - ln median(0)", "<", 0.0, likelier)
-        yield self.part(4, "tail(100,I) - tail(0)", ">", 0.0, self.difference("sample_tail", end, begin))
+        tail = self.difference("sample_perplexity_p99", end, begin, logarithm=True)
+        yield self.part(4, "ln tail(100,I) - ln tail(0)", ">", 0.0, tail)
         yield self.part(5, "repeated(100,I) - repeated(0)", ">", 0.0, self.difference("repeated_4grams", end, begin))
         yield self.part(6, "rare lost(100,I) - rare lost(0)", ">", 0.0, self.difference("rare_tokens_lost", end, begin))
         for name, arm in self._arms.items():
-            if arm["type"] == "accumulate":
+            if arm["type"] == "accumulate" and comparable(arm, plain):
                 yield self._less(7, (name, "100", arm["last"]), name)
-
-    def _keeping(self) -> Iterator[tuple[str, Place]]:
-        """The arms that keep a tenth of the original text, whatever else they do otherwise."""
-        for name, arm in self._arms.items():
-            if arm["type"] == "none" and "90" in arm["ratios"] and _writes_alike(arm, self._arms["none"]):
-                yield name, (name, "90", arm["last"])
 
     def _less(self, claim: int, place: Place, name: str) -> Part:
         last = min(place[2], self._arms["none"]["last"])
         gap = self.difference("perplexity", ("none", "100", last), (*place[:2], last), logarithm=True)
         return self.part(claim, f"ln perplexity(100,{last}) - ln perplexity({name},{last})", ">", 0.0, gap)
-
-
-def _writes_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return all(one[key] == other[key] for key in ("num_beams", "repetition_penalty"))
 
 
 def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:

@@ -14,6 +14,8 @@ from nepotism.errors import UserError
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
+# What WikiText's own archives call them.
+_SHORT = {"validation": "valid"}
 DOCUMENTATION = "documentation"
 # Shares of the documentation that test and validation begin with; the rest is to train on.
 _APART = 0.1
@@ -42,11 +44,12 @@ def load(source: str) -> dict[str, str]:
     files = [path for path in sorted(folder.rglob("*")) if path.suffix in (".parquet", ".txt", ".tokens", ".raw")]
     texts = {}
     for split in SPLITS:
-        mine = [path for path in files if split in path.name.replace("-", ".").split(".")]
+        names = {split, _SHORT.get(split, split)}
+        mine = [path for path in files if names & set(path.name.replace("-", ".").split("."))]
         if not mine:
             raise UserError(
                 f"`lm.data`: {folder} has no file of the split {split}; expected one called like {split}-00000-of-00001.parquet, "
-                f"{split}.txt or wiki.{split}.tokens"
+                f"{split}.txt or wiki.{_SHORT.get(split, split)}.tokens"
             )
         texts[split] = "".join(itertools.chain.from_iterable(map(_read, mine)))
         if not texts[split].strip():
@@ -95,3 +98,5 @@ def _read(path: Path) -> Iterator[str]:
         raise UserError(f"{path}: expected a Parquet file with a column text ({error})") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: it is no text in UTF-8 ({error}); convert it") from None
+    except OSError as error:
+        raise UserError(f"{path}: it cannot be read ({error})") from None

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from nepotism.errors import UserError
-from nepotism.families.lm import data, networks
+from nepotism.families.lm import BINS, BINS_PER_OCTAVE, data, networks
 from nepotism.families.lm.networks import Tokens
 from nepotism.files import whole
 from nepotism.generations import Arrays, Rows, Score
@@ -27,8 +27,6 @@ from nepotism.weights import location
 
 logger = logging.getLogger(__name__)
 
-# Bins of a block's perplexity: four to an octave, from 1 to 2 to the 12th; the last has no upper bound.
-BINS = 48
 # Tokens that make up this share of the original blocks, the rarest of them, are rare.
 RARE = 0.05
 # Tokens of a repetition.
@@ -40,14 +38,14 @@ SPLIT_OF = {"real": "train", "validation": "validation", "holdout": "test"}
 METRICS = {
     "perplexity": Metric("perplexity of blocks of original test text: exp of the mean loss of their tokens", "[1, inf)", "lower"),
     "sample_perplexity": Metric("median over what was written of each block's perplexity under generation 0", "[1, inf)", "neither"),
-    "sample_tail": Metric("ln of its 99th percentile over its median", "[0, inf)", "neither"),
+    "sample_perplexity_p99": Metric("its 99th percentile", "[1, inf)", "neither"),
     "repeated_4grams": Metric("share of a block's runs of four tokens that the block had before", "[0, 1]", "lower"),
     "distinct_2grams": Metric("different pairs of neighbouring tokens over all such pairs, of all blocks", "[0, 1]", "higher"),
     "rare_tokens_lost": Metric(f"share of the rarest tokens, {RARE:.0%} of the original blocks, that occur nowhere", "[0, 1]", "lower"),
 }  # fmt: skip
 for _bin in range(BINS):
     METRICS[f"perplexity_share_{_bin:02d}"] = Metric(
-        f"share of blocks whose perplexity under generation 0 is from 2^({_bin}/4) on, up to the next bin",
+        f"share of blocks whose perplexity under generation 0 is from 2^({_bin}/{BINS_PER_OCTAVE}) on, up to the next bin",
         "[0, 1]",
         "neither",
     )
@@ -111,9 +109,7 @@ class Family:
         for name, blocks in ({"samples": rows} | ({"real": self._real} if iteration == 0 else {})).items():
             each = np.exp(networks.losses(judge, blocks))
             for metric, value in (_likelihoods(each) | self._variety(blocks)).items():
-                yield Score(
-                    metric, value, len(blocks), name, GENERATION_0 if "perplexity" in metric or "tail" in metric else ""
-                )
+                yield Score(metric, value, len(blocks), name, GENERATION_0 if "perplexity" in metric else "")
 
     def _variety(self, blocks: Tokens) -> dict[str, float]:
         pairs = np.stack([blocks[:, :-1], blocks[:, 1:]], axis=2).reshape(-1, 2)
@@ -155,11 +151,10 @@ def write_originals(settings: Mapping[str, Any], files: Mapping[str, Path]) -> N
                 f"`lm.split.{name}`: {settings['split'][name]}, but the text {split} has only {len(blocks)} blocks"
             )
         blocks = blocks[: settings["split"][name]]
-        # The digest of the text, which differs between versions of Python, stays with what was cut from it.
-        records = [
-            Record(f"{name}/{slot:05d}", "", split, f"{slot:05d}", "real", model=digest) for slot in range(len(blocks))
-        ]
-        write_rows(files[name], _table(tokenizer, blocks, records))
+        records = [Record(f"{name}/{slot:05d}", "", split, f"{slot:05d}", "real") for slot in range(len(blocks))]
+        # The documentation differs between versions of Python.
+        described = {"text_sha256": digest, "text": settings["data"]}
+        write_rows(files[name], _table(tokenizer, blocks, records).replace_schema_metadata(described))
 
 
 def repeated(blocks: Tokens, length: int) -> float:
@@ -177,11 +172,11 @@ def _rare(blocks: Tokens) -> NDArray[np.int32]:
 
 def _likelihoods(perplexities: NDArray[np.float64]) -> dict[str, float]:
     median, high = np.quantile(perplexities, [0.5, 0.99])
-    bins = np.floor(4 * np.log2(perplexities)).clip(0, BINS - 1).astype(int)
+    bins = np.floor(BINS_PER_OCTAVE * np.log2(perplexities)).clip(0, BINS - 1).astype(int)
     shares = np.bincount(bins, minlength=BINS) / len(bins)
     return {
         "sample_perplexity": float(median),
-        "sample_tail": float(np.log(high / median)),
+        "sample_perplexity_p99": float(high),
         **{f"perplexity_share_{number:02d}": float(share) for number, share in enumerate(shares)},
     }
 

@@ -10,10 +10,9 @@ import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
 from nepotism.families.drawing import curves, files_of_conditions, finish, line_figure
+from nepotism.families.lm import BINS, BINS_PER_OCTAVE
 from nepotism.tables import read_csv
 
-# Bins of a block's perplexity, four to an octave: metrics perplexity_share_00 and so on.
-BINS, PER_OCTAVE = 48, 4
 # The block that figure `texts` goes on from, and how a text is cut to lines.
 SLOT, WIDTH = 0, 96
 
@@ -41,7 +40,7 @@ def draw_histograms(arguments: argparse.Namespace) -> None:
     conditions = list(dict.fromkeys(point.condition for point in points))
     figure = Figure(figsize=(3.2 * len(conditions) + 0.8, 3.2), layout="constrained")
     axes = figure.subplots(1, len(conditions), squeeze=False, sharey=True)[0]
-    edges = 2 ** (np.arange(BINS + 1) / PER_OCTAVE)
+    edges = 2 ** (np.arange(BINS + 1) / BINS_PER_OCTAVE)
     last = max(point.iteration for point in points)
     shown = [
         number

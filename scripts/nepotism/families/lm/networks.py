@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, OPTConfig, OPTForCausalLM, PreTrainedModel
+from transformers.utils import logging
 
 from nepotism import streams
 from nepotism.errors import UserError
 from nepotism.generations import Arrays
+
+# Models are loaded several times a generation, into the logs of jobs.
+logging.disable_progress_bar()
 
 Tokens = NDArray[np.int32]
 END = "</s>"
@@ -46,6 +50,9 @@ def pretrained_tokenizer(folder: str) -> Tokenizer:
         raise UserError(f"`lm.model`: {folder} has no tokenizer that can be read ({error})") from None
     if not tokenizer.is_fast:
         raise UserError(f"`lm.model`: the tokenizer in {folder} has no tokenizer.json and cannot be converted to one")
+    # A whole text is cut into tokens, whatever the model was used to.
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
     return tokenizer.backend_tokenizer
 
 
@@ -94,8 +101,8 @@ def train(
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, fused=True)
     data = torch.from_numpy(rows.astype(np.int64)).to(torch.get_default_device())
-    best, kept = np.inf, {}
-    with torch.random.fork_rng():
+    best, kept = np.inf, model.state_dict()
+    with torch.random.fork_rng([torch.cuda.current_device()] if data.device.type == "cuda" else []):
         torch.manual_seed(streams.integer_seed(*key, "dropout"))
         for epoch in range(epochs):
             model.train()
@@ -110,6 +117,8 @@ def train(
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimizer.step()
             found = float(losses(model, validation).mean())
+            if not np.isfinite(found):
+                raise UserError(f"the loss of validation is {found} after epoch {epoch}; lower `lm.learning_rate`")
             if found < best:
                 best, kept = found, {name: weight.clone() for name, weight in model.state_dict().items()}
     model.load_state_dict(kept)

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from nepotism.families.judging import Arms, Scores
+from nepotism.families.judging import Arms, Scores, comparable
 from nepotism.tables import Row
 from nepotism.verdicts import Claim, Part, verdicts
 
-SHUMAILOV, GERSTGRASSER, OURS = "Shumailov et al.", "Gerstgrasser et al.", "ours"
+SHUMAILOV, GERSTGRASSER = "Shumailov et al.", "Gerstgrasser et al."
 STATEMENTS = {
     1: ("samples drift away from real digits", SHUMAILOV),
     2: ("digits lose classes", SHUMAILOV),
@@ -23,7 +23,7 @@ STATEMENTS = {
 QUESTION = "What do handwritten digits become when an autoencoder is trained on its own, again and again?"
 NOTATION = (
     "FID is the Frechet distance from held-out digits in the features of a classifier that has digits of its own; a class is lost "
-    "if it has a tenth of an even share of the samples, or less. I is the last iteration; arms are compared at the last that both "
+    "if it has less than a tenth of an even share of the samples. I is the last iteration; arms are compared at the last that both "
     "have. Seeds share the original digits and the classifier: what holds between seeds holds given those."
 )
 # Columns of the table of conditions at their last iterations.
@@ -63,7 +63,7 @@ class Judge(Scores):
             yield self.part(5, "ln FID(100,I) - ln FID(90,I)", ">", 0.0, less)
         for name, arm in self._arms.items():
             claim = {"accumulate": 6, "accumulate_subsample": 7}.get(arm["type"])
-            if claim:
+            if claim and comparable(arm, plain):
                 last = min(arm["last"], plain["last"])
                 less = self.difference("fid", ("none", "100", last), (name, "100", last), logarithm=True)
                 yield self.part(claim, f"ln FID(100,{last}) - ln FID({name},{last})", ">", 0.0, less)

@@ -4,6 +4,7 @@ import gzip
 import io
 import math
 import struct
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,11 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from nepotism.errors import UserError
+from nepotism.families.vae import CLASSES
 from nepotism.images import Pixels, digest
 from nepotism.sources.splits import deal
 
 Labels = NDArray[np.int64]
-CLASSES = 10
 # The networks halve an image twice.
 DIVISOR = 4
 # IDX: two zero bytes, the type of the numbers (8: unsigned bytes), and how many dimensions there are.
@@ -120,7 +121,7 @@ def read_idx(path: Path, magic: int) -> NDArray[np.uint8]:
             if size > _LARGEST or 0 in shape:
                 raise UserError(f"{path}: its header says {' x '.join(map(str, shape))} bytes; it is damaged")
             data = file.read(size + 1)
-    except (gzip.BadGzipFile, EOFError) as error:
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise UserError(f"{path}: it is no whole gzip file ({error}); download it again") from None
     if len(data) != size:
         raise UserError(
@@ -149,7 +150,7 @@ def _parquet(path: Path) -> tuple[Pixels, Labels]:
             raise UserError(f"{path}: row {number} of its column image holds no bytes of a picture")
         try:
             images.append(np.array(Image.open(io.BytesIO(data)).convert("L")))
-        except (UnidentifiedImageError, OSError) as error:
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
             raise UserError(f"{path}: the image of row {number} cannot be opened ({error})") from None
     if len({image.shape for image in images}) > 1:
         raise UserError(f"{path}: its images are of different sizes; expected one size")

@@ -4,6 +4,7 @@ Shumailov et al., Nature 631 (2024), section "Variational autoencoders".
 """
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from nepotism import streams
-from nepotism.families.vae import data, networks
-from nepotism.families.vae.data import CLASSES
+from nepotism.families.vae import CLASSES, data, networks
 from nepotism.files import whole
 from nepotism.generations import Arrays, Rows, Score
 from nepotism.images import Pixels, Record, image_table, images_of, read_image_set, write_image_set
@@ -37,7 +37,7 @@ METRICS = {
     "precision": Metric("share of samples inside a real digit's ball of 5 neighbours", "[0, 1]", "higher"),
     "recall": Metric("share of held-out digits inside a sample's ball of 5 neighbours", "[0, 1]", "higher"),
     "latent_spread": Metric("total variance of generation 0's posterior means, over that of the training digits", "[0, inf)", "higher"),
-    "within_class_distance": Metric("mean distance of the features of two samples of a class, over the classes", "[0, inf)", "higher"),
+    "within_class_distance": Metric("mean distance of the features of two digits of a class, over the classes", "[0, inf)", "higher"),
     "class_entropy": Metric("entropy of the classes of what is a digit, over ln 10; 0 where nothing is", "[0, 1]", "higher"),
     "lost_classes": Metric(f"digits with less than {LOST:.0%} of an even share of the samples", "[0, 10]", "lower"),
     "rejected": Metric("share of samples that the classifier takes for no digit", "[0, 1]", "lower"),
@@ -64,6 +64,7 @@ class Family:
         self._classifier = networks.restored(networks.Classifier(side), load_file(reference["classifier"]))
         self._build = lambda: networks.Autoencoder(side, settings["width"], settings["latent"])
         self._holdout_features = networks.classify(self._classifier, self._holdout)[0]
+        self._within_holdout = distances(self._holdout_features, self._holdout_features)
 
     def originals(self) -> Rows:
         """The training digits."""
@@ -102,12 +103,16 @@ class Family:
 
     def _distances(self, features: NDArray[np.float64], classes: NDArray[np.int64]) -> dict[str, float]:
         """Measures of pairs, of as many samples as there are held-out digits: their cost grows with the square."""
-        real = self._holdout_features[: len(features)]
+        count = len(features)
+        real = self._holdout_features[:count]
         inside, across = distances(features, features), distances(features, real)
-        neighbours = Neighbourhood(inside, distances(real, real), across, across)
-        everything = np.arange(len(features))
-        return {
-            "within_class_distance": within_group_distance(inside, list(map(str, classes))),
+        neighbours = Neighbourhood(inside, self._within_holdout[:count, :count], across, across)
+        everything = np.arange(count)
+        digits = np.flatnonzero(classes < CLASSES)
+        within = within_group_distance(inside[np.ix_(digits, digits)], [str(found) for found in classes[digits]])
+        # Of no class are there two digits left.
+        known = {} if math.isnan(within) else {"within_class_distance": within}
+        return known | {
             "fid": frechet(features, real),
             "precision": neighbours.precision(everything),
             "recall": neighbours.recall(everything),

@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nepotism.families.drawing import Point, curves, files_of_conditions, finish, line_figure, panels
+from nepotism.families.vae import CLASSES
 from nepotism.images import Pixels, decode
 from nepotism.tables import read_csv
 
 # Digits of a panel: so many rows of as many, each in a frame, in pixels.
 SIDE, FRAME = 6, 1
-CLASSES = 10
 
 
 @dataclass(frozen=True)

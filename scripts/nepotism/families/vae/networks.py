@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nepotism import streams
-from nepotism.families.vae.data import CLASSES, Labels
+from nepotism.errors import UserError
+from nepotism.families.vae import CLASSES
+from nepotism.families.vae.data import Labels
 from nepotism.generations import Arrays
 from nepotism.images import Pixels
 
@@ -179,8 +181,13 @@ def _train(
             order = torch.from_numpy(streams.generator(*key, "order", step // batches).permutation(count))
         chosen = order[step % batches * batch_size :][:batch_size]
         optimizer.zero_grad(set_to_none=True)
-        loss(chosen.to(torch.get_default_device())).backward()
+        value = loss(chosen.to(torch.get_default_device()))
+        value.backward()
         optimizer.step()
+        last_of_epoch = step % batches == batches - 1 or step == steps - 1
+        # Asked seldom, because a GPU waits for the answer. What went wrong does not become right again.
+        if last_of_epoch and not torch.isfinite(value):
+            raise UserError(f"the loss is {value.item()} at step {step}; lower `vae.learning_rate`")
     model.eval()
 
 
