@@ -7,6 +7,8 @@ configfile: "workflow_config.yaml"
 
 
 include: "rules/common.smk"
+include: "rules/chunks.smk"
+include: "rules/shown.smk"
 
 
 report: f"{grid.folder}/report/answer.rst"

@@ -10,16 +10,15 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from nepotism import config as configuration
 from nepotism.files import write_text
-from nepotism.cells import ACCUMULATING_TYPES, Cell, healed_ratio
+from nepotism.cells import Cell
 from nepotism.forecast import forecast, groups, read_rates
 from nepotism.gpus import nvidia_gpus
-from nepotism.families import family_package
-from nepotism.grid import CHUNK_FILES, DIFFUSION, Grid
+from nepotism.grid import DIFFUSION, Grid
 from nepotism.needs import Needs
 from nepotism.settings import how, ratios_option, settings
 from nepotism.stages import options
 from nepotism.status import failures
-from nepotism.weights import FOLDER, location, staged_name
+from nepotism.weights import location, staged_name
 
 # `.venv/bin/snakemake` works without activation: shell rules find the interpreter that runs Snakemake.
 os.environ.update(
@@ -350,59 +349,6 @@ def first_base_metrics(wildcards):
     return base_metrics(wildcards)[0]
 
 
-# What a family of chunks says: names and captions of its figures, and the files of its original rows.
-family_figures, reference_files, family_downloads, family_gpu = {}, [], [], 0
-if grid.family != DIFFUSION:
-    family_figures = family_package(grid.family).FIGURES
-    reference_files = [
-        f"results/{{experiment}}/reference/{name}"
-        for name in family_package(grid.family).REFERENCE
-    ]
-    family_downloads = [f"{FOLDER}/{name}/SHA256SUMS" for name in grid.downloads()]
-    family_gpu = gpu if family_package(grid.family).TORCH else 0
-
-
-def earlier_models(wildcards):
-    """Models that a chunk needs: of generation 0, and of the chunks before."""
-    return [
-        f"{folder}/model/{CHUNK_FILES[0]}"
-        for folder in with_advice(grid.earlier_chunks, cell_of(wildcards))
-    ]
-
-
-def earlier_samples(wildcards):
-    """What these models drew."""
-    return [
-        f"{folder}/samples.parquet"
-        for folder in with_advice(grid.earlier_chunks, cell_of(wildcards))
-    ]
-
-
-def chunk_of_generations(wildcards):
-    """The generations that a job makes."""
-    if in_base(wildcards):
-        return f"{named_place(wildcards)} --first 0 --last 0"
-    cell = cell_of(wildcards)
-    first = with_advice(grid.first_iteration, cell)
-    return f"{named_place(wildcards)} --ratio {grid.training_ratio(cell)} --first {first} --last {cell.iteration}"
-
-
-def memory_of_generations(wildcards, attempt):
-    """Megabytes of a job: an arm that accumulates fits to the rows of all generations so far."""
-    arm = arm_of(wildcards)
-    held = 1
-    if arm and arm.type in ACCUMULATING_TYPES:
-        held += int(getattr(wildcards, "iteration", 0))
-    return attempt * family_package(grid.family).memory_mb(grid.family_block(arm), held)
-
-
-def shown_generations(wildcards):
-    """The rows that figures show: of every condition, for the first seed."""
-    folders = [f"{base}/seed-{grid.seeds[0]}" for base in grid.bases]
-    folders += [cell.path for cell in grid.cells() if cell.seed == grid.seeds[0]]
-    return [f"{grid.folder}/{folder}/samples.parquet" for folder in folders]
-
-
 def cell_metrics(wildcards):
     return [f"{grid.folder}/{cell.path}/metrics.json" for cell in grid.cells()]
 
@@ -411,137 +357,3 @@ def diagnostic_metrics(wildcards):
     if grid.family != DIFFUSION or not grid.config["diagnostics"]["vae_round_trips"]:
         return []
     return [f"{grid.folder}/reference/vae_round_trips.json"]
-
-
-def shown_cells(arm):
-    """The cells of an arm that figures show: every ratio and iteration at the first seed."""
-    return [
-        cell
-        for cell in grid.cells()
-        if cell.control == arm.name and cell.seed == grid.seeds[0]
-    ]
-
-
-def shown_samples(wildcards):
-    """The samples that figure 2 shows: those of the plain mixture."""
-    return [
-        f"{grid.folder}/{cell.path}/samples.parquet"
-        for cell in shown_cells(grid.shown_arm())
-    ]
-
-
-def shown_unseen(wildcards):
-    return [
-        f"{grid.folder}/{cell.path}/unseen.parquet"
-        for cell in shown_cells(grid.shown_arm())
-        if cell.iteration == grid.shown_arm().last
-    ]
-
-
-def shown_base(name):
-    return f"{grid.folder}/base/seed-{grid.seeds[0]}/{name}.parquet"
-
-
-def judged_arm(kind):
-    """The arm that figures show and claims are about."""
-    arm = grid.judged_arm(kind)
-    if arm is None:
-        raise WorkflowError(
-            f"the config's `arms` has none of type {kind} without `overrides`; add one."
-        )
-    return arm
-
-
-def healing_samples(wildcards):
-    """The samples that figure 4 shows: of the healing arm, before healing and after each retraining."""
-    arm = judged_arm("heal")
-    ratio = healed_ratio(arm.ratios)
-    cells = [cell for cell in shown_cells(arm) if cell.ratio == ratio]
-    return [
-        f"{grid.folder}/{cell.path}/samples.parquet"
-        for cell in [grid.parent(cells[0]), *cells]
-    ]
-
-
-def culled_cells():
-    """The cells that figure 6 shows: of the culling arm."""
-    arm = judged_arm("sifid_cull")
-    return [cell for cell in shown_cells(arm) if cell.ratio == arm.ratios[0]]
-
-
-def culled_tables(wildcards):
-    return [f"{grid.folder}/{cell.path}/curated.csv" for cell in culled_cells()]
-
-
-def culled_images(wildcards):
-    return [grid.generated_images(cell) for cell in culled_cells()]
-
-
-def reported_unless_long(table):
-    """The table of scores is a part of the report, unless it has a row for each of thousands of generations."""
-    if grid.family != DIFFUSION:
-        return table
-    return report(
-        table,
-        caption="../resources/report/metrics.rst",
-        category="Tables",
-        labels={"table": "scores"},
-    )
-
-
-# Snakemake resolves the caption of an output's report(), but not that of an input's.
-sheet_captions = {
-    images: workflow.current_basedir.join(f"../resources/report/{images}.rst")
-    for images in ("samples", "dropped")
-}
-
-
-def reported_sheets(wildcards):
-    """The contact sheets of the report: of the base model, and of each arm and ratio at its end, for the first seed.
-
-    All of them would make it hundreds of megabytes large. Rows that are no images have none.
-    """
-    if grid.family != DIFFUSION:
-        return []
-
-    def sheet(folder, images, **place):
-        return report(
-            f"{grid.folder}/{folder}/{images}.png",
-            caption=sheet_captions[images],
-            category="Contact sheets",
-            labels={"images": images, **place},
-        )
-
-    ends = [
-        Cell(arm.name, ratio, grid.seeds[0], arm.last)
-        for arm in grid.arms
-        for ratio in arm.ratios
-    ]
-    chosen = [
-        sheet(f"base/seed-{grid.seeds[0]}", "samples", control="base", iteration="0")
-    ]
-    for cell in ends:
-        place = {
-            "control": cell.control,
-            "ratio": cell.ratio,
-            "iteration": str(cell.iteration),
-        }
-        chosen.append(sheet(cell.path, "samples", **place))
-        if grid.arm(cell.control).type == "sifid_cull":
-            chosen.append(sheet(cell.path, "dropped", **place))
-    return chosen
-
-
-def figure_files(wildcards):
-    names = list(family_figures)
-    if grid.family == DIFFUSION:
-        numbers = [1, 2, 5, 7]
-        numbers += [3] if grid.curves("figure_3") else []
-        numbers += [4] if grid.judged_arm("heal") else []
-        numbers += [6] if grid.judged_arm("sifid_cull") else []
-        names = [f"figure-{number}" for number in sorted(numbers)]
-    return [
-        f"{grid.folder}/figures/{name}{suffix}"
-        for name in names
-        for suffix in (".svg", ".png", ".csv")
-    ]

@@ -1,0 +1,50 @@
+# Of families whose generations are made in chunks: what their jobs need. Functions only.
+from nepotism.cells import ACCUMULATING_TYPES
+from nepotism.families import family_package
+from nepotism.grid import CHUNK_FILES
+from nepotism.weights import FOLDER
+
+# What a family of chunks says: names and captions of its figures, and the files of its original rows.
+family_figures, reference_files, family_downloads, family_gpu = {}, [], [], 0
+if grid.family != DIFFUSION:
+    family_figures = family_package(grid.family).FIGURES
+    reference_files = [
+        f"results/{{experiment}}/reference/{name}"
+        for name in family_package(grid.family).REFERENCE
+    ]
+    family_downloads = [f"{FOLDER}/{name}/SHA256SUMS" for name in grid.downloads()]
+    family_gpu = gpu if family_package(grid.family).TORCH else 0
+
+
+def earlier_models(wildcards):
+    """Models that a chunk needs: of generation 0, and of the chunks before."""
+    return [
+        f"{folder}/model/{CHUNK_FILES[0]}"
+        for folder in with_advice(grid.earlier_chunks, cell_of(wildcards))
+    ]
+
+
+def earlier_samples(wildcards):
+    """What these models drew."""
+    return [
+        f"{folder}/samples.parquet"
+        for folder in with_advice(grid.earlier_chunks, cell_of(wildcards))
+    ]
+
+
+def chunk_of_generations(wildcards):
+    """The generations that a job makes."""
+    if in_base(wildcards):
+        return f"{named_place(wildcards)} --first 0 --last 0"
+    cell = cell_of(wildcards)
+    first = with_advice(grid.first_iteration, cell)
+    return f"{named_place(wildcards)} --ratio {grid.training_ratio(cell)} --first {first} --last {cell.iteration}"
+
+
+def memory_of_generations(wildcards, attempt):
+    """Megabytes of a job: an arm that accumulates fits to the rows of all generations so far."""
+    arm = arm_of(wildcards)
+    held = 1
+    if arm and arm.type in ACCUMULATING_TYPES:
+        held += int(getattr(wildcards, "iteration", 0))
+    return attempt * family_package(grid.family).memory_mb(grid.family_block(arm), held)

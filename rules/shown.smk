@@ -1,0 +1,143 @@
+# What figures and the report show: functions only.
+from nepotism.cells import healed_ratio
+
+
+def shown_generations(wildcards):
+    """The rows that figures show: of every condition, for the first seed."""
+    folders = [f"{base}/seed-{grid.seeds[0]}" for base in grid.bases]
+    folders += [cell.path for cell in grid.cells() if cell.seed == grid.seeds[0]]
+    return [f"{grid.folder}/{folder}/samples.parquet" for folder in folders]
+
+
+def shown_cells(arm):
+    """The cells of an arm that figures show: every ratio and iteration at the first seed."""
+    return [
+        cell
+        for cell in grid.cells()
+        if cell.control == arm.name and cell.seed == grid.seeds[0]
+    ]
+
+
+def shown_samples(wildcards):
+    """The samples that figure 2 shows: those of the plain mixture."""
+    return [
+        f"{grid.folder}/{cell.path}/samples.parquet"
+        for cell in shown_cells(grid.shown_arm())
+    ]
+
+
+def shown_unseen(wildcards):
+    return [
+        f"{grid.folder}/{cell.path}/unseen.parquet"
+        for cell in shown_cells(grid.shown_arm())
+        if cell.iteration == grid.shown_arm().last
+    ]
+
+
+def shown_base(name):
+    return f"{grid.folder}/base/seed-{grid.seeds[0]}/{name}.parquet"
+
+
+def judged_arm(kind):
+    """The arm that figures show and claims are about."""
+    arm = grid.judged_arm(kind)
+    if arm is None:
+        raise WorkflowError(
+            f"the config's `arms` has none of type {kind} without `overrides`; add one."
+        )
+    return arm
+
+
+def healing_samples(wildcards):
+    """The samples that figure 4 shows: of the healing arm, before healing and after each retraining."""
+    arm = judged_arm("heal")
+    ratio = healed_ratio(arm.ratios)
+    cells = [cell for cell in shown_cells(arm) if cell.ratio == ratio]
+    return [
+        f"{grid.folder}/{cell.path}/samples.parquet"
+        for cell in [grid.parent(cells[0]), *cells]
+    ]
+
+
+def culled_cells():
+    """The cells that figure 6 shows: of the culling arm."""
+    arm = judged_arm("sifid_cull")
+    return [cell for cell in shown_cells(arm) if cell.ratio == arm.ratios[0]]
+
+
+def culled_tables(wildcards):
+    return [f"{grid.folder}/{cell.path}/curated.csv" for cell in culled_cells()]
+
+
+def culled_images(wildcards):
+    return [grid.generated_images(cell) for cell in culled_cells()]
+
+
+def reported_unless_long(table):
+    """The table of scores is a part of the report, unless it has a row for each of thousands of generations."""
+    if grid.family != DIFFUSION:
+        return table
+    return report(
+        table,
+        caption="../resources/report/metrics.rst",
+        category="Tables",
+        labels={"table": "scores"},
+    )
+
+
+# Snakemake resolves the caption of an output's report(), but not that of an input's.
+sheet_captions = {
+    images: workflow.current_basedir.join(f"../resources/report/{images}.rst")
+    for images in ("samples", "dropped")
+}
+
+
+def reported_sheets(wildcards):
+    """The contact sheets of the report: of the base model, and of each arm and ratio at its end, for the first seed.
+
+    All of them would make it hundreds of megabytes large. Rows that are no images have none.
+    """
+    if grid.family != DIFFUSION:
+        return []
+
+    def sheet(folder, images, **place):
+        return report(
+            f"{grid.folder}/{folder}/{images}.png",
+            caption=sheet_captions[images],
+            category="Contact sheets",
+            labels={"images": images, **place},
+        )
+
+    ends = [
+        Cell(arm.name, ratio, grid.seeds[0], arm.last)
+        for arm in grid.arms
+        for ratio in arm.ratios
+    ]
+    chosen = [
+        sheet(f"base/seed-{grid.seeds[0]}", "samples", control="base", iteration="0")
+    ]
+    for cell in ends:
+        place = {
+            "control": cell.control,
+            "ratio": cell.ratio,
+            "iteration": str(cell.iteration),
+        }
+        chosen.append(sheet(cell.path, "samples", **place))
+        if grid.arm(cell.control).type == "sifid_cull":
+            chosen.append(sheet(cell.path, "dropped", **place))
+    return chosen
+
+
+def figure_files(wildcards):
+    names = list(family_figures)
+    if grid.family == DIFFUSION:
+        numbers = [1, 2, 5, 7]
+        numbers += [3] if grid.curves("figure_3") else []
+        numbers += [4] if grid.judged_arm("heal") else []
+        numbers += [6] if grid.judged_arm("sifid_cull") else []
+        names = [f"figure-{number}" for number in sorted(numbers)]
+    return [
+        f"{grid.folder}/figures/{name}{suffix}"
+        for name in names
+        for suffix in (".svg", ".png", ".csv")
+    ]
