@@ -142,6 +142,13 @@ def test_models_survive_their_file(family, base, tmp_path):
     assert (tmp_path / "generations.safetensors").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
+def test_what_sampling_alone_costs_is_a_row_of_generation_0(family, tmp_path):
+    scores = {(score.set, score.metric): score.value for score in made(family, tmp_path, {}, 0, 0).scores[0]}
+    floor, found = scores["real", "wasserstein"], scores["samples", "wasserstein"]
+    assert 0 < floor < 1
+    assert floor / 3 < found < 3 * floor
+
+
 def test_scores_are_over_chains(family, base, tmp_path):
     scores = {score.metric: score for score in made(family, tmp_path, base, 1, 2).scores[2]}
     assert scores.keys() == gmm.METRICS.keys()

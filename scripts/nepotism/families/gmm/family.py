@@ -6,6 +6,7 @@ before.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,9 @@ class Family:
             yield _over_chains("tail_share", self._rare(rows))
             yield _over_chains("tail_share_of_spread", self._rare(self._reshaped(mixtures)))
             yield _over_chains("wasserstein", _wasserstein(rows, self._holdout))
+        if iteration == 0:
+            # What is expected of a perfect model.
+            yield replace(_over_chains("wasserstein", _wasserstein(self.originals(), self._holdout)), set="real")
 
     def _reshaped(self, mixtures: Mixtures) -> Rows:
         """Original samples, moved and stretched to each chain's mean and covariance: the original's shape, its tails too."""
