@@ -145,7 +145,7 @@ def test_models_survive_their_file(family, base, tmp_path):
 def test_what_sampling_alone_costs_is_a_row_of_generation_0(family, tmp_path):
     scores = {(score.set, score.metric): score.value for score in made(family, tmp_path, {}, 0, 0).scores[0]}
     floor, found = scores["real", "wasserstein"], scores["samples", "wasserstein"]
-    assert 0 < floor < 1
+    assert 0 < floor < 2
     assert floor / 3 < found < 3 * floor
 
 
