@@ -13,6 +13,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from nepotism.cells import cell_in
 from nepotism.figures import save
@@ -97,12 +98,18 @@ def line_figure(points: Sequence[Point], label: str, change: Callable[[Axes], ob
             if position == 0:
                 low, high = [point.low for point in shown], [point.high for point in shown]
                 axis.fill_between(steps, low, high, color=colour, alpha=0.2, lw=0)
-    axis.set_xlabel("generation")
+    count_generations(axis)
     axis.set_ylabel(label)
     if change:
         change(axis)
     axis.legend(fontsize=8)
     return figure
+
+
+def count_generations(axis: Axes) -> None:
+    """The horizontal axis in whole generations."""
+    axis.set_xlabel("generation")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def panels(conditions: Sequence[str], iterations: Sequence[int], side: float = 1.4) -> tuple[Figure, Any]:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nepotism.families.drawing import Point, curves, files_of_conditions, finish, line_figure, panels
+from nepotism.families.drawing import Point, count_generations, curves, files_of_conditions, finish, line_figure, panels
 from nepotism.families.vae import CLASSES
 from nepotism.images import Pixels, decode
 from nepotism.tables import read_csv
@@ -100,7 +100,7 @@ def draw_classes(arguments: argparse.Namespace) -> None:
         ]
         axis.stackplot(steps, shares, labels=range(CLASSES), colors=colours)
         axis.set_title(condition, fontsize=8)
-        axis.set_xlabel("generation")
+        count_generations(axis)
         axis.set_ylim(0, 1)
     axes[0].set_ylabel("share of samples")
     axes[-1].legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1), title="digit", title_fontsize=6)
