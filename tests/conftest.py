@@ -69,7 +69,9 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
     SMOKE_FOLDER names a folder to make it in; several test runs, one after the other, then share it.
     """
-    made = copy_project(Path(os.environ.get("SMOKE_FOLDER") or tmp_path_factory.mktemp("smoke")))
+    folder = Path(os.environ.get("SMOKE_FOLDER") or tmp_path_factory.mktemp("smoke"))
+    folder.mkdir(parents=True, exist_ok=True)
+    made = copy_project(folder)
     made.snakemake("--cores", "2", *SMOKE)
     return made
 
