@@ -40,18 +40,14 @@ def fetcher(source: str) -> Callable[[Path], None]:
 def _from_hub(source: Hub, folder: Path) -> None:
     from huggingface_hub import errors as hub_errors
     from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import filter_repo_objects
 
     where = f"{source.repository} at revision {source.revision}"
+    wanted = _data_of(source) if source.is_data else list(WANTED)
+    patterns = {"allow_patterns": wanted, "ignore_patterns": list(UNWANTED)}
     try:
-        snapshot = Path(
-            snapshot_download(
-                source.repository,
-                revision=source.revision,
-                repo_type="dataset" if source.is_data else "model",
-                allow_patterns=_data_of(source) if source.is_data else list(WANTED),
-                ignore_patterns=list(UNWANTED),
-            )
-        )
+        kind = "dataset" if source.is_data else "model"
+        snapshot = Path(snapshot_download(source.repository, revision=source.revision, repo_type=kind, **patterns))
     except hub_errors.GatedRepoError:
         raise UserError(
             f"{where}: its licence must be accepted on the hub's page first; then log in on this machine with `hf auth login`"
@@ -71,9 +67,10 @@ def _from_hub(source: Hub, folder: Path) -> None:
     except (hub_errors.HfHubHTTPError, OSError) as error:
         raise UserError(f"{where}: the download failed: {error}. Run the same command again: it goes on") from None
     _check_commit(source, snapshot.name)
-    for file in sorted(snapshot.rglob("*")):
-        if file.is_file():
-            _take(file, folder / file.relative_to(snapshot), where)
+    # The cache may hold other files of the repository, which others had asked for.
+    names = sorted(str(file.relative_to(snapshot)) for file in snapshot.rglob("*") if file.is_file())
+    for name in filter_repo_objects(names, **patterns):
+        _take(snapshot / name, folder / name, where)
     if source.is_data:
         if not any(folder.rglob("*.parquet")):
             raise UserError(
