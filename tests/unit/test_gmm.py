@@ -167,6 +167,24 @@ def test_total_variance_of_a_mixture():
     within_four_errors(left, theory.mean_variance(60, 10))
 
 
+def test_what_the_variance_loses_the_mean_walks():
+    """Of a mixture too: refits keep the mean and the variance of their samples."""
+    samples, chains = 40, 3000
+    truth = repeated(
+        np.array([0.3, 0.7]),
+        np.array([[-2.0, 0.0], [2.0, 1.0]]),
+        np.array([np.eye(2), [[1.0, 0.4], [0.4, 2.0]]]),
+        chains,
+    )
+    total = np.trace(truth.covariance()[0])
+    mixtures = truth
+    for iteration in range(4):
+        mixtures = fit(sample(mixtures, samples, "walk", iteration), mixtures)
+    shift = ((mixtures.mean() - truth.mean()) ** 2).sum(axis=1) / total
+    within_four_errors(shift, theory.mean_shift(samples, 4))
+    within_four_errors(np.trace(mixtures.covariance(), axis1=1, axis2=2) / total, theory.mean_variance(samples, 4))
+
+
 def test_accumulating_bounds_the_mean():
     """By the very training sets that chains are fitted to."""
     samples, fits, chains = 50, 30, 2000

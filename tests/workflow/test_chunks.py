@@ -64,7 +64,7 @@ def test_the_manifest_names_the_original_rows_that_are_kept(project):
 
 def test_figures_claims_and_the_first_page_are_there(project):
     folder = project.folder / "results" / "small"
-    for name in ("samples", "distance", "spread"):
+    for name in ("samples", "distance", "spread", "variance", "mean"):
         for suffix in (".svg", ".png", ".csv"):
             assert (folder / "figures" / f"{name}{suffix}").stat().st_size > 100
     assert {row["claim"] for row in table(project, "claims")} == {str(number) for number in range(1, 10)}
@@ -74,7 +74,7 @@ def test_figures_claims_and_the_first_page_are_there(project):
 def test_a_second_run_does_nothing_and_another_figure_setting_redraws_only_figures(project):
     assert project.jobs(*OPTIONS) == {}
     (project.folder / "dpi.yaml").write_text("figures: {dpi: 50}")
-    assert project.jobs(*OPTIONS, "dpi.yaml") == {"family_figure": 3}
+    assert project.jobs(*OPTIONS, "dpi.yaml") == {"family_figure": 5}
 
 
 def test_more_iterations_and_another_arm_run_only_what_is_new(project):

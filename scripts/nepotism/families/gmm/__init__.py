@@ -14,6 +14,10 @@ FIGURES = {
     "seeds with the range of the seeds' means, and the median.",
     "spread": "How much of the original's spread is left, over generations: mean of ln det(covariance), and the exact law "
     "for one Gaussian of as many samples (dashed).",
+    "variance": "Total variance over generations, of the original's: mean of all chains of all seeds with the range of the seeds' "
+    "means, and the exact law (dashed), which holds for mixtures too.",
+    "mean": "How far the mean has walked, squared, over the original's total variance: the same, with the exact law for what replaces "
+    "and the law for what accumulates (dashed), for which the walk comes to an end.",
 }
 # Its scores for a glance, the first for each cell.
 HEADLINES = {

@@ -36,6 +36,7 @@ METRICS = {
     "log_spread": Metric("ln of the generalised variance, det(covariance), of model over original", "(-inf, inf)", "neither"),
     "log_spread_median": Metric("the same, the median of the chains", "(-inf, inf)", "neither"),
     "variance": Metric("total variance (trace of the covariance), of model over original", "[0, inf)", "neither"),
+    "mean_shift": Metric("squared distance of the mean from the original's, over the original's total variance", "[0, inf)", "lower"),
     "largest_sd": Metric("standard deviation along the mixture's longest axis", "[0, inf)", "neither"),
     "smallest_sd": Metric("standard deviation along the mixture's shortest axis", "[0, inf)", "neither"),
     "lost_components": Metric("components of which less than one sample is expected", "[0, components]", "lower"),
@@ -105,6 +106,8 @@ class Family:
         yield from _with_median("density_distance", distance)
         yield from _with_median("log_spread", log_spread)
         yield _over_chains("variance", np.trace(spread, axis1=1, axis2=2) / np.trace(original, axis1=1, axis2=2))
+        apart = mixtures.mean() - truth.mean()
+        yield _over_chains("mean_shift", (apart**2).sum(axis=1) / np.trace(original, axis1=1, axis2=2))
         axes = np.sqrt(np.linalg.eigvalsh(spread).clip(0))
         yield _over_chains("largest_sd", axes[:, -1])
         yield _over_chains("smallest_sd", axes[:, 0])

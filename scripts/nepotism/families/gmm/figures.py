@@ -1,19 +1,29 @@
 """Figures of recursive Gaussian mixtures, each drawn from a table that is written beside it."""
 
 import argparse
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from nepotism.families.drawing import Point, curves, files_of_conditions, finish, line_figure, name_of, panels, thinned
-from nepotism.families.gmm.theory import log_generalised_variance
+from nepotism.families.gmm.theory import (
+    accumulated_mean_variance,
+    log_generalised_variance,
+    mean_shift,
+    mean_variance,
+)
 from nepotism.rows import read_rows, vectors
 from nepotism.tables import read_csv
 
 # Points of a panel: more do not show.
 SHOWN_SAMPLES = 300
 LAW = "law"
+
+# Settings of an arm.
+Arm = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -59,15 +69,55 @@ def draw_distance(arguments: argparse.Namespace) -> None:
 def draw_spread(arguments: argparse.Namespace) -> None:
     """Spread over generations, and the law of one Gaussian."""
     points = curves(read_csv(arguments.metrics), "log_spread")
-    for name, arm in arguments.arms.items():
-        condition = name_of(name, "100")
-        start = next((point.value for point in points if point.condition == condition), None)
-        if arm["type"] == "none" and start is not None:
-            dimensions = len(arm["original"][0]["mean"])
-            for count in thinned(range(arm["last"] + 1)):
-                law = start + log_generalised_variance(arm["samples"], count, dimensions)
-                points.append(Point(condition, LAW, count, law, law, law))
+
+    def law(arm: Arm, iteration: int) -> float | None:
+        dimensions = len(arm["original"][0]["mean"])
+        return log_generalised_variance(arm["samples"], iteration, dimensions) if arm["type"] == "none" else None
+
+    # The first fit, to original samples, is another one for each arm: its law begins where the arm begins.
+    points += [
+        replace(point, value=start + point.value, low=start + point.low, high=start + point.high)
+        for point in _laws(arguments.arms, law)
+        if (start := _start(points, point.condition)) is not None
+    ]
     finish(line_figure(points, "ln det(covariance), of model over original"), points, arguments)
+
+
+def draw_variance(arguments: argparse.Namespace) -> None:
+    """Total variance over generations, and its law."""
+    points = curves(read_csv(arguments.metrics), "variance")
+    points += _laws(
+        arguments.arms,
+        lambda arm, iteration: mean_variance(arm["samples"], iteration + 1) if arm["type"] == "none" else None,
+    )
+    finish(line_figure(points, "total variance, of model over original"), points, arguments)
+
+
+def draw_mean(arguments: argparse.Namespace) -> None:
+    """The walk of the mean over generations, and its laws."""
+    laws = {"none": mean_shift, "accumulate": accumulated_mean_variance}
+    points = curves(read_csv(arguments.metrics), "mean_shift")
+    points += _laws(
+        arguments.arms,
+        lambda arm, iteration: laws[arm["type"]](arm["samples"], iteration + 1) if arm["type"] in laws else None,
+    )
+    figure = line_figure(points, "squared shift of the mean, over variance", lambda axis: axis.set_yscale("log"))
+    finish(figure, points, arguments)
+
+
+def _laws(arms: Mapping[str, Arm], law: Callable[[Arm, int], float | None]) -> list[Point]:
+    """A law at ratio 100 for every arm that it has a value for, by iteration."""
+    return [
+        Point(name_of(name, "100"), LAW, iteration, value, value, value)
+        for name, arm in arms.items()
+        if "100" in arm["ratios"]
+        for iteration in thinned(range(arm["last"] + 1))
+        if (value := law(arm, iteration)) is not None
+    ]
+
+
+def _start(points: Sequence[Point], condition: str) -> float | None:
+    return next((point.value for point in points if point.condition == condition), None)
 
 
 def _dots(path: Path, condition: str) -> list[Dot]:

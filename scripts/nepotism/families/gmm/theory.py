@@ -44,6 +44,15 @@ def mean_variance(samples: int, fits: int) -> float:
     return (1 - 1 / samples) ** fits
 
 
+def mean_shift(samples: int, fits: int) -> float:
+    """E[squared distance of the mean] after so many refits, as a share of the original's total variance; of the same models.
+
+    What the variance loses, the mean has walked: each refit adds a share 1/M of the variance that is left, and those sum up to
+    1 - (1 - 1/M)^n.
+    """
+    return 1 - mean_variance(samples, fits)
+
+
 def accumulated_mean_variance(samples: int, fits: int) -> float:
     """Variance of the mean after so many refits to all data so far (about): it converges, where replacing diverges."""
     return float(np.sum(1.0 / np.arange(1, fits + 1) ** 2)) / samples
