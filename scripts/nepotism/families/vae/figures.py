@@ -1,6 +1,7 @@
 """Figures of recursive autoencoders, each drawn from a table that is written beside it."""
 
 import argparse
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,10 +112,11 @@ def draw_spread(arguments: argparse.Namespace) -> None:
     """Variety over generations: under generation 0's encoder and, dashed, between digits of a class, over that of real ones."""
     rows = read_csv(arguments.metrics)
     real = [row.value for row in rows if (row.metric, row.set) == ("within_class_distance", "real")]
-    mean = sum(real) / len(real)
     points = curves(rows, "latent_spread")
+    # A classifier that takes no real digit for one has nothing to compare with.
+    mean = sum(real) / len(real) if real else math.nan
     points += [
         Point(at.condition, "within_class_distance", at.iteration, at.value / mean, at.low / mean, at.high / mean)
-        for at in curves(rows, "within_class_distance")
+        for at in (curves(rows, "within_class_distance") if real else [])
     ]
     finish(line_figure(points, "variety, of real digits'"), points, arguments)
