@@ -25,9 +25,10 @@ def comparable(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 class Scores:
-    """The scores of one table, tables/metrics.csv; of those of several sets, the samples'."""
+    """The scores of one table, tables/metrics.csv, and the arms they are of; of several sets, the samples' scores."""
 
-    def __init__(self, rows: Sequence[Row]) -> None:
+    def __init__(self, rows: Sequence[Row], arms: Arms) -> None:
+        self._arms = arms
         self._rows = {
             (row.control, row.ratio, row.seed, row.iteration, row.metric): row for row in rows if row.set == "samples"
         }

@@ -50,8 +50,7 @@ class Judge(Scores):
     """Judges all claims of one table."""
 
     def __init__(self, rows: Sequence[Row], arms: Arms) -> None:
-        super().__init__(rows)
-        self._arms = arms
+        super().__init__(rows, arms)
         self._dimensions = len(next(iter(arms.values()))["original"][0]["mean"])
 
     def parts(self) -> Iterator[Part]:

@@ -32,10 +32,6 @@ MORE = math.log(1.05)
 class Judge(Scores):
     """Judges all claims of one table."""
 
-    def __init__(self, rows: Sequence[Row], arms: Arms) -> None:
-        super().__init__(rows)
-        self._arms = arms
-
     def parts(self) -> Iterator[Part]:
         """Every part of every claim, about the plain mixture and what accumulates with the same settings."""
         plain = self._arms.get("none")

@@ -35,10 +35,6 @@ MORE, LESS = math.log(1.25), math.log(0.8)
 class Judge(Scores):
     """Judges all claims of one table."""
 
-    def __init__(self, rows: Sequence[Row], arms: Arms) -> None:
-        super().__init__(rows)
-        self._arms = arms
-
     def parts(self) -> Iterator[Part]:
         """Every part of every claim, about the plain mixture and the arms that accumulate."""
         plain = self._arms.get("none")
