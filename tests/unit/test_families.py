@@ -95,8 +95,8 @@ def test_what_is_no_mixture_is_told(part, told):
         ("vae", {"snapshots": [30]}, "`vae.snapshots`: none is within the 20 iterations"),
         ("lm", {"model": "hub:opt-125m"}, "`lm.model`: 'hub:opt-125m' is not what is needed here"),
         ("lm", {"data": "dataset:wikitext"}, "`lm.data`: 'dataset:wikitext' is not what is needed here"),
-        ("lm", {"network": {"heads": 3}}, "`lm.network`: width 128 cannot be shared among 3 heads"),
-        ("lm", {"batch_size": 900}, "`lm.batch_size`: 900, but `lm.split.real` has only 800 blocks"),
+        ("lm", {"network": {"heads": 3}}, "`lm.network`: width 64 cannot be shared among 3 heads"),
+        ("lm", {"batch_size": 900}, "`lm.batch_size`: 900, but `lm.split.real` has only 400 blocks"),
         ("lm", {"beams": 3}, "`lm.beams`: unknown key; did you mean `num_beams`?"),
     ],
 )
