@@ -10,6 +10,7 @@ STAGE_VERSIONS = {
     "embed_reference": 3,
     "score": 3,
     "figure_3": 3,
+    "generations": 2,
 }
 
 

@@ -137,9 +137,24 @@ def within_four_errors(values, expected):
 
 @pytest.mark.parametrize(("fits", "expected"), [(1, 0.0150), (11, 0.1648)])
 def test_expected_wasserstein_distance(fits, expected):
-    assert theory.expected_wasserstein(100, fits) == pytest.approx(expected, abs=5e-5)
+    assert theory.expected_wasserstein(100, fits, unbiased=True) == pytest.approx(expected, abs=5e-5)
     mean, sd = recursion(100, fits, 4000, np.random.default_rng(1), unbiased=True)
     within_four_errors(mean**2 + (sd - 1) ** 2, expected)
+
+
+@pytest.mark.parametrize("fits", [1, 11])
+def test_expected_wasserstein_distance_of_maximum_likelihood(fits):
+    """With few samples, so that the two kinds of fits differ by far more than the error."""
+    mean, sd = recursion(10, fits, 20_000, np.random.default_rng(5), unbiased=False)
+    within_four_errors(mean**2 + (sd - 1) ** 2, theory.expected_wasserstein(10, fits))
+
+
+def test_weights_of_components_that_stay_apart_are_a_discrete_distribution():
+    truth = repeated(np.array([0.2, 0.8]), np.array([[-9.0, 0.0], [9.0, 0.0]]), np.array([np.eye(2)] * 2), 2000)
+    fitted = truth
+    for iteration in range(5):
+        fitted = fit(sample(fitted, 40, "apart", iteration), fitted)
+    within_four_errors(1 - (fitted.weights**2).sum(axis=1), theory.diversity(40, 5) * (1 - 0.2**2 - 0.8**2))
 
 
 @pytest.mark.parametrize("unbiased", [True, False])

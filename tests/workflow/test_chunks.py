@@ -64,9 +64,14 @@ def test_the_manifest_names_the_original_rows_that_are_kept(project):
 
 def test_figures_claims_and_the_first_page_are_there(project):
     folder = project.folder / "results" / "small"
-    for name in ("samples", "distance", "spread", "variance", "mean"):
+    for name in ("samples", "distance", "spread", "variance", "mean", "wasserstein", "components"):
         for suffix in (".svg", ".png", ".csv"):
             assert (folder / "figures" / f"{name}{suffix}").stat().st_size > 100
+    with open(folder / "figures" / "components.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["condition"] == "100 %" and row["iteration"] == "2"]
+    assert {row["statistic"] for row in rows} == {"weight_diversity", "law"}
+    # Two equal components of 50 samples, after three fits.
+    assert float(rows[-1]["value"]) == pytest.approx(0.5 * 0.98**3)
     assert {row["claim"] for row in table(project, "claims")} == {str(number) for number in range(1, 10)}
     assert "What is left of a distribution" in (folder / "report" / "answer.rst").read_text()
 
@@ -74,7 +79,7 @@ def test_figures_claims_and_the_first_page_are_there(project):
 def test_a_second_run_does_nothing_and_another_figure_setting_redraws_only_figures(project):
     assert project.jobs(*OPTIONS) == {}
     (project.folder / "dpi.yaml").write_text("figures: {dpi: 50}")
-    assert project.jobs(*OPTIONS, "dpi.yaml") == {"family_figure": 5}
+    assert project.jobs(*OPTIONS, "dpi.yaml") == {"family_figure": 7}
 
 
 def test_more_iterations_and_another_arm_run_only_what_is_new(project):

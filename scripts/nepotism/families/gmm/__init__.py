@@ -18,6 +18,10 @@ FIGURES = {
     "means, and the exact law (dashed), which holds for mixtures too.",
     "mean": "How far the mean has walked, squared, over the original's total variance: the same, with the exact law for what replaces "
     "and the law for what accumulates (dashed), for which the walk comes to an end.",
+    "wasserstein": "Squared Wasserstein-2 distance between the Gaussians that have the mean and the variance of model and original along "
+    "the last dimension, over the original's variance: the same, with the exact law for one Gaussian (dashed).",
+    "components": "Chance that two samples are of different components, which sampling alone brings to nothing: the same, with the "
+    "exact law of a discrete distribution (dashed), which components that stay apart follow.",
 }
 # Its scores for a glance, the first for each cell.
 HEADLINES = {

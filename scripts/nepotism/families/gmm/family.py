@@ -39,6 +39,11 @@ METRICS = {
     "mean_shift": Metric("squared distance of the mean from the original's, over the original's total variance", "[0, inf)", "lower"),
     "largest_sd": Metric("standard deviation along the mixture's longest axis", "[0, inf)", "neither"),
     "smallest_sd": Metric("standard deviation along the mixture's shortest axis", "[0, inf)", "neither"),
+    "gaussian_wasserstein": Metric(
+        "squared Wasserstein-2 distance of Gaussians with model's and original's mean and variance along the last dimension, "
+        "over the original's variance", "[0, inf)", "lower",
+    ),
+    "weight_diversity": Metric("1 - sum of squared weights: the chance that two samples are of different components", "[0, 1)", "neither"),
     "lost_components": Metric("components of which less than one sample is expected", "[0, components]", "lower"),
     "tail_share": Metric(f"share of samples where the original has its least likely {TAIL:.0%}", "[0, 1]", "neither"),
     "tail_share_of_spread": Metric("the same for original samples stretched to the model's mean and covariance", "[0, 1]", "neither"),
@@ -108,6 +113,9 @@ class Family:
         yield _over_chains("variance", np.trace(spread, axis1=1, axis2=2) / np.trace(original, axis1=1, axis2=2))
         apart = mixtures.mean() - truth.mean()
         yield _over_chains("mean_shift", (apart**2).sum(axis=1) / np.trace(original, axis1=1, axis2=2))
+        step, sd = apart[:, -1] / np.sqrt(original[:, -1, -1]), np.sqrt(spread[:, -1, -1] / original[:, -1, -1])
+        yield _over_chains("gaussian_wasserstein", step**2 + (sd - 1) ** 2)
+        yield _over_chains("weight_diversity", 1 - (mixtures.weights**2).sum(axis=1))
         axes = np.sqrt(np.linalg.eigvalsh(spread).clip(0))
         yield _over_chains("largest_sd", axes[:, -1])
         yield _over_chains("smallest_sd", axes[:, 0])

@@ -11,6 +11,8 @@ import numpy as np
 from nepotism.families.drawing import Point, curves, files_of_conditions, finish, line_figure, name_of, panels, thinned
 from nepotism.families.gmm.theory import (
     accumulated_mean_variance,
+    diversity,
+    expected_wasserstein,
     log_generalised_variance,
     mean_shift,
     mean_variance,
@@ -103,6 +105,33 @@ def draw_mean(arguments: argparse.Namespace) -> None:
     )
     figure = line_figure(points, "squared shift of the mean, over variance", lambda axis: axis.set_yscale("log"))
     finish(figure, points, arguments)
+
+
+def draw_wasserstein(arguments: argparse.Namespace) -> None:
+    """Wasserstein distance along one dimension over generations, and its law for one Gaussian."""
+
+    def law(arm: Arm, iteration: int) -> float | None:
+        normal = len({(part["mean"][-1], part["covariance"][-1][-1]) for part in arm["original"]}) == 1
+        holds = arm["type"] == "none" and arm["components"] == 1 and normal
+        return expected_wasserstein(arm["samples"], iteration + 1) if holds else None
+
+    points = curves(read_csv(arguments.metrics), "gaussian_wasserstein") + _laws(arguments.arms, law)
+    figure = line_figure(points, "squared W2 distance along one axis", lambda axis: axis.set_yscale("log"))
+    finish(figure, points, arguments)
+
+
+def draw_components(arguments: argparse.Namespace) -> None:
+    """How evenly the components share the samples, over generations, and the law of a discrete distribution."""
+
+    def law(arm: Arm, iteration: int) -> float | None:
+        weights = np.array([part["weight"] for part in arm["original"]])
+        first = 1 - float(((weights / weights.sum()) ** 2).sum())
+        # The components must be those of the original: others do not stay apart, and have no law.
+        holds = arm["type"] == "none" and 1 < arm["components"] == len(weights)
+        return diversity(arm["samples"], iteration + 1) * first if holds else None
+
+    points = curves(read_csv(arguments.metrics), "weight_diversity") + _laws(arguments.arms, law)
+    finish(line_figure(points, "chance that two samples are of different components"), points, arguments)
 
 
 def _laws(arms: Mapping[str, Arm], law: Callable[[Arm, int], float | None]) -> list[Point]:

@@ -15,12 +15,16 @@ def c4(samples: int) -> float:
     return math.sqrt(2 / (samples - 1)) * math.exp(gammaln(samples / 2) - gammaln((samples - 1) / 2))
 
 
-def expected_wasserstein(samples: int, fits: int) -> float:
-    """E[W2^2] between a standard normal and what is left of it after so many refits with unbiased variance, in 1-D.
+def expected_wasserstein(samples: int, fits: int, unbiased: bool = False) -> float:
+    """E[W2^2] between a standard normal and what is left of it after so many refits, in 1-D: E[mean^2] + E[(sd - 1)^2].
 
-    n/M for the mean's random walk, and 2 (1 - c4^n) for the standard deviation, whose square stays 1 on average.
+    With unbiased variance n/M for the mean's random walk, and 2 (1 - c4^n) for the standard deviation, whose square stays 1 on
+    average. With maximum likelihood, whose standard deviations are shorter by sqrt(1 - 1/M), the mean walks as far as the
+    variance shrinks (`mean_shift`), so that E[mean^2] + E[sd^2] stays 1.
     """
-    return fits / samples + 2 * (1 - c4(samples) ** fits)
+    if unbiased:
+        return fits / samples + 2 * (1 - c4(samples) ** fits)
+    return 2 * (1 - (c4(samples) * math.sqrt(1 - 1 / samples)) ** fits)
 
 
 def log_sd(samples: int, fits: int, unbiased: bool = False) -> tuple[float, float]:
