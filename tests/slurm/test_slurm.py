@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -44,7 +45,7 @@ SITE = (
     "--slurm-no-account", "--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10",
 )  # fmt: skip
 LOSSES = "results/tiny/none/ratio-0/seed-0/iteration-1/losses.csv"
-# One cell that trains long enough to be disturbed: longer than SLURM needs to miss a node, and a head to start.
+# One cell that trains long enough to be disturbed.
 TINY = {
     "experiment": "tiny",
     "iterations": 1,
@@ -234,6 +235,16 @@ def resumed(log):
     return int(found[1]) if found else 0
 
 
+@contextmanager
+def frozen():
+    """Retraining stands still meanwhile: it cannot end before the cluster has noticed what was done to it."""
+    subprocess.run(["pkill", "-STOP", "-f", "scripts/finetune.py"], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["pkill", "-CONT", "-f", "scripts/finetune.py"], check=False)
+
+
 def test_a_cancelled_job_is_run_again_and_goes_on(cell):
     head = cell.head(name="cancelled")
     first = cell.begun()
@@ -282,9 +293,11 @@ def test_jobs_of_a_lost_node_run_on_another_and_the_lost_ones_write_nothing(cell
     head = cell.head(name="lost")
     first = cell.begun()
     node = jobs()[first]["NodeList"]
-    os.kill(int((cluster / "pid" / f"slurmd-{node}.pid").read_text()), signal.SIGKILL)
     try:
-        wait_for(lambda: int(jobs()[first]["Restarts"]) == 1)
+        with frozen():
+            os.kill(int((cluster / "pid" / f"slurmd-{node}.pid").read_text()), signal.SIGKILL)
+            wait_for(lambda: int(jobs()[first]["Restarts"]) == 1)
+            wait_for(lambda: resumed(cell.log) > 0)
         head.wait()
         assert jobs()[first]["NodeList"] != node
         cell.is_as_undisturbed()
@@ -295,10 +308,11 @@ def test_jobs_of_a_lost_node_run_on_another_and_the_lost_ones_write_nothing(cell
 def test_a_killed_and_restarted_head_makes_no_second_writer(cell):
     head = cell.head(name="killed")
     first = cell.begun()
-    head.process.send_signal(signal.SIGKILL)
-    head.process.wait()
-    cell.project.snakemake("--unlock", *cell.options)
-    said = cell.head("--retries", "0", name="restarted").wait(expected=1)
+    with frozen():
+        head.process.send_signal(signal.SIGKILL)
+        head.process.wait()
+        cell.project.snakemake("--unlock", *cell.options)
+        said = cell.head("--retries", "0", name="restarted").wait(expected=1)
     assert f"is in use by SLURM job {first} on" in said
     assert f"wait for it, or `scancel {first}`" in said
     assert "iteration-1.log" in said, "the end names the log"
