@@ -231,7 +231,8 @@ def cell(tiny_cell):
 
 
 def resumed(log):
-    found = re.search(r"resumed at step (\d+)", log.read_text())
+    # A job that runs again begins without the log of its first run.
+    found = re.search(r"resumed at step (\d+)", log.read_text() if log.is_file() else "")
     return int(found[1]) if found else 0
 
 
