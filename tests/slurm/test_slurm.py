@@ -299,7 +299,7 @@ def test_jobs_of_a_lost_node_run_on_another_and_the_lost_ones_write_nothing(cell
             os.kill(int((cluster / "pid" / f"slurmd-{node}.pid").read_text()), signal.SIGKILL)
             wait_for(lambda: int(jobs()[first]["Restarts"]) == 1)
             wait_for(lambda: resumed(cell.log) > 0)
-        head.wait()
+        assert "Error in rule" not in head.wait()
         assert jobs()[first]["NodeList"] != node
         cell.is_as_undisturbed()
     finally:

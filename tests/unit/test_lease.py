@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager, suppress
 
 import pytest
 from nepotism.errors import UserError
@@ -24,12 +25,29 @@ def held_by(path, age=0.0, **changes):
         "processes": "pid:[1]",
         "pid": 4242,
         "slurm_job": "",
-        "restarts": "",
+        "node": "",
         "token": "theirs",
         **changes,
     }
     path.write_text(json.dumps(holder))
     os.utime(path, (time.time() - age,) * 2)
+
+
+@contextmanager
+def beating(path):
+    """Whoever holds the lease is alive."""
+    ended = threading.Event()
+
+    def beat():
+        while not ended.wait(0.05):
+            with suppress(FileNotFoundError):
+                os.utime(path)
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    yield
+    ended.set()
+    thread.join()
 
 
 def dead_process():
@@ -47,25 +65,41 @@ def test_a_second_job_is_told_which_process_to_wait_for(path):
     Lease(path).acquire()
 
 
-def test_a_job_of_another_machine_is_left_alone_until_its_heartbeat_stops(path):
-    held_by(path, age=60)
-    with pytest.raises(UserError, match="process 4242 on node7"):
-        Lease(path).acquire()
+def test_a_living_job_of_another_machine_is_left_alone(path):
+    held_by(path)
+    with beating(path), pytest.raises(UserError, match="process 4242 on node7"):
+        Lease(path, heartbeat=0.2).acquire()
     held_by(path, age=120)
     Lease(path).acquire()
 
 
+def test_a_job_that_was_killed_on_another_machine_is_waited_out(path):
+    """Its last heartbeat may be a moment old: whoever is to go on from its checkpoint must not fail for that."""
+    held_by(path)
+    start = time.monotonic()
+    Lease(path, heartbeat=0.2, stale=1.0).acquire()
+    assert 0.9 < time.monotonic() - start < 10
+
+
+def test_a_lease_that_is_given_back_while_it_is_watched_is_taken(path):
+    held_by(path)
+    threading.Timer(0.5, path.unlink).start()
+    Lease(path, heartbeat=0.2).acquire()
+
+
 def test_a_slurm_job_is_named_with_the_command_that_cancels_it(path):
     held_by(path, slurm_job="77")
-    with pytest.raises(UserError, match="SLURM job 77 on node7 .*`scancel 77`"):
-        Lease(path).acquire()
+    with beating(path), pytest.raises(UserError, match="SLURM job 77 on node7 .*`scancel 77`"):
+        Lease(path, heartbeat=0.2).acquire()
 
 
-def test_a_requeued_slurm_job_takes_over_from_itself_at_once(path, monkeypatch):
-    held_by(path, slurm_job="77")
+def test_a_slurm_job_that_runs_again_elsewhere_takes_over_from_itself_at_once(path, monkeypatch):
+    """Even if its first run, on a node that SLURM has lost sight of, is alive."""
+    held_by(path, slurm_job="77", node="n1")
     monkeypatch.setenv("SLURM_JOB_ID", "77")
-    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    Lease(path).acquire()
+    monkeypatch.setenv("SLURMD_NODENAME", "n2")
+    with beating(path):
+        Lease(path, heartbeat=0.2).acquire()
 
 
 def test_a_process_of_this_machine_that_is_no_more_is_taken_over_from_at_once(path):
@@ -81,8 +115,8 @@ def test_in_another_container_the_same_number_says_nothing(path):
     lease.acquire()
     mine = json.loads(path.read_text())
     held_by(path, host=mine["host"], processes="pid:[2]", pid=dead_process())
-    with pytest.raises(UserError, match="in use"):
-        Lease(path).acquire()
+    with beating(path), pytest.raises(UserError, match="in use"):
+        Lease(path, heartbeat=0.2).acquire()
 
 
 def test_a_living_holder_gives_signs_of_life(path):

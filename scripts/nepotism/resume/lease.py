@@ -2,11 +2,12 @@
 
 A file lock would die with its process, but is not to be trusted on the shared file systems of clusters; so a holder writes
 who it is into a file and touches that file again and again. Whoever finds a lease takes it over if its holder is known to
-be gone: by the same SLURM job id (a job that was requeued), by a process id of this machine that is no more, or by a
-heartbeat that stopped.
+be gone: by a SLURM job that runs again under its number on another node, by a process id of this machine that is no more, or
+by a heartbeat that stopped; a fresh heartbeat of another machine is watched until it is seen to beat, or does no more.
 """
 
 import json
+import logging
 import os
 import socket
 import threading
@@ -16,6 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nepotism.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 90.0
@@ -31,7 +34,7 @@ class Holder:
         processes: which numbering of processes ``pid`` belongs to: a container has its own.
         pid: process id.
         slurm_job: SLURM's job id; empty outside of it.
-        restarts: how often SLURM ran that job again.
+        node: SLURM's name of the machine; empty outside of it.
         token: unique to one run of one process.
     """
 
@@ -39,14 +42,14 @@ class Holder:
     processes: str
     pid: int
     slurm_job: str
-    restarts: str
+    node: str
     token: str
 
     @classmethod
     def here(cls) -> "Holder":
         """This process."""
-        job, restarts = (os.environ.get(f"SLURM_{name}", "") for name in ("JOB_ID", "RESTART_COUNT"))
-        return cls(socket.gethostname(), _process_space(), os.getpid(), job, restarts, uuid.uuid4().hex)
+        job, node = os.environ.get("SLURM_JOB_ID", ""), os.environ.get("SLURMD_NODENAME", "")
+        return cls(socket.gethostname(), _process_space(), os.getpid(), job, node, uuid.uuid4().hex)
 
     def told(self) -> str:
         """Who it is and how to end it, for messages."""
@@ -75,10 +78,10 @@ class Lease:
         self._lost = False
 
     def acquire(self) -> None:
-        """Take the lease.
+        """Take the lease; of a job that was killed on another machine only when it has been silent for long enough.
 
         Raises:
-            UserError: if another job has it, naming that job.
+            UserError: if another job has it and is alive, naming that job.
         """
         while not self._create():
             found = self._holder()
@@ -90,7 +93,7 @@ class Lease:
                     time.sleep(0.2)
             elif self._is_gone(found):
                 self._set_aside(found)
-            else:
+            elif self._is_here(found) or self._beats(found):
                 raise UserError(
                     f"{self._path.parent} is in use by {found.told()}. If that job is dead, its claim ends "
                     f"{self._stale:.0f} seconds after its last sign of life: run the same command again then"
@@ -150,11 +153,32 @@ class Lease:
             probe.unlink(missing_ok=True)
 
     def _is_gone(self, found: Holder) -> bool:
-        if (found.host, found.processes) == (self._me.host, self._me.processes) and not _alive(found.pid):
+        if self._is_here(found) and not _alive(found.pid):
             return True
-        # SLURM runs a job again under its number only where it believes the first run to be dead.
-        requeued = found.slurm_job and found.slurm_job == self._me.slurm_job and found.restarts != self._me.restarts
+        # SLURM runs a job again under its number only when it believes the first run to be dead; how often it did so is not
+        # told to the steps of a job.
+        requeued = found.slurm_job and found.slurm_job == self._me.slurm_job and found.node != self._me.node
         return bool(requeued) or self._age() > self._stale
+
+    def _is_here(self, found: Holder) -> bool:
+        """Whether a holder's process id is one of ours."""
+        return (found.host, found.processes) == (self._me.host, self._me.processes)
+
+    def _beats(self, found: Holder) -> bool:
+        """Watch a holder whose process cannot be asked until it gives a sign of life (true), or has been silent for too long."""
+        logger.info("watching whether %s is alive, for %.0f seconds at most", found.told(), self._stale)
+        before = self._beat_time()
+        while self._holder() == found and self._age() <= self._stale:
+            if self._beat_time() != before:
+                return True
+            time.sleep(self._heartbeat / 20)
+        return False
+
+    def _beat_time(self) -> int:
+        try:
+            return self._path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
 
     def _set_aside(self, expected: Holder | None) -> None:
         """Move a dead lease away. Of two jobs that try, one moves it; the other must not move the winner's new one."""
