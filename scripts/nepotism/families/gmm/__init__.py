@@ -19,7 +19,8 @@ FIGURES = {
     "mean": "How far the mean has walked, squared, over the original's total variance: the same, with the exact law for what replaces "
     "and the law for what accumulates (dashed), for which the walk comes to an end.",
     "wasserstein": "Squared Wasserstein-2 distance between the Gaussians that have the mean and the variance of model and original along "
-    "the last dimension, over the original's variance: the same, with the exact law for one Gaussian (dashed).",
+    "the last dimension, over the original's variance: the same, with the exact law for one Gaussian (dashed). After more generations "
+    "than samples the law rests on rare chains that walked far; the mean of a few dozen chains is then below it.",
     "components": "Chance that two samples are of different components, which sampling alone brings to nothing: the same, with the "
     "exact law of a discrete distribution (dashed), which components that stay apart follow.",
 }
