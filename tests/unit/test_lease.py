@@ -45,9 +45,11 @@ def beating(path):
 
     thread = threading.Thread(target=beat)
     thread.start()
-    yield
-    ended.set()
-    thread.join()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def dead_process():
@@ -65,8 +67,8 @@ def test_a_second_job_is_told_which_process_to_wait_for(path):
     Lease(path).acquire()
 
 
-def test_a_living_job_of_another_machine_is_left_alone(path):
-    held_by(path)
+def test_a_living_job_of_another_machine_is_left_alone_until_its_heartbeat_stops(path):
+    held_by(path, age=60)
     with beating(path), pytest.raises(UserError, match="process 4242 on node7"):
         Lease(path, heartbeat=0.2).acquire()
     held_by(path, age=120)
