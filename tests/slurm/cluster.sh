@@ -1,12 +1,39 @@
 #!/usr/bin/env bash
 # A real SLURM cluster on this machine, for tests: two nodes of 4 CPUs and two GPUs that only SLURM believes in.
-#     cluster.sh start FOLDER    as root; logs and state go to FOLDER; one cluster a machine, loopback only
+#     cluster.sh start FOLDER    as root; logs and state go to FOLDER; loopback only. One cluster a machine: exits with 3
+#                                where there is another; takes away what a killed test left
 #     cluster.sh stop FOLDER     ends what start began, and nothing else
 #     cluster.sh node FOLDER n1  starts a node's daemon again
 set -euo pipefail
 base=${2:?folder of the cluster}
 nodes=2
 host=$(hostname -s)
+
+make_way() {
+  # A machine that was restarted during a test still has the links to that test's cluster.
+  local found controller
+  found=$(readlink /etc/slurm/slurm.conf || true)
+  if [[ "$found" == */nepotism-slurm-*/etc/slurm.conf ]]; then
+    found=${found%/etc/slurm.conf}
+    controller=$(cat "$found/pid/slurmctld.pid" 2> /dev/null || echo none)
+    if [ "$(cat "/proc/$controller/comm" 2> /dev/null)" = slurmctld ]; then
+      echo "a test cluster is running; wait for its test, or end it: $0 stop $found" >&2
+      exit 3
+    fi
+    remove_links "$found"
+    rm -rf "$found"
+  elif [ -e /etc/slurm/slurm.conf ] || [ -L /etc/slurm/slurm.conf ]; then
+    echo "/etc/slurm/slurm.conf exists: this machine belongs to a cluster already" >&2
+    exit 3
+  fi
+}
+
+remove_links() {
+  local name
+  for name in slurm gres cgroup; do
+    if [ "$(readlink "/etc/slurm/$name.conf")" = "$1/etc/$name.conf" ]; then rm -f "/etc/slurm/$name.conf"; fi
+  done
+}
 
 write_configuration() {
   mkdir -p "$base"/{etc,log,pid,state,spool} /etc/slurm
@@ -84,7 +111,7 @@ is_alive() {
 }
 
 stop() {
-  local file pid name
+  local file pid
   for file in "$base"/pid/slurmctld.pid "$base"/pid/slurmd-*.pid "$base"/munge/munged.pid; do
     [ -s "$file" ] || continue
     pid=$(cat "$file")
@@ -95,13 +122,12 @@ stop() {
     done
     if is_alive "$pid"; then kill -KILL "$pid"; fi
   done
-  for name in slurm gres cgroup; do
-    if [ "$(readlink "/etc/slurm/$name.conf")" = "$base/etc/$name.conf" ]; then rm -f "/etc/slurm/$name.conf"; fi
-  done
+  remove_links "$base"
 }
 
 case ${1:?start, stop or node} in
   start)
+    make_way
     getent hosts "$host" > /dev/null || echo "127.0.0.1 $host" >> /etc/hosts
     write_configuration
     start_munge
