@@ -24,9 +24,8 @@ from nepotism.weights import location, staged_name
 os.environ.update(
     PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()])
 )
-# glibc gives every freed tensor back to the system and clears it anew; keeping it saves a tenth of the models' time.
-for threshold in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
-    os.environ.setdefault(threshold, str(2**32))
+# Memory in large pages, where the system offers them: glibc reads this before a program starts.
+os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
 # A chain of hundreds of iterations, asked for as one target, is resolved recursively.
 sys.setrecursionlimit(20_000)
 

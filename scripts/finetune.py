@@ -4,7 +4,6 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from nepotism import cli
 from nepotism.devices import accelerator, launch, start
 from nepotism.errors import UserError
@@ -16,6 +15,7 @@ from nepotism.files import sha256
 from nepotism.memory import TRAINING_ADVICE, too_large, total_bytes
 from nepotism.resume.job import Job
 from nepotism.tables import write_csv
+from torch import OutOfMemoryError
 
 
 def main() -> None:
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> None:
                 means,
                 checkpoints,
             )
-        except torch.OutOfMemoryError:
+        except OutOfMemoryError:
             fits = False
         if not fits:
             del unet

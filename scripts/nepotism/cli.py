@@ -1,6 +1,7 @@
 """What every command line of the project shares: `--log`, readable errors, one exit code."""
 
 import argparse
+import ctypes
 import errno
 import gc
 import logging
@@ -17,9 +18,12 @@ from nepotism.files import RUN_BEGINS
 from nepotism.stages import stage_version
 
 # What a script imports lives until its end. Looking for garbage in it takes a quarter of the time that torch, diffusers
-# and transformers need to start; `run` switches it on again. So scripts import this module before those.
+# and transformers need to start; `run` switches it on again, for what is made from then on: a look through all that was
+# imported takes a third of a second. So scripts import this module before those.
 gc.disable()
 
+# Names and values of glibc's malloc.h.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 # Mistakes that only the file system knows of, and what to do about them.
 ADVICE = {
@@ -164,13 +168,25 @@ def _advice(error: Exception) -> str | None:
     return ADVICE[errno.ENOSPC] if os.strerror(errno.ENOSPC) in str(error) else None
 
 
+def _keep_freed_memory() -> None:
+    """Have malloc keep what arrays free, instead of giving it back to the system, which clears it every time anew.
+
+    On the CPU that is a tenth of a training step and a quarter of an encoding. Does nothing where malloc is not glibc's.
+    """
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+        for threshold in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
+            mallopt(threshold, 2**31 - 1)
+
+
 def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> NoReturn:
     """Set up logging, run ``main`` and end the process.
 
     A `UserError` becomes its message and exit code 2, a disk that is full or cannot be written too; a job that a signal
     stopped ends with 128 and the signal's number, as shells tell it.
     """
+    gc.freeze()
     gc.enable()
+    _keep_freed_memory()
     screen = logging.StreamHandler()
     handlers: list[logging.Handler] = [screen]
     # Of several processes that share a retraining, one speaks.

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -128,7 +128,10 @@ def read_image_set(path: Path | str, slots: set[str] | None = None) -> ImageSet:
     Raises:
         ValueError: if a picture's pixels do not have the digest that its row records.
     """
-    return images_of(_table(path, filters=None if slots is None else [("slot", "in", slots)]), str(path))
+    table = _table(path)
+    if slots is not None:
+        table = table.filter(pa.array([slot in slots for slot in table["slot"].to_pylist()], pa.bool_()))
+    return images_of(table, str(path))
 
 
 def images_of(table: pa.Table, name: str) -> ImageSet:
@@ -165,9 +168,11 @@ def read_manifest(path: Path | str) -> list[tuple[Record, str]]:
     return [(_record(row), row["file"]) for row in _table(path).to_pylist()]
 
 
-def _table(path: Path | str, **options: Any) -> pa.Table:
+def _table(path: Path | str, columns: list[str] | None = None) -> pa.Table:
+    # pq.read_table would import pyarrow.dataset, which takes longer than most of what is read here.
     try:
-        return pq.read_table(path, **options)
+        with pq.ParquetFile(path) as file:
+            return file.read(columns)
     except pa.ArrowInvalid as error:
         raise UserError(f"{path}: it is no image set ({error}); delete it, and it is made again") from None
 
