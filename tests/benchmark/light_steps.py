@@ -31,52 +31,28 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         if arguments.results:
             out, results = Path(name), arguments.results.resolve()
-            real = results / "reference" / "real.parquet"
-            commands["mix"] = [
-                python,
-                f"{scripts}/mix.py",
-                "--real",
-                real,
-                "--ratio",
-                "0",
-                "--seed",
-                "0",
-                "--output",
-                out / "mix.parquet",
-            ]
-            metrics = sorted(results.rglob("metrics.json"))
-            commands["metrics_table"] = [
-                python,
-                f"{scripts}/metrics_table.py",
-                "--metrics",
-                *metrics,
-                "--output",
-                out / "metrics.csv",
-            ]
+            real, table = results / "reference" / "real.parquet", results / "tables" / "metrics.csv"
+            scores = sorted(results.rglob("metrics.json"))
             figure = [out / f"figure-3{suffix}" for suffix in (".svg", ".png", ".csv")]
-            table = results / "tables" / "metrics.csv"
-            commands["figure_3"] = [
-                python,
-                f"{scripts}/figure_3.py",
-                "--metrics",
-                table,
-                "--clip",
-                "tiny-clip",
-                "--output",
-                *figure,
-            ]
+            steps: dict[str, list[object]] = {
+                "mix": ["--real", real, "--ratio", 0, "--seed", 0, "--output", out / "mix.parquet"],
+                "metrics_table": ["--metrics", *scores, "--output", out / "metrics.csv"],
+                "figure_3": ["--metrics", table, "--clip", "tiny-clip", "--arms", "none:mixture", "--output", *figure],
+            }
+            commands |= {step: [python, f"{scripts}/{step}.py", *map(str, words)] for step, words in steps.items()}
         for label, command in commands.items():
-            times = [timed([str(word) for word in command]) for _ in range(arguments.runs + 1)][1:]
-            print(
-                f"{label:>24}: median {statistics.median(times):.2f} s (from {min(times):.2f} to {max(times):.2f})",
-                flush=True,
-            )
+            times = [timed(command) for _ in range(arguments.runs + 1)][1:]
+            median = statistics.median(times)
+            print(f"{label:>24}: median {median:.2f} s (from {min(times):.2f} to {max(times):.2f})", flush=True)
 
 
 def timed(command: list[str]) -> float:
     start = time.perf_counter()
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    return time.perf_counter() - start
+    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    elapsed = time.perf_counter() - start
+    if made.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{made.stderr[-4000:]}")
+    return elapsed
 
 
 if __name__ == "__main__":

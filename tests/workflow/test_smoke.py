@@ -406,6 +406,14 @@ def test_the_worked_example_of_a_new_type_of_arm_is_true(smoke, tmp_path):
     }
 
 
+def test_the_benchmarks_of_a_finished_experiment_run(results):
+    folder = ROOT / "tests" / "benchmark"
+    for command in (["light_steps.py", results, "--runs", "1"], ["compute_share.py", results, "--wall", "300"]):
+        made = subprocess.run([sys.executable, folder / command[0], *command[1:]], capture_output=True, text=True)
+        assert made.returncode == 0, made.stderr
+    assert 10 < float(re.search(r"models computed (\d+)% of its cores' time", made.stdout)[1]) <= 100
+
+
 def test_a_killed_retraining_leaves_nothing_and_is_made_again_with_the_same_bytes(smoke):
     """SIGKILL to the whole run while the U-Net is being trained."""
     cell = f"{RESULTS}/none/ratio-50/seed-0/iteration-2"

@@ -1,0 +1,27 @@
+"""The commands behind the documented measurements still run; what they measure here means nothing."""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "dag_speed.py --ratios 1 --iterations 2 --seeds 1",
+        "histogram_match_speed.py --groups 2 --side 32",
+        "mixture_speed.py --generations 5 --chains 2 --samples 50",
+        "model_speed.py --model resources/tiny-diffusion --device cpu --batch-size 4 --sample-batch-size 4 --steps 2 "
+        "--num-inference-steps 2 --precisions fp32",
+    ],
+)
+def test_it_runs(command):
+    name, *arguments = command.split()
+    made = subprocess.run(
+        [sys.executable, ROOT / "tests" / "benchmark" / name, *arguments], cwd=ROOT, capture_output=True, text=True
+    )
+    assert made.returncode == 0, made.stderr
