@@ -167,14 +167,20 @@ class Lease:
     def _beats(self, found: Holder) -> bool:
         """Watch a holder whose process cannot be asked until it gives a sign of life (true), or has been silent for too long."""
         logger.info("watching whether %s is alive, for %.0f seconds at most", found.told(), self._stale)
-        before = self._beat_time()
-        while self._holder() == found and self._age() <= self._stale:
-            if self._beat_time() != before:
+        first = 0
+        while self._age() <= self._stale:
+            beat = self._beat_time()
+            # Asked after the time was read: so that was this holder's, or there was no file.
+            if self._holder() != found:
+                return False
+            if beat > first > 0:
                 return True
+            first = first or beat
             time.sleep(self._heartbeat / 20)
         return False
 
     def _beat_time(self) -> int:
+        """Time of the last heartbeat, in nanoseconds; 0 if there is no file."""
         try:
             return self._path.stat().st_mtime_ns
         except FileNotFoundError:
