@@ -52,6 +52,14 @@ def copy_project(folder: Path) -> Project:
     return Project(folder)
 
 
+def benchmark(name: str, *arguments: object) -> str:
+    """Run a script of tests/benchmark and return what it printed."""
+    command = [sys.executable, ROOT / "tests" / "benchmark" / name, *map(str, arguments)]
+    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    return made.stdout
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The smoke experiment takes longest: one of two workers starts it at once, the other runs the quick tests."""
     items.sort(key=lambda item: item.path.name != "test_smoke.py")

@@ -172,9 +172,13 @@ def _table(path: Path | str, columns: list[str] | None = None) -> pa.Table:
     # pq.read_table would import pyarrow.dataset, which takes longer than most of what is read here.
     try:
         with pq.ParquetFile(path) as file:
-            return file.read(columns)
+            missing = {each.name for each in RECORD_FIELDS} - set(file.schema_arrow.names)
+            if not missing:
+                return file.read(columns)
+            reason = f"it has no column {', '.join(sorted(missing))}"
     except pa.ArrowInvalid as error:
-        raise UserError(f"{path}: it is no image set ({error}); delete it, and it is made again") from None
+        reason = str(error)
+    raise UserError(f"{path}: it is no image set ({reason}); delete it, and it is made again")
 
 
 def contact_sheet(path: Path | str, images: ImageSet, thumbnail: int = 96) -> None:

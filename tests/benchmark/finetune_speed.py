@@ -13,7 +13,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from nepotism.images import read_image_set, write_image_set  # noqa: E402
+from timing import timed  # noqa: E402
 
 BASE = ROOT / "resources" / "tiny-diffusion"
 EPOCHS, BATCH, RATE, STEPS = 8, 32, 2e-4, 80
@@ -36,9 +36,10 @@ def main() -> None:
         folder = Path(name)
         prepare(folder)
         times: dict[str, list[float]] = {"ours": [], "theirs": []}
+        environment = {"OMP_NUM_THREADS": str(arguments.threads), "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
         for number in range(arguments.runs):
-            times["ours"].append(timed(ours(folder, number, arguments.threads), arguments.threads))
-            times["theirs"].append(timed(theirs(arguments.script, folder, number), arguments.threads))
+            times["ours"].append(timed(ours(folder, number, arguments.threads), **environment))
+            times["theirs"].append(timed(theirs(arguments.script, folder, number), **environment))
             print(f"run {number + 1}: ours {times['ours'][-1]:.1f} s, theirs {times['theirs'][-1]:.1f} s", flush=True)
     ratios = [theirs / ours for ours, theirs in zip(times["ours"], times["theirs"], strict=True)]
     print(f"theirs / ours: median {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f})")
@@ -85,18 +86,6 @@ def theirs(path: Path, folder: Path, number: int) -> list[str]:
         "--max_train_steps", str(STEPS), "--learning_rate", str(RATE), "--lr_scheduler", "constant", "--lr_warmup_steps", "0",
         "--mixed_precision", "no", "--seed", "0", "--output_dir", str(output), "--cache_dir", str(folder / "cache"),
     ]  # fmt: skip
-
-
-def timed(command: list[str], threads: int) -> float:
-    import os
-
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
-    start = time.perf_counter()
-    result = subprocess.run(command, capture_output=True, text=True, env=environment)
-    elapsed = time.perf_counter() - start
-    if result.returncode:
-        sys.exit(f"{' '.join(command)} failed:\n{result.stderr[-4000:]}")
-    return elapsed
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@ With the results of an experiment, its manifest, table and figures are timed too
 
 import argparse
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from timing import timed
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,18 +41,9 @@ def main() -> None:
             }
             commands |= {step: [python, f"{scripts}/{step}.py", *map(str, words)] for step, words in steps.items()}
         for label, command in commands.items():
-            times = [timed(command) for _ in range(arguments.runs + 1)][1:]
+            times = [timed(command, ROOT) for _ in range(arguments.runs + 1)][1:]
             median = statistics.median(times)
             print(f"{label:>24}: median {median:.2f} s (from {min(times):.2f} to {max(times):.2f})", flush=True)
-
-
-def timed(command: list[str]) -> float:
-    start = time.perf_counter()
-    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    elapsed = time.perf_counter() - start
-    if made.returncode:
-        sys.exit(f"{' '.join(command)} failed:\n{made.stderr[-4000:]}")
-    return elapsed
 
 
 if __name__ == "__main__":

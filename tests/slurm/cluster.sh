@@ -16,7 +16,7 @@ make_way() {
   if [[ "$found" == */nepotism-slurm-*/etc/slurm.conf ]]; then
     found=${found%/etc/slurm.conf}
     controller=$(cat "$found/pid/slurmctld.pid" 2> /dev/null || echo none)
-    if [ "$(cat "/proc/$controller/comm" 2> /dev/null)" = slurmctld ]; then
+    if is_alive "$controller" && [ "$(cat "/proc/$controller/comm")" = slurmctld ]; then
       echo "a test cluster is running; wait for its test, or end it: $0 stop $found" >&2
       exit 3
     fi

@@ -1,12 +1,13 @@
 """Image sets: readable by others, honest about pixels, whole or not there."""
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from nepotism import images
 from nepotism.errors import UserError
 from nepotism.files import whole
-from nepotism.images import ImageSet, Record, read_image_set, read_records
+from nepotism.images import ImageSet, Record, read_image_set, read_manifest, read_records
 from PIL import Image
 
 
@@ -61,8 +62,6 @@ def test_changed_pixels_are_noticed(tmp_path):
     images.write_image_set(path, pixels, records)
     table = pq.read_table(path).to_pylist()
     table[1]["image"]["bytes"] = images.encode_png(255 - pixels[1])
-    import pyarrow as pa
-
     pq.write_table(pa.Table.from_pylist(table, images.IMAGE_SCHEMA), path)
     with pytest.raises(ValueError, match="the pixels of id-1 do not match"):
         images.read_image_set(path)
@@ -115,9 +114,14 @@ def test_a_failing_write_leaves_the_old_file(tmp_path):
 
 
 def test_a_file_that_is_no_image_set_is_named_with_what_to_do(tmp_path):
-    (tmp_path / "samples.parquet").write_bytes(b"damaged")
-    for read in (read_image_set, read_records):
-        with pytest.raises(
-            UserError, match=r"samples\.parquet: it is no image set .*; delete it, and it is made again"
-        ):
-            read(tmp_path / "samples.parquet")
+    path = tmp_path / "samples.parquet"
+    message = r"samples\.parquet: it is no image set .*; delete it, and it is made again"
+    readers = (read_image_set, read_records, read_manifest, lambda path: read_image_set(path, {"slot"}))
+    path.write_bytes(b"damaged")
+    for read in readers:
+        with pytest.raises(UserError, match=message):
+            read(path)
+    pq.write_table(pa.table({"slot": ["slot"], "text": ["a caption"]}), path)
+    for read in readers:
+        with pytest.raises(UserError, match=message):
+            read(path)

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import ROOT, SMOKE, Project
+from conftest import ROOT, SMOKE, Project, benchmark
 from diffusers import UNet2DConditionModel
 from nepotism.colour import saturation
 from nepotism.images import read_image_set, read_manifest, read_records
@@ -407,11 +407,9 @@ def test_the_worked_example_of_a_new_type_of_arm_is_true(smoke, tmp_path):
 
 
 def test_the_benchmarks_of_a_finished_experiment_run(results):
-    folder = ROOT / "tests" / "benchmark"
-    for command in (["light_steps.py", results, "--runs", "1"], ["compute_share.py", results, "--wall", "300"]):
-        made = subprocess.run([sys.executable, folder / command[0], *command[1:]], capture_output=True, text=True)
-        assert made.returncode == 0, made.stderr
-    assert 10 < float(re.search(r"models computed (\d+)% of its cores' time", made.stdout)[1]) <= 100
+    benchmark("light_steps.py", results, "--runs", 1)
+    said = benchmark("compute_share.py", results, "--wall", 300)
+    assert 10 < float(re.search(r"models computed (\d+)% of its cores' time", said)[1]) <= 100
 
 
 def test_a_killed_retraining_leaves_nothing_and_is_made_again_with_the_same_bytes(smoke):
