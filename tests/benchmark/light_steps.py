@@ -37,7 +37,12 @@ def main() -> None:
             steps: dict[str, list[object]] = {
                 "mix": ["--real", real, "--ratio", 0, "--seed", 0, "--output", out / "mix.parquet"],
                 "metrics_table": [
-                    "--metrics", *scores, "--output", out / "metrics.csv", "--jackknife", out / "jackknife.csv",
+                    "--metrics",
+                    *scores,
+                    "--output",
+                    out / "metrics.csv",
+                    "--jackknife",
+                    out / "jackknife.csv",
                 ],
                 "figure_3": ["--metrics", table, "--clip", "tiny-clip", "--arms", "none:mixture", "--output", *figure],
             }
