@@ -7,6 +7,8 @@ import pytest
 from nepotism import scores
 from nepotism.contrasts import effect_of, mean, slope
 from nepotism.decisions import Effect, combined, decide
+from nepotism.families.gmm.family import _over_chains
+from nepotism.families.lm.family import _without_parts
 from nepotism.jackknife import LeftOut, half_width, pooled_df, standard_error
 from nepotism.tables import Row
 
@@ -149,6 +151,33 @@ def test_within_a_run_the_interval_has_as_many_degrees_of_freedom_as_its_effect(
     # Two seeds that are measured against the same real images: their mean is no more certain than one of them.
     both = decide([blocks, blocks], ">", 0)
     assert both.high - 1 == pytest.approx(2.01505 * standard_error(1.0, blocks.left_out), rel=1e-4)
+
+
+# ---- Families
+
+
+def test_generations_of_a_language_model_are_compared_on_the_same_text():
+    """Losses of one test text under two models: what is hard in the text is hard for both, and cancels in their difference."""
+    rng = np.random.default_rng(5)
+    hard = rng.normal(4, 1, size=125)
+    rows = []
+    for control, further in (("base", 0.0), ("none", 0.3)):
+        losses = hard + further + 0.05 * rng.normal(size=125)
+        kept = _without_parts(losses)
+        value = math.exp(losses.mean())
+        se = value * losses.std(ddof=1) / math.sqrt(125)
+        rows.append(Row("x", control, "", 0, 0, "samples", "", "perplexity", value, None, se, None, None, 125, kept))
+    assert sum(rows[0].left_out.images) == 125
+    assert len(rows[0].left_out.images) == 10
+    assert standard_error(rows[0].value, rows[0].left_out) == pytest.approx(rows[0].se, rel=0.5)
+    rise = effect_of(rows[1]).log() - effect_of(rows[0]).log()
+    assert rise.se < 0.02 < 0.5 * effect_of(rows[0]).log().se
+    assert rise.df == 9
+
+
+def test_means_over_chains_have_the_t_interval_of_their_number():
+    score = _over_chains("variance", np.array([1.0, 2.0, 3.0]))
+    assert score.ci_high - score.value == pytest.approx(4.30265 / math.sqrt(3), rel=1e-5)
 
 
 # ---- Coverage: two arms that share noise and holdout, as the project's do
