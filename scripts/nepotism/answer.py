@@ -69,7 +69,7 @@ def told(claims: Sequence[Claim], details: Details, diagnostics: Details, rows: 
         ],
         _ends(rows),
         [
-            f"Of the distance of real images from other real ones, {_floors(rows)}, the excess is what a condition adds.",
+            f"The excess is a distance minus that of real images from other real ones ({_floors(rows)}).",
             "Means over the seeds, at the last iteration of each condition; real images against other real ones, and after round",
             "trips through the autoencoder without any retraining, tell what is not the model's doing.",
         ],
@@ -135,8 +135,8 @@ def page(text: Told, claims: Sequence[Claim], provenance: Mapping[str, Any], cos
             *_headed("Claims", "-"),
             "Verdicts follow the rule of the documentation: three seeds or more decide; with fewer, a claim is undecided and its",
             "effect is shown with the interval within the run: by the jackknife of all that is compared at once.",
-            f"A claim holds falsely in at most 5 % of experiments. That error is per claim: they, {len(claims)} here, are not corrected",
-            "jointly.",
+            "A claim holds falsely in at most 5 % of experiments. That error is per claim: the",
+            f"{len(claims)} claims are not corrected jointly.",
             *text.notation,
             "",
             *_table(

@@ -483,7 +483,7 @@ def test_the_page_says_that_the_error_is_per_claim():
     rows = table()
     claims, _ = judge(rows, ARMS)
     text = " ".join(page(told(claims, details(rows), [], rows), claims, {}, []).split())
-    assert "5 % of experiments. That error is per claim: they, 12 here, are not corrected jointly." in text
+    assert "5 % of experiments. That error is per claim: the 12 claims are not corrected jointly." in text
     assert "Is it collapse, or a setting?" not in text
 
 
