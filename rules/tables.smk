@@ -13,7 +13,8 @@ rule metrics_table:
         cell_metrics,
         diagnostic_metrics,
     output:
-        reported_unless_long("results/{experiment}/tables/metrics.csv"),
+        metrics=reported_unless_long("results/{experiment}/tables/metrics.csv"),
+        jackknife="results/{experiment}/tables/jackknife.csv",
     log:
         "results/{experiment}/logs/metrics_table.log",
     conda:
@@ -24,12 +25,14 @@ rule metrics_table:
     params:
         settings=settings_of("metrics_table"),
     shell:
-        "python scripts/metrics_table.py {params.settings} --metrics {input} --output {output} --log {log}"
+        "python scripts/metrics_table.py {params.settings} --metrics {input}"
+        " --output {output.metrics} --jackknife {output.jackknife} --log {log}"
 
 
 rule claims:
     input:
-        "results/{experiment}/tables/metrics.csv",
+        metrics="results/{experiment}/tables/metrics.csv",
+        jackknife="results/{experiment}/tables/jackknife.csv",
     output:
         table=report(
             "results/{experiment}/tables/claims.csv",
@@ -43,6 +46,7 @@ rule claims:
             category="Tables",
             labels={"table": "claims, part by part"},
         ),
+        diagnostics="results/{experiment}/tables/diagnostics.csv",
     log:
         "results/{experiment}/logs/claims.log",
     conda:
@@ -53,8 +57,8 @@ rule claims:
     params:
         settings=settings_of("claims"),
     shell:
-        "python scripts/claims.py {params.settings} --metrics {input}"
-        " --output {output.table} --details {output.details} --log {log}"
+        "python scripts/claims.py {params.settings} --metrics {input.metrics} --jackknife {input.jackknife}"
+        " --output {output.table} --details {output.details} --diagnostics {output.diagnostics} --log {log}"
 
 
 rule answer:
@@ -63,6 +67,7 @@ rule answer:
         metrics="results/{experiment}/tables/metrics.csv",
         claims="results/{experiment}/tables/claims.csv",
         details="results/{experiment}/tables/claim_details.csv",
+        diagnostics="results/{experiment}/tables/diagnostics.csv",
         sheets=reported_sheets,
     output:
         page="results/{experiment}/report/answer.rst",
@@ -85,5 +90,5 @@ rule answer:
         benchmarks="results/{experiment}/benchmarks",
     shell:
         "python scripts/answer.py {params.settings} --base-metrics {input.base_metrics} --metrics {input.metrics} --claims {input.claims}"
-        " --details {input.details} --benchmarks {params.benchmarks}"
+        " --details {input.details} --diagnostics {input.diagnostics} --benchmarks {params.benchmarks}"
         " --output {output.page} --cost {output.cost} --log {log}"

@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("--metrics", type=Path, required=True, help="tables/metrics.csv")
     parser.add_argument("--claims", type=Path, required=True, help="tables/claims.csv")
     parser.add_argument("--details", type=Path, required=True, help="tables/claim_details.csv")
+    parser.add_argument("--diagnostics", type=Path, required=True, help="tables/diagnostics.csv")
     parser.add_argument("--benchmarks", type=Path, required=True, help="folder of Snakemake's benchmark files")
     parser.add_argument("--output", type=Path, required=True, help="output: the page (reStructuredText)")
     parser.add_argument("--cost", type=Path, required=True, help="output: time and memory of each rule (CSV)")
@@ -38,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
         told_by = importlib.import_module(f"nepotism.families.{arguments.family}.claims")
         text = told_in_short(told_by.QUESTION, told_by.NOTATION, told_by.ENDS, verdicts, rows)
     else:
-        text = told(verdicts, details, rows)
+        text = told(verdicts, details, read_text_csv(arguments.diagnostics), rows)
     write_text(arguments.output, page(text, verdicts, provenance, spent))
 
 

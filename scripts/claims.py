@@ -7,9 +7,9 @@ from pathlib import Path
 
 from nepotism import claims, cli
 from nepotism.tables import read_csv, write_csv
+from nepotism.verdicts import Part
 
-DETAILS = [
-    "claim",
+PART = [
     "features",
     "statistic",
     "relation",
@@ -20,6 +20,9 @@ DETAILS = [
     "seeds",
     "verdict",
     "kid",
+    "excess",
+    "excess_low",
+    "excess_high",
 ]
 
 
@@ -31,14 +34,22 @@ def main() -> None:
     parser.add_argument("--pair", help="how culling pairs images, for a note")
     parser.add_argument("--family", help="of models that are made in chunks of generations; it has claims of its own")
     parser.add_argument("--arms", help="settings of that family's arms, as JSON")
+    parser.add_argument("--diagnosed", nargs="+", default=[], help="names of mixtures with settings of their own")
     parser.add_argument("--metrics", type=Path, required=True, help="tables/metrics.csv")
+    parser.add_argument("--jackknife", type=Path, required=True, help="tables/jackknife.csv")
     parser.add_argument("--output", type=Path, required=True, help="output: verdicts (CSV)")
     parser.add_argument("--details", type=Path, required=True, help="output: every part of every claim (CSV)")
+    parser.add_argument(
+        "--diagnostics",
+        type=Path,
+        required=True,
+        help="output: mixtures of other settings, each against its own 0 %% (CSV)",
+    )
     cli.run(run, parser.parse_args())
 
 
 def run(arguments: argparse.Namespace) -> None:
-    scores = read_csv(arguments.metrics)
+    scores = read_csv(arguments.metrics, arguments.jackknife)
     if arguments.family:
         court = importlib.import_module(f"nepotism.families.{arguments.family}.claims")
         verdicts, parts = court.judge(scores, json.loads(arguments.arms))
@@ -46,14 +57,17 @@ def run(arguments: argparse.Namespace) -> None:
         arms = claims.Arms(arguments.histogram_match, arguments.sifid_cull, arguments.heal, arguments.pair)
         verdicts, parts = claims.judge(scores, arms)
     write_csv(arguments.output, verdicts)
-    rows = [
-        [
-            part.claim, part.features, part.statistic, part.relation, part.bound, part.decision.value,
-            part.decision.low, part.decision.high, part.decision.seeds, part.decision.verdict, part.kid,
-        ]
-        for part in parts
+    write_csv(arguments.details, [[part.claim, *_columns(part)] for part in parts], ["claim", *PART])
+    write_csv(arguments.diagnostics, list(map(_columns, claims.diagnose(scores, arguments.diagnosed))), PART)
+
+
+def _columns(part: Part) -> list[str | float | None]:
+    decision, excess = part.decision, part.excess
+    return [
+        part.features, part.statistic, part.relation, part.bound,
+        decision.value, decision.low, decision.high, decision.seeds, decision.verdict, part.kid,
+        *((excess.value, excess.low, excess.high) if excess else (None, None, None)),
     ]  # fmt: skip
-    write_csv(arguments.details, rows, DETAILS)
 
 
 if __name__ == "__main__":

@@ -71,13 +71,13 @@ def draw_and_score(arguments: argparse.Namespace, job: Job) -> None:
     if "seed_images" in sets:
         rows += compare(place, "real", reference.holdout, reference)
     if "curated" in sets:
-        rows += curation(place, images["curated"].records, kept_column(arguments.curated_table))
+        treated = read_text_csv(arguments.curated_table)
+        rows += curation(place, images["curated"].records, len(treated), kept_column(treated))
     write_metrics(arguments.metrics, rows)
 
 
-def kept_column(table: Path) -> list[bool] | None:
-    """The column ``kept`` of a control's table; None for a control that keeps everything."""
-    rows = read_text_csv(table)
+def kept_column(rows: list[dict[str, str]]) -> list[bool] | None:
+    """The column ``kept`` of a control's table, a row per slot; None for a control that keeps everything."""
     return [row["kept"] == "True" for row in rows] if "kept" in rows[0] else None
 
 

@@ -7,9 +7,12 @@ from pathlib import Path
 
 from nepotism.families import family_package
 from nepotism.grid import DIFFUSION
-from nepotism.tables import Row, read_csv
+from nepotism.tables import Row, floors, read_csv
 
-TITLES = {"fid": "Fréchet distance, {}: lower is better", "clip_score": "CLIP score: higher is better"}
+TITLES = {
+    "fid": "Fréchet distance, {}: lower is better",
+    "clip_score": "CLIP score: higher is better",
+}
 # As many iterations as fit beside each other.
 COLUMNS = 10
 
@@ -23,17 +26,20 @@ def main() -> None:
         sys.exit(f"error: there is no {table}; run the experiment first: make run EXPERIMENT={arguments.folder.name}")
     rows = read_csv(table)
     family = json.loads((arguments.folder / "config.json").read_text(encoding="utf-8"))["model"]["family"]
-    for metric, title in (TITLES if family == DIFFUSION else family_package(family).HEADLINES).items():
+    is_diffusion = family == DIFFUSION
+    for metric, title in (TITLES if is_diffusion else family_package(family).HEADLINES).items():
         for space in dict.fromkeys(row.features for row in rows if row.metric == metric):
-            print("\n" + title.format(space))
-            print(matrix([row for row in rows if row.metric == metric and row.features == space]))
+            # At few images the distance of equal distributions is far from 0, and would hide how distances compare.
+            floor = floors(rows).get(space, 0.0) if is_diffusion and metric == "fid" else 0.0
+            print("\n" + title.format(space) + (", in excess of real against real" if floor else ""))
+            print(matrix([row for row in rows if row.metric == metric and row.features == space], floor))
     print(
         f"\nfigures: {arguments.folder}/figures   tables: {arguments.folder}/tables   how to read them: results/README.md"
     )
 
 
-def matrix(rows: list[Row]) -> str:
-    """Conditions as lines, iterations as columns; values are means over seeds."""
+def matrix(rows: list[Row], floor: float = 0.0) -> str:
+    """Conditions as lines, iterations as columns; values are means over seeds, from which ``floor`` is taken off."""
     samples = [row for row in rows if row.set == "samples"]
     iterations = sorted({row.iteration for row in samples})
     if len(iterations) > COLUMNS:
@@ -49,12 +55,12 @@ def matrix(rows: list[Row]) -> str:
                 row.value for row in samples
                 if row.iteration == iteration and (row.control, row.ratio) in {(control, ratio), (base, "")}
             ]  # fmt: skip
-            cells.append(f"{sum(found) / len(found):>10.4g}" if found else f"{'-':>10}")
+            cells.append(f"{sum(found) / len(found) - floor:>10.4g}" if found else f"{'-':>10}")
         name = f"{ratio} %" if control == "none" else f"{control} {ratio} %"
         lines.append(f"{name:>24}" + "".join(cells))
-    floor = [row.value for row in rows if row.set == "real"]
-    if floor:
-        lines.append(f"{'real vs real':>24}{sum(floor) / len(floor):>10.4g}")
+    real = [row.value for row in rows if row.set == "real"]
+    if real:
+        lines.append(f"{'real vs real':>24}{sum(real) / len(real):>10.4g}{' (taken off)' if floor else ''}")
     return "\n".join(lines)
 
 

@@ -7,14 +7,16 @@ from typing import Any
 
 from nepotism.cost import Cost
 from nepotism.decisions import FAILS, HOLDS
-from nepotism.tables import Row
-from nepotism.verdicts import Claim, count
+from nepotism.tables import Row, floors
+from nepotism.verdicts import CAPTIONS, Claim, count
 
 # Snakemake's page centres this text in a window and cuts off the top of what is taller; and it is narrow.
 STYLE = ".h-screen.items-center { align-items: safe center } .prose.max-w-lg { max-width: 60rem }"
 
 NAMES = {"clip": "in CLIP features", "conv": "in random convolutions", "inception": "(FID)"}
 
+# Columns of an effect and its interval in the tables of parts: of the distance, and of its excess over the floor.
+OWN, EXCESS = ("value", "ci90_low", "ci90_high"), ("excess", "excess_low", "excess_high")
 
 Table = tuple[list[str], list[list[str]], list[int]]
 
@@ -30,6 +32,7 @@ class Told:
         notation: what the letters in statistics mean.
         ends: header, rows and widths of the table of conditions at their last iterations.
         ends_notes: what to know about that table.
+        diagnosis: a sentence for each arm of other settings and each of its ratios.
     """
 
     question: str
@@ -38,14 +41,19 @@ class Told:
     notation: Sequence[str]
     ends: Table
     ends_notes: Sequence[str]
+    diagnosis: Sequence[str] = ()
 
 
-def told(claims: Sequence[Claim], details: Sequence[Mapping[str, str]], rows: Sequence[Row]) -> Told:
+Details = Sequence[Mapping[str, str]]
+
+
+def told(claims: Sequence[Claim], details: Details, diagnostics: Details, rows: Sequence[Row]) -> Told:
     """What is told of a diffusion model.
 
     Args:
         claims: tables/claims.csv.
         details: tables/claim_details.csv, as text.
+        diagnostics: tables/diagnostics.csv, as text.
         rows: tables/metrics.csv.
     """
     return Told(
@@ -56,13 +64,16 @@ def told(claims: Sequence[Claim], details: Sequence[Mapping[str, str]], rows: Se
             "F is the logarithm of the Fréchet distance, b its value for the",
             "base model, I the last iteration, C the mean CLIP score and s its spread within groups. Seeds share the base model and",
             "the real images: what holds between seeds holds given both. KID is asked only for the sign of an effect, which cannot",
-            "be told while its interval contains 0.",
+            "be told while its interval contains 0. Beside each effect on F stands the same effect on the logarithm of the excess:",
+            "the distance minus that of real images from other real ones, which few images keep far from 0.",
         ],
         _ends(rows),
         [
+            f"The excess is a distance minus that of real images from other real ones ({_floors(rows)}).",
             "Means over the seeds, at the last iteration of each condition; real images against other real ones, and after round",
             "trips through the autoencoder without any retraining, tell what is not the model's doing.",
         ],
+        [*_diagnosis(diagnostics)],
     )
 
 
@@ -123,7 +134,9 @@ def page(text: Told, claims: Sequence[Claim], provenance: Mapping[str, Any], cos
             "",
             *_headed("Claims", "-"),
             "Verdicts follow the rule of the documentation: three seeds or more decide; with fewer, a claim is undecided and its",
-            "effect is shown with the interval within the run.",
+            "effect is shown with the interval within the run: by the jackknife of all that is compared at once.",
+            "A claim holds falsely in at most 5 % of experiments. That error is per claim: the",
+            f"{len(claims)} claims are not corrected jointly.",
             *text.notation,
             "",
             *_table(
@@ -139,6 +152,7 @@ def page(text: Told, claims: Sequence[Claim], provenance: Mapping[str, Any], cos
             *text.ends_notes,
             "",
             *_table(*text.ends),
+            *_diagnosed(text.diagnosis),
             *_headed("Time and memory", "-"),
             *_table(
                 ["rule", "jobs", "seconds", "seconds of a core", "peak MiB of a job"],
@@ -164,7 +178,7 @@ def page(text: Told, claims: Sequence[Claim], provenance: Mapping[str, Any], cos
     )  # fmt: skip
 
 
-def _answer(claims: Sequence[Claim], details: Sequence[Mapping[str, str]]) -> str:
+def _answer(claims: Sequence[Claim], details: Details) -> str:
     """One paragraph; every number is an effect of the table of claims."""
     sentences = [*_collapse(details), *_mild(details), *_healed(claims, details)]
     return " ".join([*sentences, _counted(claims)])
@@ -183,9 +197,11 @@ def _ends(rows: Sequence[Row]) -> Table:
         ("saturation", "pixels"),
         ("contrast", "pixels"),
     ]
+    floor = floors(rows)
     header = [
         "condition",
         "iteration",
+        *(f"excess ({space})" for space in floor),
         *(f"Fréchet ({space})" for space in spaces),
         "CLIP score",
         "saturation",
@@ -205,41 +221,64 @@ def _ends(rows: Sequence[Row]) -> Table:
                 for row in rows
                 if (row.set, row.control, row.ratio, row.iteration) == (name, control, ratio, iteration)
             ]
-            values = []
-            for metric, space in columns:
-                found = [row.value for row in mine if (row.metric, row.features) == (metric, space)]
-                values.append(f"{sum(found) / len(found):.4g}" if found else "")
+            means: dict[tuple[str, str], float] = {}
+            for column in columns:
+                found = [row.value for row in mine if (row.metric, row.features) == column]
+                if found:
+                    means[column] = sum(found) / len(found)
+            excess = [
+                f"{means['fid', space] - least:.4g}" if ("fid", space) in means else ""
+                for space, least in floor.items()
+            ]
+            values = [*excess, *(f"{means[column]:.4g}" if column in means else "" for column in columns)]
             condition = f"{control} {ratio} %" if ratio else control
             named = {"real": "real against real", "vae": f"real, {iteration} round trips"}
             told = named.get(name, condition)
             lines.append([told, "" if name != "samples" else str(iteration), *values])
-    return header, lines, [30, 10, *[12] * len(columns)]
+    return header, lines, [30, 10, *[12] * (len(columns) + len(floor))]
 
 
-def _parts(details: Sequence[Mapping[str, str]], claim: int, start: str) -> list[Mapping[str, str]]:
+def _parts(details: Details, claim: int, start: str) -> list[Mapping[str, str]]:
     return [
         part for part in details
         if part["claim"] == str(claim) and part["statistic"].startswith(start) and part["value"]
     ]  # fmt: skip
 
 
-def _factors(parts: Sequence[Mapping[str, str]]) -> str:
+def _floors(rows: Sequence[Row]) -> str:
+    return " and ".join(f"{value:.3g} {NAMES.get(space, space)}" for space, value in floors(rows).items())
+
+
+def _factors(parts: Details, keys: Sequence[str] = EXCESS) -> str:
     """Differences of logarithms as factors, one per feature space, with their intervals."""
     told = []
     for part in parts:
-        value = math.exp(float(part["value"]))
-        low, high = (part[key] and f"{math.exp(float(part[key])):.2f}" for key in ("ci90_low", "ci90_high"))
-        interval = f" ({low} to {high})" if low else ""
-        told.append(f"{value:.2f}{interval} {NAMES.get(part['features'], part['features'])}")
+        value, low, high = (_factor(part[key]) for key in keys)
+        factor = f"{value:.2f}" if 0 < value < math.inf else "not defined"
+        interval = f" ({low:.2f} to {high:.2f})" if low < high else ""
+        told.append(f"{factor}{interval} {NAMES.get(part['features'], part['features'])}")
     return " and ".join(told)
 
 
-def _collapse(details: Sequence[Mapping[str, str]]) -> Iterator[str]:
+def _factor(logarithm: str) -> float:
+    """Not a number where there is none; what is beyond all reason, such as the end of a useless interval, is infinite."""
+    if not logarithm:
+        return math.nan
+    return math.exp(float(logarithm)) if float(logarithm) < 20 else math.inf
+
+
+def _distances(parts: Details) -> str:
+    """The distances' own factors, beside those of their excess."""
+    return f"(the distances themselves: {_factors(parts, OWN)})"
+
+
+def _collapse(details: Details) -> Iterator[str]:
     worst = _parts(details, 2, "F(100,I)")
     if worst:
         yield (
-            "Retrained on its own images only, the model ends at a Fréchet distance from real images that is "
-            f"{_factors(worst)} times that of the same model retrained on real images."
+            "Retrained on its own images only, the model ends at a Fréchet distance from real images whose excess over that of real "
+            "images among themselves is this multiple of the excess of the same model retrained on real images: "
+            f"{_factors(worst)} {_distances(worst)}."
         )
     captions = _parts(details, 2, "(C(0,I) - C(100,I))")
     if captions:
@@ -247,25 +286,53 @@ def _collapse(details: Sequence[Mapping[str, str]]) -> Iterator[str]:
         yield f"Its CLIP score is {abs(shift):.2f} standard deviations {'lower' if shift > 0 else 'higher'}."
     flat = _parts(details, 1, "F(0,I)")
     if flat:
-        yield f"On real images, the distance ends at {_factors(flat)} times the base model's."
+        yield f"On real images, the excess ends at this multiple of the base model's: {_factors(flat)}."
 
 
-def _mild(details: Sequence[Mapping[str, str]]) -> Iterator[str]:
+def _mild(details: Details) -> Iterator[str]:
     for ratio in ("25", "10", "3.3"):
         parts = _parts(details, 2, f"F({ratio},I)")
         if parts:
-            yield f"With {ratio} % of its own images, the distance is {_factors(parts)} times that of 0 %."
+            yield (
+                f"With {ratio} % of its own images, the excess is this multiple of that of 0 %: {_factors(parts)} "
+                f"{_distances(parts)}."
+            )
 
 
-def _healed(claims: Sequence[Claim], details: Sequence[Mapping[str, str]]) -> Iterator[str]:
+def _healed(claims: Sequence[Claim], details: Details) -> Iterator[str]:
     healed = _parts(details, 9, "F(heal,end)")
     if healed:
         claim = next(claim for claim in claims if claim.claim == 9)
         verdict = "" if claim.verdict == HOLDS else f" (claim 9: {claim.verdict})"
         yield (
-            "Healed, which is retraining a mixture's model on real images only, it ends at a distance of "
-            f"{_factors(healed)} times the base model's{verdict}."
+            "Healed, which is retraining a mixture's model on real images only, it ends at this multiple of the base model's "
+            f"excess: {_factors(healed)}{verdict}."
         )
+
+
+def _diagnosis(diagnostics: Details) -> Iterator[str]:
+    """A sentence for each arm of other settings and each of its ratios, against 0 % of the same settings."""
+    for statistic in dict.fromkeys(part["statistic"] for part in diagnostics):
+        parts = [part for part in diagnostics if part["statistic"] == statistic]
+        if not parts[0]["value"]:
+            yield f"{statistic}: not run; it needs an arm of the same settings at 0 %."
+        elif parts[0]["features"] != CAPTIONS:
+            yield f"{statistic}: the excess is this multiple of that of its own 0 %: {_factors(parts)} {_distances(parts)}."
+        else:
+            value, low, high = (parts[0][key] and f"{float(parts[0][key]):.2f}" for key in OWN)
+            yield f"{statistic} = {value}" + (f" ({low} to {high})." if low else ".")
+
+
+def _diagnosed(sentences: Sequence[str]) -> list[str]:
+    if not sentences:
+        return []
+    items = [line for sentence in sentences for line in (f"* {_escaped(sentence)}", "")]
+    return [
+        *_headed("Is it collapse, or a setting?", "-"),
+        "Arms with other settings, each against its own 0 %: the same settings, retrained on real images only.",
+        "",
+        *items,
+    ]
 
 
 def _effects(claims: Sequence[Claim]) -> Iterator[str]:

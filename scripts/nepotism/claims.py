@@ -2,6 +2,9 @@
 
 F is the logarithm of the Frechet distance (FID), b its value for the txt2img images of the base model, I the last
 iteration, C the mean CLIP score, s the base's within-group standard deviation of it, and delta the logarithm of 1.25.
+
+FID at few images is far from 0 for equal distributions too, and this floor dilutes differences of F. So beside each effect on F
+stands the same effect on the logarithm of the excess, FID minus that of real images against other real ones at the same number.
 """
 
 import math
@@ -9,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from nepotism.cells import healed_ratio
-from nepotism.contrasts import BASE, Distance, Key, MissingError, Scores, Theta, against, mean, slope
+from nepotism.contrasts import BASE, Distance, Key, MissingError, Scores, Theta, against, effect_of, mean, slope
 from nepotism.decisions import (
     NOT_RUN,
     Decision,
@@ -19,13 +22,12 @@ from nepotism.decisions import (
     decide,
 )
 from nepotism.tables import Row
-from nepotism.verdicts import BETWEEN, Claim, Part, told
+from nepotism.verdicts import BETWEEN, CAPTIONS, PIXELS, Claim, Part, told
 
 DELTA = math.log(1.25)
 # Claims that need a branch that had degraded.
 HEALED = (9, 10, 11)
 PAPER, OURS = "paper", "ours"
-CAPTIONS, PIXELS = "captions", "pixels"
 
 STATEMENTS = {
     1: ("0 % generated images: the scores stay flat", PAPER),
@@ -63,14 +65,18 @@ class Judge:
 
     # ---- Building blocks
 
-    def _distances(self, space: str) -> tuple[Distance, Distance]:
-        def log_fid(cell: Key, seed: int) -> Effect:
-            return self.scores.value(cell, seed, "fid", space).log()
+    def _log_fid(self, space: str) -> Distance:
+        return lambda cell, seed: self.scores.value(cell, seed, "fid", space).log()
 
-        def kid(cell: Key, seed: int) -> Effect:
-            return self.scores.value(cell, seed, "kid", space)
+    def _log_excess(self, space: str) -> Distance:
+        def log_excess(cell: Key, seed: int) -> Effect:
+            floor = self.scores.value(BASE, seed, "fid", space, "real")
+            return (self.scores.value(cell, seed, "fid", space) - floor).log()
 
-        return log_fid, kid
+        return log_excess
+
+    def _kid(self, space: str) -> Distance:
+        return lambda cell, seed: self.scores.value(cell, seed, "kid", space)
 
     def _effects(self, theta: Theta) -> list[Effect]:
         """Theta of every seed; nothing if any is missing, so that verdicts never rest on a part of the seeds."""
@@ -80,41 +86,33 @@ class Judge:
             return []
 
     def _part(
-        self, claim: int, features: str, statistic: str, relation: Relation, bound: float, theta: Theta,
-        kid: Theta | None = None,
+        self, claim: int, features: str, statistic: str, relation: Relation, bound: float, theta: Theta
     ) -> Part:  # fmt: skip
-        decision = decide(self._effects(theta), relation, bound)
-        if kid is None or decision.verdict == NOT_RUN:
-            return Part(claim, features, statistic, relation, bound, decision)
-        return Part(
-            claim,
-            features,
-            statistic,
-            relation,
-            bound,
-            decision,
-            _agreement(decision, decide(self._effects(kid), ">", 0)),
-        )
+        return Part(claim, features, statistic, relation, bound, decide(self._effects(theta), relation, bound))
 
     def _distance_part(
         self, claim: int, space: str, statistic: str, relation: Relation, bound: float,
         contrast: Callable[[Distance, int], Effect],
     ) -> Part:  # fmt: skip
-        """A part on ln FID, and the same contrast of KID beside it."""
-        log_fid, kid = self._distances(space)
-        return self._part(
-            claim, space, statistic, relation, bound,
-            lambda seed: contrast(log_fid, seed), lambda seed: contrast(kid, seed),
-        )  # fmt: skip
+        """A part on ln FID, and beside it the same contrast of the excess and of KID."""
+
+        def decided(distance: Distance, relation: Relation, bound: float) -> Decision:
+            return decide(self._effects(lambda seed: contrast(distance, seed)), relation, bound)
+
+        decision = decided(self._log_fid(space), relation, bound)
+        if decision.verdict == NOT_RUN:
+            return Part(claim, space, statistic, relation, bound, decision)
+        excess, kid = decided(self._log_excess(space), relation, bound), decided(self._kid(space), ">", 0)
+        return Part(claim, space, statistic, relation, bound, decision, _agreement(decision, kid), excess)
 
     def _caption_part(
         self, claim: int, statistic: str, relation: Relation, bound: float,
-        better: Key, worse: Key, name: str = "samples",
+        better: Key, worse: Key, name: str = "samples", base: Key = BASE,
     ) -> Part:  # fmt: skip
-        """A part on (C(better) - C(worse)) / s."""
+        """A part on (C(better) - C(worse)) / s; s is an estimate as well, and without an error there is no interval."""
 
         def theta(seed: int) -> Effect:
-            spread = self.scores.value(BASE, seed, "clip_score_within_group_sd", name=name).value
+            spread = self.scores.value(base, seed, "clip_score_within_group_sd", name=name)
             one, other = (self.scores.value(cell, seed, "clip_score", name=name) for cell in (better, worse))
             return (one - other) / spread
 
@@ -227,7 +225,7 @@ class Judge:
 
     def _degraded(self, space: str, branch: Key) -> None:
         """What was not ill cannot heal: claims 9 to 11 need a branch that had degraded."""
-        log_fid, _ = self._distances(space)
+        log_fid = self._log_fid(space)
         gate = decide(self._effects(lambda seed: log_fid(branch, seed) - log_fid(BASE, seed)), ">", DELTA)
         if gate.low is None or gate.low <= DELTA:
             for claim in HEALED:
@@ -260,9 +258,25 @@ class Judge:
                 if not real.sd:
                     raise MissingError
                 generated = self.scores.value(BASE, seed, metric, PIXELS)
-                return (generated - Effect(real.value, real.se)) / real.sd
+                return (generated - effect_of(real)) / real.sd
 
             yield self._part(12, PIXELS, f"{metric}, generated minus real, in real sd", ">", 0.0, theta)
+
+    # ---- Other settings
+
+    def diagnosed(self, arm: str) -> Iterator[Part]:
+        """Claim 2 under an arm's own settings: each of its ratios against its own 0 %, never against that of other settings."""
+        ratios = [ratio for ratio in self.scores.ratios_of(arm) if float(ratio) > 0]
+        own = (f"base-{arm}", "", 0)
+        base = own if self.scores.iterations(own[0]) else BASE
+        for ratio in ratios:
+            last = self.scores.iterations(arm)[-1]
+            cell, real = (arm, ratio, last), (arm, "0", last)
+            captions = f"(C({arm},0,I) - C({arm},{ratio},I)) / s"
+            yield self._caption_part(2, captions, ">", 0.25, real, cell, base=base)
+            for space in self.scores.spaces:
+                statistic = f"F({arm},{ratio},I) - F({arm},0,I)"
+                yield self._distance_part(2, space, statistic, ">", DELTA, against(cell, real))
 
 
 def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
@@ -300,6 +314,16 @@ def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
             )
         )
     return claims, parts
+
+
+def diagnose(rows: Sequence[Row], arms: Sequence[str]) -> list[Part]:
+    """What becomes of arms with other settings, each against its own 0 %: is it collapse, or the setting?
+
+    Args:
+        rows: tables/metrics.csv.
+        arms: names of plain mixtures with settings of their own.
+    """
+    return [part for arm in arms for part in Judge(Scores(rows), Arms()).diagnosed(arm)]
 
 
 def _joined(by_space: dict[str, str]) -> str:

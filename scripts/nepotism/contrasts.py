@@ -14,6 +14,12 @@ class MissingError(Exception):
     """A cell that a claim needs was not run."""
 
 
+def effect_of(row: Row) -> Effect:
+    """A score as an effect: its error by the usual formula for a mean, else by the jackknife."""
+    df = row.n - 1 if row.sd is not None or row.left_out is None else row.left_out.df
+    return Effect(row.value, row.se, df, row.left_out)
+
+
 class Scores:
     """The table of scores, by cell."""
 
@@ -47,12 +53,11 @@ class Scores:
         return found
 
     def value(self, cell: Key, seed: int, metric: str, features: str = "clip", name: str = "samples") -> Effect:
-        """One score with its standard error."""
-        row = self.row(cell, seed, name, features, metric)
-        return Effect(row.value, row.se)
+        """One score with its error."""
+        return effect_of(self.row(cell, seed, name, features, metric))
 
 
-# From a cell and a seed to ln FID, or to KID.
+# From a cell and a seed to ln FID, to the logarithm of its excess over the floor, or to KID.
 Distance = Callable[[Key, int], Effect]
 Theta = Callable[[int], Effect]
 

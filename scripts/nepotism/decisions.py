@@ -2,17 +2,28 @@
 
 [L, U] is the two-sided 90 % t interval of the effect over at least three seeds. "theta > c" holds if L > c and does not
 hold if U < c; "abs(theta) < c" holds if [L, U] lies inside (-c, c) and does not hold if it lies wholly outside; else the
-claim is undecided. A false "holds" at the boundary so happens in at most 5 % of experiments. With fewer seeds the verdict
-is undecided, and the interval shown is the one within the run.
+claim is undecided. A false "holds" at the boundary so happens in at most 5 % of experiments, for each claim. With fewer seeds
+the verdict is undecided, and the interval shown is the one within the run.
+
+Within a run, and between runs that share real images, effects are paired: block j holds the j-th image of every group, in
+every arm and in the real images that all are measured against. So whatever is computed from effects whose blocks have the same
+sizes is computed without each block too, and its error is the joint jackknife's (`nepotism.jackknife`), with blocks - 1
+degrees of freedom. That also holds for the mean of one or two seeds: they differ in noise and share the holdout; were they
+independent, the joint error would be right as well, only less certain. Effects of other blocks (captions never trained on
+against the others; real images among themselves), or of none, are combined as independent, with the degrees of freedom of
+Welch and Satterthwaite.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from numpy.typing import NDArray
+from scipy.special import stdtr
+
+from nepotism.jackknife import LeftOut, half_width, pooled_df, standard_error
 
 Relation = Literal[">", "<", "abs <"]
 
@@ -22,36 +33,98 @@ UNDECIDED = "undecided"
 NOT_RUN = "not run"
 
 LEAST_SEEDS = 3
-# Two-sided 90 % of a normal distribution.
-WITHIN_RUN = 1.645
+CONFIDENCE = 0.9
 
 
 @dataclass(frozen=True)
 class Effect:
-    """A value with its standard error within the run (None where it has none)."""
+    """A value with its error within the run.
+
+    Attributes:
+        value: of all images.
+        se: standard error, None where it has none.
+        df: degrees of freedom of it; infinite if it is known.
+        left_out: the value without each block of images, None where that is not known or not defined.
+    """
 
     value: float
     se: float | None
+    df: float = math.inf
+    left_out: LeftOut | None = None
 
     def __sub__(self, other: "Effect") -> "Effect":
         return combined([(1.0, self), (-1.0, other)])
 
-    def __truediv__(self, scale: float) -> "Effect":
-        return combined([(1 / scale, self)])
+    def __truediv__(self, other: "Effect | float") -> "Effect":
+        """By a constant, or by another effect; not a number, without error, for a divisor of 0."""
+        if not isinstance(other, Effect):
+            return combined([(1 / other, self)]) if other else Effect(math.nan, None)
+        if not other.value:
+            return Effect(math.nan, None)
+        value = self.value / other.value
+        if _share_blocks(self, other):
+            divisors = _without(other)
+            return _jackknifed(value, self, _without(self) / np.where(divisors == 0, np.nan, divisors))
+        slopes = (1 / other.value, -value / other.value)
+        return _independent(value, list(zip(slopes, (self, other), strict=True)))
 
     def log(self) -> "Effect":
-        """Natural logarithm, the error by the delta method; minus infinity, without error, of a value of 0."""
+        """Natural logarithm; minus infinity, without error, of a value of 0 or less."""
         if self.value <= 0:
             return Effect(-math.inf, None)
-        return Effect(math.log(self.value), None if self.se is None else self.se / self.value)
+        value = math.log(self.value)
+        if self.left_out:
+            without = _without(self)
+            return _jackknifed(value, self, np.log(np.where(without > 0, without, np.nan)))
+        # The delta method.
+        return _independent(value, [(1 / self.value, self)])
 
 
 def combined(terms: Sequence[tuple[float, Effect]]) -> Effect:
-    """Weighted sum of effects, their errors taken as independent."""
+    """Weighted sum of effects: those of the same blocks jointly, and what remains as independent."""
+    parts: dict[object, list[tuple[float, Effect]]] = {}
+    for index, (weight, effect) in enumerate(terms):
+        parts.setdefault(effect.left_out.images if effect.left_out else index, []).append((weight, effect))
+    sums = [_joint(part) for part in parts.values()]
+    return sums[0] if len(sums) == 1 else _independent(sum(each.value for each in sums), [(1.0, each) for each in sums])
+
+
+def _joint(terms: Sequence[tuple[float, Effect]]) -> Effect:
+    """Weighted sum of effects of the same blocks; a single one keeps its own error."""
     value = sum(weight * effect.value for weight, effect in terms)
-    errors = [(weight, effect.se) for weight, effect in terms if effect.se is not None]
-    se = math.sqrt(sum((weight * error) ** 2 for weight, error in errors)) if len(errors) == len(terms) else None
-    return Effect(value, se)
+    weight, effect = terms[0]
+    if effect.left_out is None:
+        return _independent(value, terms)
+    without = sum((weight * _without(effect) for weight, effect in terms), np.zeros(len(effect.left_out.images)))
+    summed = _jackknifed(value, effect, without)
+    if len(terms) > 1 or effect.se is None:
+        return summed
+    return replace(summed, se=abs(weight) * effect.se, df=effect.df)
+
+
+def _share_blocks(one: Effect, other: Effect) -> bool:
+    return one.left_out is not None and other.left_out is not None and one.left_out.images == other.left_out.images
+
+
+def _without(effect: Effect) -> NDArray[np.float64]:
+    assert effect.left_out is not None
+    return np.array(effect.left_out.values)
+
+
+def _jackknifed(value: float, like: Effect, without: NDArray[np.float64]) -> Effect:
+    """A value with its values without the blocks of another effect; no error where one of them is not finite."""
+    assert like.left_out is not None
+    left_out = LeftOut(like.left_out.images, tuple(map(float, without)))
+    se = standard_error(value, left_out)
+    return Effect(value, None) if se is None else Effect(value, se, left_out.df, left_out)
+
+
+def _independent(value: float, terms: Sequence[tuple[float, Effect]]) -> Effect:
+    """A value whose slopes on independent effects are known; without error where one of them has none."""
+    errors = [(abs(slope) * effect.se, effect.df) for slope, effect in terms if effect.se is not None]
+    if len(errors) < len(terms) or not math.isfinite(value):
+        return Effect(value, None)
+    return Effect(value, math.hypot(*(se for se, _ in errors)), pooled_df(errors))
 
 
 @dataclass(frozen=True)
@@ -60,7 +133,7 @@ class Decision:
 
     Attributes:
         value: mean effect over the seeds.
-        low, high: 90 % interval; within the run for fewer than three seeds, None where there is none.
+        low, high: 90 % interval, by the t distribution; within the run for fewer than three seeds, None where there is none.
         seeds: number of seeds.
         verdict: `HOLDS`, `FAILS`, `UNDECIDED` or `NOT_RUN`.
         against: p-value of the test that it does not hold; 1 where there is no test.
@@ -84,12 +157,12 @@ def decide(effects: Sequence[Effect], relation: Relation, bound: float) -> Decis
         return Decision(None, None, None, len(values), UNDECIDED)
     count, mean = len(values), float(values.mean())
     if count < LEAST_SEEDS:
-        se = combined([(1 / count, effect) for effect in effects]).se
-        half = None if se is None else WITHIN_RUN * se
+        within = combined([(1 / count, effect) for effect in effects])
+        half = None if within.se is None else half_width(within.se, within.df, CONFIDENCE)
         low, high = (None, None) if half is None else (mean - half, mean + half)
         return Decision(mean, low, high, count, UNDECIDED)
     se = float(values.std(ddof=1)) / math.sqrt(count) if np.isfinite(values).all() else 0.0
-    half = float(stdtrit(count - 1, 0.95)) * se
+    half = half_width(se, count - 1, CONFIDENCE)
     low, high = mean - half, mean + half
     match relation:
         case ">":

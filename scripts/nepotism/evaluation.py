@@ -170,14 +170,15 @@ def compare(place: Place, name: str, generated: Embedded, reference: Reference) 
             if not math.isnan(estimate.value):
                 yield _row(place, name, space, metric, estimate)
     yield from captions(place, name, generated)
+    positions = _positions(generated.groups)
     for value in ("saturation", "contrast"):
-        yield _row(place, name, "pixels", value, scores.mean(generated.values[value]))
+        yield _row(place, name, "pixels", value, scores.mean(generated.values[value], positions))
 
 
 def captions(place: Place, name: str, generated: Embedded) -> Iterable[Row]:
     """CLIP scores of one set: their mean, and their spread inside groups."""
-    yield _row(place, name, "clip", "clip_score", scores.mean(generated.values["clip_score"]))
     positions = _positions(generated.groups)
+    yield _row(place, name, "clip", "clip_score", scores.mean(generated.values["clip_score"], positions))
     groups = np.array(generated.groups)
     spread = scores.jackknife(
         lambda kept: scores.within_group_sd(generated.values["clip_score"][kept], list(groups[kept])), positions
@@ -186,13 +187,18 @@ def captions(place: Place, name: str, generated: Embedded) -> Iterable[Row]:
         yield _row(place, name, "clip", "clip_score_within_group_sd", spread)
 
 
-def curation(place: Place, records: Sequence[Record], kept: Sequence[bool] | None) -> Iterable[Row]:
-    """What a control did to its images: how many different ones are left, and the share that it accepted."""
-    yield _row(
-        place, "curated", "", "unique_images", Estimate(len({record.sha256 for record in records}), len(records))
-    )
+def curation(place: Place, records: Sequence[Record], slots: int, kept: Sequence[bool] | None) -> Iterable[Row]:
+    """What a control did: how many different images are left for its slots, and the share of them that it accepted.
+
+    Args:
+        place: of the cell.
+        records: of the images after the control; a control may leave slots empty.
+        slots: how many the control was given, the ``n`` of these rows.
+        kept: whether the image of each slot was kept, None for a control that keeps everything.
+    """
+    yield _row(place, "curated", "", "unique_images", Estimate(len({record.sha256 for record in records}), slots))
     if kept is not None:
-        yield _row(place, "curated", "", "accepted_share", Estimate(sum(kept) / len(kept), len(kept)))
+        yield _row(place, "curated", "", "accepted_share", Estimate(sum(kept) / slots, slots))
 
 
 def _positions(groups: Sequence[str]) -> NDArray[np.int64]:
@@ -209,5 +215,5 @@ def _row(place: Place, name: str, space: str, metric: str, estimate: Estimate) -
     low, high = estimate.interval or (None, None)
     return Row(
         place.experiment, place.control, place.ratio, place.seed, place.iteration,
-        name, space, metric, estimate.value, estimate.sd, estimate.se, low, high, estimate.n,
+        name, space, metric, estimate.value, estimate.sd, estimate.se, low, high, estimate.n, estimate.left_out,
     )  # fmt: skip

@@ -21,6 +21,7 @@ from nepotism.cells import generated_count
 from nepotism.errors import UserError
 from nepotism.files import whole
 from nepotism.images import Record
+from nepotism.jackknife import LeftOut
 from nepotism.progress import Progress
 from nepotism.resume.job import Job
 from nepotism.tables import Row
@@ -38,7 +39,8 @@ Regime = Literal["replace", "accumulate", "accumulate_subsample"]
 class Score:
     """One value of one generation: the trailing columns of `Row`.
 
-    ci_low and ci_high are a 95 % interval; None where it would say nothing.
+    ci_low and ci_high are a 95 % interval; None where it would say nothing. left_out is for scores of what all generations
+    share, such as a test text: what they have in common then cancels in differences.
     """
 
     metric: str
@@ -50,6 +52,7 @@ class Score:
     se: float | None = None
     ci_low: float | None = None
     ci_high: float | None = None
+    left_out: LeftOut | None = None
 
 
 class Family(Protocol):

@@ -2,8 +2,9 @@
 
 Every set metric compares equally many generated and real images, fixed throughout an experiment, because a Frechet
 distance of a few hundred images is strongly biased: only distances at the same N compare. Intervals are
-estimate +- 1.96 se, the se by a delete-one-block jackknife; resampling with replacement would make duplicates, which
-bias Frechet and kernel distances.
+estimate +- t se, the se by a delete-one-block jackknife and t of one degree of freedom less than there are blocks (six blocks
+with normal quantiles would cover 88 to 90 % instead of 95); resampling with replacement would make duplicates, which bias
+Frechet and kernel distances. What a value is without each block is kept: it gives the error of whatever compares several.
 """
 
 import math
@@ -15,23 +16,42 @@ import torch
 from numpy.typing import NDArray
 from torchmetrics.image.kid import poly_mmd
 
+from nepotism.jackknife import LeftOut, half_width, standard_error
+
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its standard deviation between images, standard error and 95 % interval (None where undefined)."""
+    """A value with its errors (None where undefined).
+
+    Attributes:
+        value: of all images.
+        n: number of images.
+        sd: between images, for a mean.
+        se: standard error at this n.
+        left_out: the value without each block of images.
+    """
 
     value: float
     n: int
     sd: float | None = None
     se: float | None = None
+    left_out: LeftOut | None = None
+
+    @property
+    def df(self) -> int:
+        """Degrees of freedom of the standard error: a mean's by the usual formula, else the jackknife's."""
+        return self.n - 1 if self.left_out is None or self.sd is not None else self.left_out.df
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval, estimate +- 1.96 se."""
-        return None if self.se is None else (self.value - 1.96 * self.se, self.value + 1.96 * self.se)
+        """The 95 % interval, by the t distribution."""
+        if self.se is None:
+            return None
+        half = half_width(self.se, self.df, 0.95)
+        return self.value - half, self.value + half
 
 
 def frechet(one: NDArray, other: NDArray) -> float:
@@ -97,11 +117,18 @@ def cosine_scores(images: NDArray, texts: NDArray) -> Array:
     return 100 * (images * texts).sum(1) / (np.linalg.norm(images, axis=1) * np.linalg.norm(texts, axis=1))
 
 
-def mean(values: NDArray) -> Estimate:
-    """Mean of per-image values, with their sd and the usual se = sd / sqrt(n)."""
+def mean(values: NDArray, blocks: NDArray[np.int64]) -> Estimate:
+    """Mean of per-image values, with their sd and the usual se = sd / sqrt(n).
+
+    Args:
+        values: (N,).
+        blocks: int (N,) block of every image: the mean without each is kept, if there are two or more.
+    """
     values = np.asarray(values, np.float64)
     sd = float(values.std(ddof=1)) if len(values) > 1 else None
-    return Estimate(float(values.mean()), len(values), sd, None if sd is None else sd / np.sqrt(len(values)))
+    se = None if sd is None else sd / math.sqrt(len(values))
+    left_out = jackknife(lambda kept: float(values[kept].mean()), blocks).left_out
+    return Estimate(float(values.mean()), len(values), sd, se, left_out)
 
 
 def within_group_sd(values: NDArray, groups: Sequence[str]) -> float:
@@ -113,26 +140,25 @@ def within_group_sd(values: NDArray, groups: Sequence[str]) -> float:
 
 
 def jackknife(statistic: Callable[[Indices], float], blocks: NDArray[np.int64]) -> Estimate:
-    """Estimate with the delete-one-block jackknife's standard error.
+    """Estimate with the delete-one-block jackknife's standard error: see `nepotism.jackknife`.
 
     Args:
         statistic: value of the images with these indices; where two sets are compared, image i of both goes together.
         blocks: int (N,) block of every image.
 
     Returns:
-        The value of all images; no se if there are fewer than two blocks, or if the statistic is undefined (nan) without
-        one of them.
+        The value of all images, and without each block; no se if there are fewer than two blocks, or if the statistic is
+        undefined (nan) without one of them.
     """
     everything = np.arange(len(blocks))
-    names = np.unique(blocks)
+    names, images = np.unique(blocks, return_counts=True)
     value = statistic(everything)
     if len(names) < 2:
         return Estimate(value, len(blocks))
-    left_out = np.array([statistic(everything[blocks != name]) for name in names])
-    if not np.isfinite(left_out).all():
-        return Estimate(value, len(blocks))
-    se = np.sqrt((len(names) - 1) / len(names) * ((left_out - left_out.mean()) ** 2).sum())
-    return Estimate(value, len(blocks), se=float(se))
+    without = tuple(statistic(everything[blocks != name]) for name in names)
+    left_out = LeftOut(tuple(images.tolist()), without)
+    se = standard_error(value, left_out)
+    return Estimate(value, len(blocks)) if se is None else Estimate(value, len(blocks), se=se, left_out=left_out)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""Tidy tables of scores: one row per value, in JSON beside each cell and in one CSV per experiment."""
+"""Tidy tables of scores: one row per value, in JSON beside each cell and in one CSV per experiment.
+
+What a score is without each block of images stands beside the scores in a CSV of its own, a row per block.
+"""
 
 import csv
 import io
@@ -7,12 +10,14 @@ import os
 import platform
 import subprocess
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from nepotism.errors import UserError
 from nepotism.files import write_text
+from nepotism.jackknife import LeftOut
 from nepotism.stages import STAGE_VERSIONS
 
 
@@ -42,8 +47,8 @@ METRICS = {
     "within_group_distance": Metric("mean feature distance of two images of one group", "[0, inf)", "higher"),
     "saturation": Metric("mean HSV saturation", "[0, 1]", "neither"),
     "contrast": Metric("standard deviation of luma inside an image", "[0, 0.5]", "neither"),
-    "accepted_share": Metric("share of images that a control kept", "[0, 1]", "higher"),
-    "unique_images": Metric("number of different images after a control", "[0, n]", "higher"),
+    "accepted_share": Metric("share of slots whose image a control kept", "[0, 1]", "higher"),
+    "unique_images": Metric("number of different images after a control, of n slots", "[0, n]", "higher"),
 }
 
 
@@ -57,7 +62,8 @@ class Row:
         features: feature space, such as clip, conv, inception; ``pixels`` for colours, empty for counts.
         metric: a key of `METRICS`.
         sd: between images; se, ci_low, ci_high: of the value, at this n.
-        n: number of images.
+        n: number of images; of ``accepted_share`` and ``unique_images``, of the slots that a control was given.
+        left_out: the value without each block of images, None where it has none. No column of metrics.csv.
     """
 
     experiment: str
@@ -74,6 +80,13 @@ class Row:
     ci_low: float | None
     ci_high: float | None
     n: int
+    left_out: LeftOut | None = None
+
+
+# The columns of metrics.csv, those that name a value, and the columns of jackknife.csv, a row per value and block.
+COLUMNS = tuple(field.name for field in fields(Row) if field.name != "left_out")
+NAMING = COLUMNS[: COLUMNS.index("value")]
+BLOCK_COLUMNS = (*NAMING, "block", "left_out", "value")
 
 
 def provenance() -> dict[str, Any]:
@@ -121,7 +134,24 @@ def write_metrics(path: Path, rows: Sequence[Row]) -> None:
 
 def read_metrics(path: Path) -> list[Row]:
     """The rows of a file that `write_metrics` wrote."""
-    return [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))["rows"]]
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    return [Row(**{**row, "left_out": _left_out(row.get("left_out"))}) for row in rows]
+
+
+def _left_out(values: dict[str, list[Any]] | None) -> LeftOut | None:
+    return LeftOut(tuple(values["images"]), tuple(values["values"])) if values else None
+
+
+def write_scores(metrics: Path, blocks: Path, rows: Sequence[Row]) -> None:
+    """Write tables/metrics.csv, and beside it tables/jackknife.csv."""
+    write_csv(metrics, [[getattr(row, name) for name in COLUMNS] for row in rows], COLUMNS)
+    table = [
+        [*(getattr(row, name) for name in NAMING), block, images, value]
+        for row in rows
+        if row.left_out
+        for block, (images, value) in enumerate(zip(row.left_out.images, row.left_out.values, strict=True))
+    ]
+    write_csv(blocks, table, BLOCK_COLUMNS)
 
 
 def write_csv(path: Path, rows: Sequence[Any], columns: Sequence[str] | None = None) -> None:
@@ -141,9 +171,47 @@ def read_text_csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def read_csv(path: Path) -> list[Row]:
-    """The rows of tables/metrics.csv."""
-    return [_typed(row) for row in read_text_csv(path)]
+def read_csv(path: Path, blocks: Path | None = None) -> list[Row]:
+    """The rows of tables/metrics.csv.
+
+    Args:
+        path: of that table.
+        blocks: tables/jackknife.csv; without it, rows know nothing of what they are without a block.
+
+    Raises:
+        UserError: if that table is of other scores.
+    """
+    rows = [_typed(row) for row in read_text_csv(path)]
+    if blocks is None:
+        return rows
+    found: dict[tuple[str, ...], list[tuple[int, float]]] = {}
+    for line in read_text_csv(blocks):
+        found.setdefault(tuple(line[name] for name in NAMING), []).append((int(line["left_out"]), float(line["value"])))
+    if not found:
+        return rows
+    rows = [replace(row, left_out=_blocks(found.pop(_name(row), []))) for row in rows]
+    if found:
+        raise UserError(
+            f"{blocks}: {', '.join(next(iter(found)))} is no row of {path}; delete both tables, and they are made again"
+        )
+    return rows
+
+
+def floors(rows: Sequence[Row]) -> dict[str, float]:
+    """The Frechet distance of real images from other real ones, by feature space: what is left of it without any model."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        if (row.set, row.metric) == ("real", "fid"):
+            found.setdefault(row.features, []).append(row.value)
+    return {space: sum(values) / len(values) for space, values in found.items()}
+
+
+def _name(row: Row) -> tuple[str, ...]:
+    return tuple(str(getattr(row, name)) for name in NAMING)
+
+
+def _blocks(found: Sequence[tuple[int, float]]) -> LeftOut | None:
+    return LeftOut(tuple(images for images, _ in found), tuple(value for _, value in found)) if found else None
 
 
 def _typed(row: dict[str, str]) -> Row:

@@ -1,5 +1,6 @@
 """Verdicts on claims: the rows of claims.csv and claim_details.csv, whatever the claims are about."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -7,6 +8,8 @@ from nepotism.decisions import FAILS, HOLDS, NOT_RUN, UNDECIDED, Decision, Relat
 
 # Between the parts of a claim in one cell of the table; no part contains it.
 BETWEEN = "; "
+# What belongs to no feature space: CLIP scores, and colours.
+CAPTIONS, PIXELS = "captions", "pixels"
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,8 @@ class Part:
         decision: verdict, effect and 90 % interval.
         kid: whether the kernel distance points to the same side: ``agrees``, ``disagrees``, ``cannot be told`` (its interval
             contains 0), or empty where no FID is involved.
+        excess: the same contrast of the logarithm of the FID's excess over the floor, which a finite number of images dilutes
+            less; None where no FID is involved.
     """
 
     claim: int
@@ -30,6 +35,7 @@ class Part:
     bound: float
     decision: Decision
     kid: str = ""
+    excess: Decision | None = None
 
 
 @dataclass(frozen=True)
@@ -56,9 +62,16 @@ def told(part: Part) -> str:
     name = f"{part.features}: {part.statistic}" if part.features else part.statistic
     if decision.value is None:
         return f"{name} not run"
-    interval = "" if decision.low is None else f" [{decision.low:.3g}, {decision.high:.3g}]"
     wanted = f"|theta| < {part.bound:.3g}" if part.relation == "abs <" else f"{part.relation} {part.bound:.3g}"
-    return f"{name} = {decision.value:.3g}{interval}, wanted {wanted}"
+    beside = "" if part.excess is None else f", of the excess {_effect(part.excess)}"
+    return f"{name} = {_effect(decision)}{beside}, wanted {wanted}"
+
+
+def _effect(decision: Decision) -> str:
+    if decision.value is None or not math.isfinite(decision.value):
+        return "not defined" if decision.value is None else f"{decision.value:.3g}"
+    interval = "" if decision.low is None else f" [{decision.low:.3g}, {decision.high:.3g}]"
+    return f"{decision.value:.3g}{interval}"
 
 
 def verdicts(statements: Mapping[int, tuple[str, str]], parts: Iterable[Part]) -> tuple[list[Claim], list[Part]]:

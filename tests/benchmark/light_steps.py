@@ -36,7 +36,14 @@ def main() -> None:
             figure = [out / f"figure-3{suffix}" for suffix in (".svg", ".png", ".csv")]
             steps: dict[str, list[object]] = {
                 "mix": ["--real", real, "--ratio", 0, "--seed", 0, "--output", out / "mix.parquet"],
-                "metrics_table": ["--metrics", *scores, "--output", out / "metrics.csv"],
+                "metrics_table": [
+                    "--metrics",
+                    *scores,
+                    "--output",
+                    out / "metrics.csv",
+                    "--jackknife",
+                    out / "jackknife.csv",
+                ],
                 "figure_3": ["--metrics", table, "--clip", "tiny-clip", "--arms", "none:mixture", "--output", *figure],
             }
             commands |= {step: [python, f"{scripts}/{step}.py", *map(str, words)] for step, words in steps.items()}

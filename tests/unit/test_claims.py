@@ -6,9 +6,10 @@ import dataclasses
 import numpy as np
 import pytest
 from nepotism.answer import page, told
-from nepotism.claims import STATEMENTS, Arms, judge
+from nepotism.claims import STATEMENTS, Arms, diagnose, judge
 from nepotism.cost import Cost, costs
 from nepotism.decisions import FAILS, HOLDS, NOT_RUN, UNDECIDED, Decision, Effect, conjunction, decide
+from nepotism.jackknife import LeftOut, standard_error
 from nepotism.tables import Row
 from nepotism.verdicts import Claim, count
 
@@ -46,7 +47,7 @@ def test_verdicts(values, relation, bound, verdict):
 def test_fewer_than_three_seeds_are_undecided_but_show_the_effect_within_the_run():
     decision = decide(effects(9.0, se=0.5), ">", 0)
     assert (decision.verdict, decision.value, decision.seeds) == (UNDECIDED, 9.0, 1)
-    assert decision.high - decision.value == pytest.approx(1.645 * 0.5)
+    assert decision.high - decision.value == pytest.approx(1.64485 * 0.5, rel=1e-5)
     assert decide(effects(9.0, se=None), ">", 0).low is None
     assert decide([], ">", 0).verdict == NOT_RUN
 
@@ -98,7 +99,7 @@ def test_errors_of_logarithms_follow_the_delta_method():
 
 def table(
     seeds=SEEDS, ratios=("0", "10", "25", "100"), fid=None, clip=None, unseen=None, spread=None, diversity=None, recall=None,
-    colour=1.2, unique=100, kid=None, skip=(),
+    colour=1.2, unique=100, slots=100, kid=None, skip=(), floor=4.0, more=(),
 ):  # fmt: skip
     """A table in which functions of (control, ratio, iteration) give the scores; seeds add a little noise."""
     noise = {seed: 0.002 * (seed - 1) for seed in seeds}
@@ -106,9 +107,10 @@ def table(
     cells += [("none", ratio, i) for ratio in ratios for i in range(1, 6)]
     cells += [(control, "100", i) for control in ("histogram_match", "sifid_cull") for i in range(1, 6)]
     cells += [("heal", "25", i) for i in range(6, 9)]
+    cells += more
     rows = []
 
-    def add(cell, seed, name, space, metric, value, sd=None):
+    def add(cell, seed, name, space, metric, value, sd=None, n=100):
         control, ratio, iteration = cell
         rows.append(
             Row(
@@ -125,7 +127,7 @@ def table(
                 0.01,
                 value - 0.02,
                 value + 0.02,
-                100,
+                n,
             )
         )
 
@@ -170,7 +172,9 @@ def table(
                     (spread or (lambda c: 2.0))(cell) + noise[seed],
                 )
             if cell[0] == "sifid_cull":
-                add(cell, seed, "curated", "", "unique_images", unique)
+                add(cell, seed, "curated", "", "unique_images", unique, n=slots)
+        for space in ("clip", "conv"):
+            add(cells[0], seed, "real", space, "fid", floor)
         for metric in ("contrast", "saturation"):
             add(cells[0], seed, "samples", "pixels", metric, colour + noise[seed])
             add(cells[0], seed, "real", "pixels", metric, 1.0, sd=0.5)
@@ -235,6 +239,107 @@ def test_culling_that_leaves_few_different_images_is_starved():
     assert found[6].verdict == "undecided (starved)"
     assert "40%" in found[6].note
     assert found[5].verdict == HOLDS
+
+
+def test_culling_that_empties_most_slots_is_starved_although_the_images_left_are_all_different():
+    found = verdicts(fid=growing(2.0), unique=3, slots=100)
+    assert found[6].verdict == "undecided (starved)"
+    assert "3%" in found[6].note
+    assert verdicts(fid=growing(2.0), unique=51, slots=100)[6].verdict == HOLDS
+
+
+def paired(rows, images=30):
+    """The same table with values without six blocks of images, in which all scores of a cell's neighbours rise and fall alike."""
+    common = np.array([0.08, -0.05, 0.03, -0.06, 0.04, -0.04])
+    own = np.array([0.004, 0.002, -0.003, 0.001, -0.002, -0.002])
+    found = []
+    for index, row in enumerate(rows):
+        shift = common + np.roll(own, index)
+        left_out = LeftOut((images,) * 6, tuple(row.value + shift * (1 if row.metric == "recall" else row.value)))
+        se = standard_error(row.value, left_out)
+        found.append(dataclasses.replace(row, se=se, left_out=left_out))
+    return found
+
+
+def test_arms_of_a_run_are_paired_in_every_claim():
+    """What arms have in common cancels, wholly in differences of logarithms: no interval may be as wide as of independent arms."""
+    rows = paired(table(seeds=(0,), fid=growing(0.5)))
+    alone = [dataclasses.replace(row, left_out=None) for row in rows]
+    _, joint = judge(rows, ARMS)
+    _, added = judge(alone, ARMS)
+    compared = 0
+    for one, other in zip(joint, added, strict=True):
+        assert one.statistic == other.statistic
+        if one.decision.low is None:
+            continue
+        widths = [part.decision.high - part.decision.low for part in (one, other)]
+        assert widths[0] < 0.7 * widths[1], one
+        compared += 1
+    assert {part.claim for part in joint} == set(range(1, 13))
+    assert compared > 30
+    difference = next(part for part in joint if part.statistic == "F(100,I) - F(0,I)" and part.features == "clip")
+    cells = {
+        (r.ratio, r.features, r.metric): r for r in rows if (r.control, r.iteration, r.set) == ("none", 5, "samples")
+    }
+    logs = [np.log(cells[ratio, "clip", "fid"].left_out.values) for ratio in ("100", "0")]
+    without = logs[0] - logs[1]
+    se = np.sqrt(5 / 6 * ((without - without.mean()) ** 2).sum())
+    assert difference.decision.high - difference.decision.value == pytest.approx(2.01505 * se, rel=1e-4)
+
+
+def test_beside_an_effect_on_the_distance_stands_that_on_its_excess():
+    rows = table(fid=growing(0.5), floor=4.0)
+    claims, parts = judge(rows, ARMS)
+    part = next(each for each in parts if each.statistic == "F(100,I) - F(0,I)" and each.features == "conv")
+    seeds = 1 + np.array([-0.002, 0.0, 0.002])
+    expected = np.log((10 * np.exp(2.5) * seeds - 4) / (10 * seeds - 4))
+    assert part.excess.value == pytest.approx(expected.mean())
+    assert part.excess.value > part.decision.value
+    assert f"of the excess {part.excess.value:.3g} [" in claims[1].statistic
+    captions = next(each for each in parts if each.features == "captions")
+    assert captions.excess is None
+
+
+def test_an_excess_at_or_below_the_floor_is_not_defined_and_no_error():
+    rows = table(fid=growing(0.5), floor=11.0)
+    claims, _ = judge(rows, ARMS)
+    assert "of the excess inf" in claims[1].statistic
+    text = told(claims, details(rows), [], rows).answer
+    assert "real images: not defined in CLIP features and not defined in random convolutions (the distances" in text
+
+
+# ---- Arms with other settings
+
+
+GUIDED = [("guidance3", ratio, i) for ratio in ("0", "100") for i in range(1, 6)]
+
+
+def guided(cell):
+    """Guidance alone makes distances a third; with it, 100 % goes as far from its own 0 % as without."""
+    return growing(0.5)(cell) / (3 if cell[0] == "guidance3" else 1)
+
+
+def test_an_arm_with_other_settings_is_compared_with_its_own_0_percent():
+    rows = table(fid=guided, more=GUIDED, floor=1.0)
+    found = {part.features: part for part in diagnose(rows, ["guidance3"])}
+    assert set(found) == {"captions", "clip", "conv"}
+    assert found["conv"].statistic == "F(guidance3,100,I) - F(guidance3,0,I)"
+    assert found["conv"].decision.value == pytest.approx(2.5)
+    assert found["conv"].decision.verdict == HOLDS
+    assert found["captions"].statistic == "(C(guidance3,0,I) - C(guidance3,100,I)) / s"
+    told_of = " ".join(told(judge(rows, ARMS)[0], details(rows), table_of(found.values()), rows).diagnosis)
+    excess = found["conv"].excess.value
+    assert np.exp(excess) == pytest.approx((10 / 3 * np.exp(2.5) - 1) / (10 / 3 - 1), rel=1e-3)
+    assert f"its own 0 %: {np.exp(excess):.2f} (" in told_of
+
+
+def test_without_a_0_percent_of_its_own_it_is_compared_with_nothing():
+    rows = table(fid=guided, more=[cell for cell in GUIDED if cell[1] == "100"])
+    found = diagnose(rows, ["guidance3"])
+    assert {part.decision.verdict for part in found} == {NOT_RUN}
+    text = told(judge(rows, ARMS)[0], details(rows), table_of(found), rows)
+    assert "F(guidance3,100,I) - F(guidance3,0,I): not run; it needs" in " ".join(text.diagnosis)
+    assert diagnose(rows, []) == []
 
 
 def test_healing_that_fails_or_keeps_its_clip_score_is_told():
@@ -322,20 +427,32 @@ def test_healing_is_judged_at_25_percent_if_it_was_run():
 # ---- The report's first page
 
 
-def details(rows):
-    _, parts = judge(rows, ARMS)
+def table_of(parts):
+    """Parts as the text of their table."""
+
+    def text(value):
+        return "" if value is None else str(value)
+
     return [
-        {"claim": str(p.claim), "features": p.features, "statistic": p.statistic, "value": str(p.decision.value or ""),
-         "ci90_low": str(p.decision.low or ""), "ci90_high": str(p.decision.high or "")}
+        {
+            "claim": str(p.claim), "features": p.features, "statistic": p.statistic, "value": text(p.decision.value),
+            "ci90_low": text(p.decision.low), "ci90_high": text(p.decision.high),
+            "excess": text(p.excess and p.excess.value), "excess_low": text(p.excess and p.excess.low),
+            "excess_high": text(p.excess and p.excess.high),
+        }
         for p in parts
     ]  # fmt: skip
+
+
+def details(rows):
+    return table_of(judge(rows, ARMS)[1])
 
 
 def test_the_answers_numbers_are_effects_of_the_table_of_claims():
     rows = table(fid=growing(2.0))
     claims, parts = judge(rows, ARMS)
     text = page(
-        told(claims, details(rows), rows),
+        told(claims, details(rows), [], rows),
         claims,
         {"python": "3.11", "libraries": {"torch": "2"}},
         [Cost("score", 2, 3.0, 4.0, 5.0)],
@@ -353,7 +470,21 @@ def test_the_answers_numbers_are_effects_of_the_table_of_claims():
             if (r.control, r.ratio, r.iteration, r.metric, r.features) == ("none", "100", 5, "fid", "conv")
         ]
     )
-    assert f"{last:.4g}" in text.split("Where every condition ends")[1]
+    ends = text.split("Where every condition ends")[1]
+    assert f"{last:.4g}" in ends
+    # The excess over the floor comes first, in the paragraph and in the table.
+    assert f"{last - 4:.4g}" in ends
+    assert ends.index("excess (clip)") < ends.index("Fréchet (clip)")
+    excess = next(p for p in parts if p.statistic == "F(100,I) - F(0,I)").excess.value
+    assert text.index(f"{np.exp(excess):.2f}") < text.index(f"{np.exp(effect):.2f}")
+
+
+def test_the_page_says_that_the_error_is_per_claim():
+    rows = table()
+    claims, _ = judge(rows, ARMS)
+    text = " ".join(page(told(claims, details(rows), [], rows), claims, {}, []).split())
+    assert "5 % of experiments. That error is per claim: the 12 claims are not corrected jointly." in text
+    assert "Is it collapse, or a setting?" not in text
 
 
 def test_verdicts_are_counted():

@@ -114,12 +114,20 @@ def test_a_set_equal_to_the_scored_half_has_distance_zero_and_the_floor_has_not(
     assert all(row.value > 0 for row in floor if row.metric == "fid")
 
 
-def test_rows_carry_intervals_around_their_values(embedded):
+def test_rows_carry_t_intervals_around_their_values_and_what_they_are_without_each_block(embedded):
     rows = [row for row in evaluation.compare(PLACE, "real", embedded, reference(embedded)) if row.se is not None]
     assert {"fid", "kid", "clip_score", "saturation"} < {row.metric for row in rows}
     for row in rows:
         assert row.ci_low <= row.value <= row.ci_high
-        assert row.ci_high - row.ci_low == pytest.approx(2 * 1.96 * row.se)
+        # Of 12 images of two groups, half is measured against the other half: three blocks of two images.
+        is_mean = row.sd is not None
+        quantile = 2.20099 if is_mean else 2.57058 if row.metric == "clip_score_within_group_sd" else 4.30265
+        assert row.ci_high - row.ci_low == pytest.approx(2 * quantile * row.se, rel=1e-5)
+        assert row.left_out.images == (2,) * (3 if row.metric in ("fid", "kid") else len(row.left_out.images))
+    saturation = next(row for row in rows if row.metric == "saturation")
+    values = embedded.values["saturation"]
+    kept = [values[[i for i in range(12) if i % 6 != block]].mean() for block in range(6)]
+    assert saturation.left_out.values == pytest.approx(kept)
 
 
 def test_embeddings_survive_the_file(tmp_path, embedded):
@@ -134,10 +142,19 @@ def test_embeddings_survive_the_file(tmp_path, embedded):
 def test_every_metric_of_the_table_is_scored_and_no_other(embedded):
     rows = [*evaluation.compare(PLACE, "curated", embedded, reference(embedded))]
     records = [Record("a/0", "", "a", "a/000", "generated", sha256=digest) for digest in ("x", "x", "y")]
-    rows += evaluation.curation(PLACE, records, [True, False, True])
+    rows += evaluation.curation(PLACE, records, 3, [True, False, True])
     assert {row.metric for row in rows} == set(METRICS)
     counts = {row.metric: (row.value, row.n) for row in rows if row.features == ""}
     assert counts == {"unique_images": (2, 3), "accepted_share": (2 / 3, 3)}
+
+
+def test_images_that_are_left_are_counted_by_slots_not_by_images(embedded):
+    """Where culling drops 97 of 100, the 3 that are left are all different ones, and yet they are few."""
+    records = [Record(f"a/{i}", "", "a", f"a/{i:03d}", "generated", sha256=str(i)) for i in range(3)]
+    rows = evaluation.curation(PLACE, records, 100, [True] * 3 + [False] * 97)
+    assert {row.metric: (row.value, row.n) for row in rows} == {
+        "unique_images": (3, 100), "accepted_share": (0.03, 100),
+    }  # fmt: skip
 
 
 def test_shares_near_their_ends_have_no_interval(embedded):

@@ -5,7 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 from nepotism import curves, figures
-from nepotism.tables import Row, read_csv, read_metrics, write_csv, write_metrics
+from nepotism.errors import UserError
+from nepotism.jackknife import LeftOut
+from nepotism.tables import Row, read_csv, read_metrics, write_metrics, write_scores
 
 
 def row(ratio, iteration, value, seed=0, name="samples", metric="fid", control="none"):
@@ -104,7 +106,28 @@ def test_figures_are_the_same_bytes_twice(tmp_path):
 
 
 def test_tables_survive_their_files(tmp_path):
-    write_csv(tmp_path / "t.csv", ROWS)
-    assert read_csv(tmp_path / "t.csv") == ROWS
-    write_metrics(tmp_path / "m.json", ROWS)
-    assert read_metrics(tmp_path / "m.json") == ROWS
+    metrics, blocks = tmp_path / "metrics.csv", tmp_path / "jackknife.csv"
+    kept = [
+        dataclasses.replace(each, left_out=LeftOut((30, 30, 12), (0.1, 1 / 3, float(index))))
+        for index, each in enumerate(ROWS)
+    ]
+    # What has no interval has no such values either.
+    rows = [kept[0], dataclasses.replace(ROWS[1], se=None, ci_low=None, ci_high=None), *kept[2:]]
+    write_scores(metrics, blocks, rows)
+    assert read_csv(metrics, blocks) == rows
+    assert [each.left_out for each in read_csv(metrics)] == [None] * len(rows)
+    assert metrics.read_text().splitlines()[0].endswith(",value,sd,se,ci_low,ci_high,n")
+    assert len(blocks.read_text().splitlines()) == 1 + 3 * (len(rows) - 1)
+    write_metrics(tmp_path / "m.json", rows)
+    assert read_metrics(tmp_path / "m.json") == rows
+
+
+def test_values_without_blocks_that_belong_to_no_score_are_refused(tmp_path):
+    metrics, blocks = tmp_path / "metrics.csv", tmp_path / "jackknife.csv"
+    kept = [dataclasses.replace(each, left_out=LeftOut((1, 1), (0.1, 0.2))) for each in ROWS]
+    write_scores(tmp_path / "all.csv", blocks, kept)
+    write_scores(metrics, tmp_path / "fewer.csv", kept[1:])
+    with pytest.raises(
+        UserError, match=r"jackknife.csv: x, base, , 0, 0, samples, clip, fid is no row of .*metrics.csv"
+    ):
+        read_csv(metrics, blocks)

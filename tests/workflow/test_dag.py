@@ -49,7 +49,8 @@ def test_the_papers_grid_has_45_retrainings_per_seed(project):
 
 def test_faces_full_has_the_papers_retrainings_and_its_diagnostics(project):
     jobs = project.jobs("--configfile", "resources/experiments/faces-full.yaml")
-    assert jobs["finetune"] == 3 * (45 + 2 * 5)
+    # Each diagnostic has its own 0 %.
+    assert jobs["finetune"] == 3 * (45 + 2 * 2 * 5)
     # The arm that samples in another way has its own iteration 0.
     assert jobs["sample_base"] == jobs["score_base"] == jobs["seed_images"] == 3 * 2
     assert jobs["sifid_threshold"] == 3
@@ -112,6 +113,7 @@ def test_the_real_arm_never_depends_on_generated_images(project):
         "results/faces/base/seed-0/seed_images.parquet", "results/faces/base/seed-0/unseen.png",
         f"{CELL}/mix.parquet", f"{CELL}/model/diffusion_pytorch_model.safetensors", f"{CELL}/losses.csv",
         f"{CELL}/samples.png", f"{CELL}/embeddings.npz", "results/faces/tables/metrics.csv",
+        "results/faces/tables/jackknife.csv", "results/faces/tables/diagnostics.csv",
         "results/faces/figures/figure-3.svg",
         "results/faces/tables/claims.csv", "results/faces/report/answer.rst",
         "results/faces/sifid_cull/seed-0/sifid_threshold.json",

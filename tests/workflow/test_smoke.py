@@ -20,7 +20,7 @@ from conftest import ROOT, SMOKE, Project, benchmark
 from diffusers import UNet2DConditionModel
 from nepotism.colour import saturation
 from nepotism.images import read_image_set, read_manifest, read_records
-from nepotism.tables import METRICS
+from nepotism.tables import METRICS, NAMING
 from PIL import Image
 
 RESULTS = "results/smoke"
@@ -75,6 +75,13 @@ def test_the_table_has_a_row_for_every_score(results):
     assert {row["control"] for row in rows if row["set"] == "curated"} == {"histogram_match", "sifid_cull"}
     assert {row["iteration"] for row in rows if row["control"] == "heal"} == {"2"}
     assert {row["metric"] for row in rows} == set(METRICS)
+    # Of 60 images of 30 groups, without the first and without the second of every group.
+    blocks = table_of(results / "tables" / "jackknife.csv")
+    distances = {tuple(row[name] for name in NAMING) for row in rows if row["metric"] == "fid" and row["n"] == "60"}
+    kept = [row for row in blocks if row["metric"] == "fid"]
+    assert {tuple(row[name] for name in NAMING) for row in kept} == distances
+    assert {(row["block"], row["left_out"]) for row in kept} == {("0", "30"), ("1", "30")}
+    assert {row["n"] for row in rows if row["metric"] in ("unique_images", "accepted_share")} == {"60"}
 
 
 def test_manifests_are_balanced_and_say_where_every_image_is_from(results):
@@ -350,8 +357,19 @@ def test_images_are_exported_as_a_folder_that_can_be_read_again(smoke, tmp_path)
 
 def test_the_summary_prints_every_condition(smoke):
     output = smoke.script("summary", RESULTS).stdout
-    assert "Fréchet distance, clip" in output
-    assert "Fréchet distance, conv" in output
+    assert "Fréchet distance, clip: lower is better, in excess of real against real" in output
+    assert "Fréchet distance, conv: lower is better, in excess of real against real" in output
+    scores = [
+        row for row in table_of(smoke.folder / RESULTS / "tables/metrics.csv")
+        if (row["features"], row["metric"]) == ("clip", "fid")
+    ]  # fmt: skip
+    base, real = (
+        next(float(r["value"]) for r in scores if r["set"] == name and r["control"] == "base")
+        for name in ("samples", "real")
+    )
+    line = next(line for line in output.splitlines() if line.strip().startswith("50 %"))
+    assert float(line.split()[2]) == pytest.approx(base - real, rel=1e-3)
+    assert f"{real:.4g} (taken off)" in output
     assert "real vs real" in output
     fifty = [line.split() for line in output.splitlines() if line.strip().startswith("50 %")]
     assert len(fifty) == 3

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nepotism.contrasts import MissingError, Theta
+from nepotism.contrasts import MissingError, Theta, effect_of
 from nepotism.decisions import Effect, Relation, decide
 from nepotism.tables import Row
 from nepotism.verdicts import Part
@@ -25,7 +25,11 @@ def comparable(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 class Scores:
-    """The scores of one table, tables/metrics.csv, and the arms they are of; of several sets, the samples' scores."""
+    """The scores of one table, tables/metrics.csv, and the arms they are of; of several sets, the samples' scores.
+
+    Scores that keep what they are without parts of what they share are compared jointly. Others, such as means over chains, are
+    taken as independent within a seed, though arms share random streams: that decides nothing, since verdicts need three seeds.
+    """
 
     def __init__(self, rows: Sequence[Row], arms: Arms) -> None:
         self._arms = arms
@@ -48,7 +52,7 @@ class Scores:
         row = self._rows.get((name, ratio, seed, iteration, metric))
         if row is None:
             raise MissingError
-        return Effect(row.value, row.se)
+        return effect_of(row)
 
     def single(self, metric: str, place: Place) -> Theta:
         """A score."""

@@ -106,8 +106,7 @@ class Judge(Scores):
         loss = self.difference("log_spread", (name, "100", last), (name, "100", first))
 
         def theta(seed: int) -> Effect:
-            lost = loss(seed) / law
-            return Effect(lost.value - 1, None if lost.se is None else abs(lost.se))
+            return loss(seed) / law - Effect(1.0, 0.0)
 
         return self.part(claim, f"(L({name},{last}) - L({name},{first})) / law - 1", "abs <", RATE, theta)
 

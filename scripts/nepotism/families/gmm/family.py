@@ -20,6 +20,7 @@ from nepotism import streams
 from nepotism.families.gmm.mixture import Floats, Mixtures, fit, repeated, sample, squared_l2
 from nepotism.generations import Arrays, Rows, Score
 from nepotism.images import Record
+from nepotism.jackknife import half_width
 from nepotism.rows import read_rows, rows_table, vectors, write_rows
 from nepotism.tables import Metric
 
@@ -226,7 +227,8 @@ def _over_chains(metric: str, values: NDArray[Any]) -> Score:
         return Score(metric, mean, count)
     sd = float(values.std(ddof=1))
     se = sd / math.sqrt(count)
-    return Score(metric, mean, count, sd=sd, se=se, ci_low=mean - 1.96 * se, ci_high=mean + 1.96 * se)
+    half = half_width(se, count - 1, 0.95)
+    return Score(metric, mean, count, sd=sd, se=se, ci_low=mean - half, ci_high=mean + half)
 
 
 def _with_median(metric: str, values: NDArray[Any]) -> Iterator[Score]:

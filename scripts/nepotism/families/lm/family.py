@@ -21,6 +21,7 @@ from nepotism.families.lm.networks import Tokens
 from nepotism.files import whole
 from nepotism.generations import Arrays, Rows, Score
 from nepotism.images import Record
+from nepotism.jackknife import LeftOut, half_width
 from nepotism.rows import rows_table, write_rows
 from nepotism.tables import Metric
 from nepotism.weights import location
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 RARE = 0.05
 # Tokens of a repetition.
 REPEATED = 4
+# Parts of the test text that are left out in turn.
+PARTS = 10
 GENERATION_0 = "generation 0"
 # The split of a data set that a file of original blocks is cut from.
 SPLIT_OF = {"real": "train", "validation": "validation", "holdout": "test"}
@@ -101,9 +104,10 @@ class Family:
         """Scores of the model and of what it wrote; of generation 0, also those of the text that it was trained on."""
         losses = networks.losses(self._restored(model), self._holdout)
         mean, se = float(losses.mean()), float(losses.std(ddof=1) / np.sqrt(len(losses)))
+        half = half_width(se, len(losses) - 1, 0.95)
         yield Score(
             "perplexity", float(np.exp(mean)), len(losses), se=float(np.exp(mean)) * se,
-            ci_low=float(np.exp(mean - 1.96 * se)), ci_high=float(np.exp(mean + 1.96 * se)),
+            ci_low=float(np.exp(mean - half)), ci_high=float(np.exp(mean + half)), left_out=_without_parts(losses),
         )  # fmt: skip
         judge = self._restored(first)
         for name, blocks in ({"samples": rows} | ({"real": self._real} if iteration == 0 else {})).items():
@@ -161,6 +165,13 @@ def repeated(blocks: Tokens, length: int) -> float:
     """Mean share of a block's runs of ``length`` tokens that occurred in the same block before: [0, 1]."""
     runs = np.lib.stride_tricks.sliding_window_view(blocks, length, axis=1)
     return float(np.mean([1 - len(np.unique(block, axis=0)) / len(block) for block in runs]))
+
+
+def _without_parts(losses: NDArray[np.float64]) -> LeftOut:
+    """The perplexity without each tenth of the text in turn: it is the same text for all models."""
+    parts = np.array_split(np.arange(len(losses)), min(PARTS, len(losses)))
+    without = [float(np.exp(np.delete(losses, part).mean())) for part in parts]
+    return LeftOut(tuple(map(len, parts)), tuple(without))
 
 
 def _rare(blocks: Tokens) -> NDArray[np.int32]:
