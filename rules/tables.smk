@@ -24,7 +24,7 @@ rule metrics_table:
     params:
         settings=settings_of("metrics_table"),
     shell:
-        "python scripts/metrics_table.py {params.settings} --metrics {input} --output {output} --log {log}"
+        'python "$SCRIPTS/metrics_table.py" {params.settings} --metrics {input} --output {output} --log {log}'
 
 
 rule claims:
@@ -53,7 +53,7 @@ rule claims:
     params:
         settings=settings_of("claims"),
     shell:
-        "python scripts/claims.py {params.settings} --metrics {input}"
+        'python "$SCRIPTS/claims.py" {params.settings} --metrics {input}'
         " --output {output.table} --details {output.details} --log {log}"
 
 
@@ -84,6 +84,6 @@ rule answer:
         # Time and memory of every job so far. Snakemake does not list benchmarks as files that a rule could need.
         benchmarks="results/{experiment}/benchmarks",
     shell:
-        "python scripts/answer.py {params.settings} --base-metrics {input.base_metrics} --metrics {input.metrics} --claims {input.claims}"
+        'python "$SCRIPTS/answer.py" {params.settings} --base-metrics {input.base_metrics} --metrics {input.metrics} --claims {input.claims}'
         " --details {input.details} --benchmarks {params.benchmarks}"
         " --output {output.page} --cost {output.cost} --log {log}"

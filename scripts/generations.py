@@ -24,6 +24,9 @@ def main() -> None:
     parser.add_argument("--family", required=True, help="kind of model: a package of nepotism.families")
     parser.add_argument("--settings", required=True, help="the config's block of that family, as JSON")
     parser.add_argument(
+        "--how-settings", default="{}", help="those of its keys that do not decide what is made now, as JSON"
+    )
+    parser.add_argument(
         "--regime", choices=["replace", "accumulate", "accumulate_subsample"], default="replace",
         help="what becomes of the data of earlier generations",
     )  # fmt: skip
@@ -51,7 +54,7 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     family: generations.Family = imported_family(arguments).Family(
-        json.loads(arguments.settings), arguments.seed, {path.stem: path for path in arguments.reference}
+        json.loads(arguments.how_settings) | json.loads(arguments.settings), arguments.seed, {path.stem: path for path in arguments.reference}
     )
     models: dict[int, generations.Arrays] = {}
     for path in arguments.models:

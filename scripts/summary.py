@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from nepotism.families import family_package
-from nepotism.grid import DIFFUSION
+from nepotism.grid import DIFFUSION, Grid
 from nepotism.tables import Row, read_csv
 
 TITLES = {"fid": "Fréchet distance, {}: lower is better", "clip_score": "CLIP score: higher is better"}
@@ -22,27 +22,27 @@ def main() -> None:
     if not table.is_file():
         sys.exit(f"error: there is no {table}; run the experiment first: make run EXPERIMENT={arguments.folder.name}")
     rows = read_csv(table)
-    family = json.loads((arguments.folder / "config.json").read_text(encoding="utf-8"))["model"]["family"]
-    for metric, title in (TITLES if family == DIFFUSION else family_package(family).HEADLINES).items():
+    grid = Grid(json.loads((arguments.folder / "config.json").read_text(encoding="utf-8")))
+    bases = {arm.name: arm.base for arm in grid.arms}
+    for metric, title in (TITLES if grid.family == DIFFUSION else family_package(grid.family).HEADLINES).items():
         for space in dict.fromkeys(row.features for row in rows if row.metric == metric):
             print("\n" + title.format(space))
-            print(matrix([row for row in rows if row.metric == metric and row.features == space]))
+            print(matrix([row for row in rows if row.metric == metric and row.features == space], bases))
     print(
         f"\nfigures: {arguments.folder}/figures   tables: {arguments.folder}/tables   how to read them: results/README.md"
     )
 
 
-def matrix(rows: list[Row]) -> str:
-    """Conditions as lines, iterations as columns; values are means over seeds."""
+def matrix(rows: list[Row], bases: dict[str, str]) -> str:
+    """Conditions as lines, iterations as columns; values are means over seeds. ``bases`` tells where each arm begins."""
     samples = [row for row in rows if row.set == "samples"]
     iterations = sorted({row.iteration for row in samples})
     if len(iterations) > COLUMNS:
         iterations = [iterations[round(column * (len(iterations) - 1) / (COLUMNS - 1))] for column in range(COLUMNS)]
     lines = [f"{'generated':>24}" + "".join(f"{'base' if i == 0 else i:>10}" for i in iterations)]
     conditions = dict.fromkeys((row.control, row.ratio) for row in samples if row.ratio)
-    bases = {row.control for row in samples if not row.ratio}
     for control, ratio in conditions:
-        base = own if (own := f"base-{control}") in bases else "base"
+        base = bases[control]
         cells = []
         for iteration in iterations:
             found = [

@@ -33,10 +33,22 @@ BINS, BINS_PER_OCTAVE = 48, 4
 
 
 def original_settings(block: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides the original blocks of text and the tokenizer."""
-    return {
-        key: block[key] for key in ("data", "model", "block", "split")
-    } | {"vocabulary": block["network"]["vocabulary"]}  # fmt: skip
+    """What decides the original blocks of text and the tokenizer, which a pretrained model brings."""
+    chosen = {key: block[key] for key in ("data", "model", "block", "split")}
+    return chosen if block["model"] else chosen | {"vocabulary": block["network"]["vocabulary"]}
+
+
+def idle(block: Mapping[str, Any], iteration: int) -> tuple[str, ...]:
+    """Keys that do not decide what a generation is: how many blocks it writes at a time; of a pretrained model its size, which
+    only says how much memory it takes; and for generation 0 what later ones need.
+    """
+    keys = ("generation_batch", *(("network",) if block["model"] else ()))
+    return keys if iteration else (*keys, "epochs", "start_from")
+
+
+def model_paths(block: Mapping[str, Any]) -> list[str]:
+    """Weights that a block names."""
+    return [block["model"]] if block["model"] else []
 
 
 def sources(block: Mapping[str, Any]) -> list[str]:
