@@ -16,9 +16,7 @@ if grid.family != DIFFUSION:
     family_downloads = [
         in_project(f"{FOLDER}/{name}/SHA256SUMS") for name in grid.downloads()
     ]
-    model_paths = getattr(
-        family_package(grid.family), "model_paths", lambda block: []
-    )
+    model_paths = getattr(family_package(grid.family), "model_paths", lambda block: [])
     family_weights = [
         file
         for source in model_paths(grid.family_block(None))
@@ -44,9 +42,8 @@ def earlier_samples(wildcards):
 
 
 def how_to_generate(wildcards, resources):
-    """How generations are made, with the settings of their family that only say that."""
-    iteration = int(getattr(wildcards, "iteration", 0))
-    return f"{how(grid, *HOW_TO_GENERATE)} {how_of_family(grid, arm_of(wildcards), iteration)}"
+    """How generations are made, with the keys of their family's block that only say that."""
+    return f"{how(grid, *HOW_TO_GENERATE)} {family_how(grid, arm_of(wildcards))}"
 
 
 def chunk_of_generations(wildcards):

@@ -20,7 +20,7 @@ from nepotism.gpus import nvidia_gpus
 from nepotism.grid import DIFFUSION, Grid
 from nepotism.head import end_idle_wake_ups
 from nepotism.needs import Needs
-from nepotism.settings import how, how_of_family, ratios_option, settings
+from nepotism.settings import family_how, how, ratios_option, settings
 from nepotism.stages import options
 from nepotism.status import failures
 from nepotism.weights import FOLDER, in_project, location, staged_name

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from nepotism.cells import ACCUMULATING_TYPES, BRANCHED_ARM, Arm, Cell, arm_of
-from nepotism.families import family_package
+from nepotism.families import decisive_settings, family_package
 from nepotism.weights import location, staged_name
 
 DIFFUSION = "diffusion"
@@ -59,7 +59,7 @@ class Grid:
         if self.family == DIFFUSION:
             decide: Config = {name: self.block(name, arm) for name in ("seed_images", "sample")}
         else:
-            decide = self.deciding(arm, 0)
+            decide = decisive_settings(self.family, self.family_block(arm), 0)
         return json.dumps(decide, sort_keys=True)
 
     def block(self, name: str, arm: Arm | None) -> Config:
@@ -69,20 +69,6 @@ class Grid:
     def family_block(self, arm: Arm | None) -> Config:
         """The settings of the experiment's family, as an arm has them."""
         return self.block(self.family, arm)
-
-    def deciding(self, arm: Arm | None, iteration: int) -> Config:
-        """The settings of the experiment's family that decide what a generation is."""
-        idle = self._idle(arm, iteration)
-        return {key: value for key, value in self.family_block(arm).items() if key not in idle}
-
-    def undeciding(self, arm: Arm | None, iteration: int) -> Config:
-        """Those that say only how it is made, or nothing of this generation: changing them must make nothing anew."""
-        idle = self._idle(arm, iteration)
-        return {key: value for key, value in self.family_block(arm).items() if key in idle and key != "chunk"}
-
-    def _idle(self, arm: Arm | None, iteration: int) -> tuple[str, ...]:
-        of_family = getattr(family_package(self.family), "idle", lambda block, iteration: ())
-        return ("chunk", *of_family(self.family_block(arm), iteration))
 
     def cells(self) -> list[Cell]:
         """Every cell, chain by chain: by arm, ratio and seed, then by iteration."""

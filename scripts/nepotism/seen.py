@@ -55,7 +55,9 @@ def _look(weights: Path, small: Path) -> None:
     states = {name: _state(path) for name, path in _files(weights)}
     if before and {name: known["state"] for name, known in before.items()} == states:
         return
-    known = {name: before[name]["sha256"] for name in states if name in before and before[name]["state"] == states[name]}
+    known = {
+        name: before[name]["sha256"] for name in states if name in before and before[name]["state"] == states[name]
+    }
     new = [(name, path) for name, path in _files(weights) if name not in known]
     if sum(path.stat().st_size for _, path in new) > LONG:
         print(f"reading {weights}: its content is not known yet, or has changed", file=sys.stderr)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nepotism.cells import ACCUMULATING_TYPES, Arm
-from nepotism.families import family_package
+from nepotism.families import decisive_settings, family_package
 from nepotism.grid import DIFFUSION, Grid
 from nepotism.stages import options, stage_version
 from nepotism.weights import CLEAN_FID_SHA256, in_project, location
@@ -36,10 +36,10 @@ def how(grid: Grid, *names: str) -> str:
     return options({name: grid.config["how"][name] for name in names})
 
 
-def how_of_family(grid: Grid, arm: Arm | None, iteration: int) -> str:
-    """The same of a family's settings: those that do not decide what its job makes."""
-    idle = grid.undeciding(arm, iteration)
-    return options({"how_settings": _json(idle)} if idle else {})
+def family_how(grid: Grid, arm: Arm | None) -> str:
+    """The same of a family's block, as one option."""
+    block = grid.family_block(arm)
+    return options({"execution": _json(family_package(grid.family).execution(block))})
 
 
 def ratios_option(grid: Grid) -> str:
@@ -53,11 +53,8 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
     model = {"base_model": grid.base_model}
     score = _score(grid)
 
-    def block(name: str) -> dict[str, Any]:
-        return dict(grid.block(name, arm))
-
     def sampling(name: str = "sample") -> dict[str, Any]:
-        return {**model, **block(name), "resolution": config["model"]["resolution"]}
+        return {**model, **grid.block(name, arm), "resolution": config["model"]["resolution"]}
 
     match stage:
         case "reference" | "classify_faces" | "select_images":
@@ -73,7 +70,10 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
         case "seed_images":
             return sampling("seed_images")
         case "finetune":
-            return {**model, **{key: value for key, value in block("finetune").items() if key != "start_from"}}
+            return {
+                **model,
+                **{key: value for key, value in grid.block("finetune", arm).items() if key != "start_from"},
+            }
         case "sample":
             return sampling()
         case "embed_reference":
@@ -92,9 +92,12 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             chosen = family_package(grid.family).original_settings(grid.family_block(None))
             return {"family": grid.family, "settings": _json(chosen)}
         case "generations":
-            # Nothing has been drawn yet that generation 0 could accumulate.
-            regime = arm.type if arm and iteration and arm.type in ACCUMULATING_TYPES else "replace"
-            return {"family": grid.family, "settings": _json(grid.deciding(arm, iteration)), "regime": regime}
+            block = grid.family_block(arm)
+            own = {"family": grid.family, "settings": _json(decisive_settings(grid.family, block, iteration))}
+            if not iteration:
+                return own
+            regime = arm.type if arm and arm.type in ACCUMULATING_TYPES else "replace"
+            return own | {"regime": regime}
         case "family_figure":
             return {"family": grid.family, "arms": _arms(grid), "dpi": config["figures"]["dpi"]}
         case "claims" if grid.family != DIFFUSION:
@@ -130,7 +133,7 @@ def _arms(grid: Grid) -> str:
     return _json(
         {
             arm.name: {"type": arm.type, "ratios": arm.ratios, "last": arm.last, "base": arm.base}
-            | {**grid.deciding(arm, arm.first)}
+            | decisive_settings(grid.family, grid.family_block(arm), arm.first)
             for arm in grid.arms
         }
     )

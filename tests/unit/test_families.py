@@ -13,7 +13,7 @@ from nepotism.decisions import FAILS, HOLDS, NOT_RUN
 from nepotism.families import FAMILIES, family_package
 from nepotism.families.gmm import claims, theory
 from nepotism.grid import Grid
-from nepotism.settings import how_of_family, settings
+from nepotism.settings import family_how, settings
 from nepotism.tables import Row
 from test_config import DEFAULT, merged, mistakes
 
@@ -189,7 +189,7 @@ def test_what_only_says_how_text_is_written_makes_no_generation_anew(model):
     for iteration in (0, 5):
         one, two = (settings(grid, "generations", grid.arm("none"), iteration) for grid in (plain, other))
         assert one == two
-        assert '"generation_batch":7' in how_of_family(other, other.arm("none"), iteration)
+        assert '"generation_batch":7' in family_how(other, other.arm("none"))
     assert settings(plain, "claims") == settings(other, "claims")
     wider = lm_grid(lm={**block, "network": {"width": 128, "vocabulary": 2048}})
     for stage in ("originals", "generations"):

@@ -26,6 +26,8 @@ REFERENCE = ("real.parquet", "validation.parquet", "holdout.parquet", "tokenizer
 TORCH = True
 # Keys that all arms share.
 SHARED = ("data", "model", "network", "block", "split")
+# Keys that only generations after the first look at.
+LATER = ("start_from", "epochs")
 # Of a pretrained model, whose size is not known before it is there: what OPT of 125 million parameters takes, once and in training.
 MODEL_MB, PRETRAINED_MB = 500, 5000
 # Bins of a block's perplexity, from 1 on; the last, at 2 to the 12th, has no upper bound.
@@ -38,12 +40,9 @@ def original_settings(block: Mapping[str, Any]) -> dict[str, Any]:
     return chosen if block["model"] else chosen | {"vocabulary": block["network"]["vocabulary"]}
 
 
-def idle(block: Mapping[str, Any], iteration: int) -> tuple[str, ...]:
-    """Keys that do not decide what a generation is: how many blocks it writes at a time; of a pretrained model its size, which
-    only says how much memory it takes; and for generation 0 what later ones need.
-    """
-    keys = ("generation_batch", *(("network",) if block["model"] else ()))
-    return keys if iteration else (*keys, "epochs", "start_from")
+def execution(block: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a block only says how: blocks that are written at a time; of a pretrained model its size, for its memory."""
+    return {key: block[key] for key in ("generation_batch", *(("network",) if block["model"] else ()))}
 
 
 def model_paths(block: Mapping[str, Any]) -> list[str]:
