@@ -57,22 +57,29 @@ HOW_TO_TRAIN = (
 HOW_TO_GENERATE = ("device", "threads", "checkpoint_seconds")
 
 
-def checked_grid():
+# The process that plans and sends jobs; on a cluster, each job reads the Snakefile again.
+is_head = workflow.is_main_process
+
+
+def told(question, *arguments):
+    """Ask; a mistake in the user's files becomes a readable error."""
     try:
-        if is_head:
-            # Snakemake has read these files, and of a key given twice took the last.
-            for file in workflow.configfiles:
-                configfiles.read(Path(file))
-        words = workflow.config_settings.config_args or []
-        update_config(config, configfiles.of_command_line(words))
-        return Grid(configuration.checked(config))
+        return question(*arguments)
     except (UserError, configuration.ConfigError) as error:
         raise WorkflowError(str(error)) from None
 
 
-# The process that plans and sends jobs; on a cluster, each job reads the Snakefile again.
-is_head = workflow.is_main_process
-grid = checked_grid()
+def checked_grid():
+    if is_head:
+        # Snakemake has read these files, and of a key given twice took the last.
+        for file in workflow.configfiles:
+            configfiles.read(Path(file))
+    words = workflow.config_settings.config_args or []
+    update_config(config, configfiles.of_command_line(words))
+    return Grid(configuration.checked(config))
+
+
+grid = told(checked_grid)
 # GPUs of a job that runs a model. `device: auto` takes one where there is one.
 uses_gpu = {"cuda": True, "auto": nvidia_gpus() > 0}
 gpu = int(uses_gpu.get(grid.config["how"]["device"], False))
@@ -90,7 +97,7 @@ def group_count():
 
 
 known_groups = group_count() if grid.family == DIFFUSION else None
-rates = read_rates(Path(workflow.basedir) / "resources" / "rates.csv")
+rates = told(read_rates, Path(workflow.basedir) / "resources" / "rates.csv")
 needs = Needs(grid, rates, known_groups)
 
 

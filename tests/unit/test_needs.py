@@ -130,6 +130,19 @@ def test_a_heartbeat_that_stopped_is_no_running_job(experiment):
     assert by_path(grid, folder)[place].state == "paused"
 
 
+def test_a_heartbeat_is_fresh_by_the_clock_of_the_files_and_not_by_ours(experiment, monkeypatch):
+    grid, folder = experiment
+    place = "none/ratio-0/seed-0/iteration-1"
+    make(folder, f"{place}/.model.state/lease.json")
+    make(folder, f"logs/finetune/{place}.log", "12:00:00 begun\n")
+    here = time.time()
+    # This machine's clock is an hour ahead: the job has been silent for an hour only by that.
+    monkeypatch.setattr(time, "time", lambda: here + 3600)
+    before = sorted(folder.iterdir())
+    assert by_path(grid, folder)[place].state == "running"
+    assert sorted(folder.iterdir()) == before, "asking leaves nothing behind"
+
+
 def test_the_time_left_is_that_of_measured_jobs_and_of_the_longest_chain(experiment):
     grid, folder = experiment
     for stage, seconds in (("finetune", 10), ("sample", 4), ("mix", 1)):
