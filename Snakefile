@@ -1,9 +1,12 @@
+import os
+
 from snakemake.utils import min_version
 
 min_version("9.21.1")
 
 
-configfile: "workflow_config.yaml"
+# Of the project, from wherever Snakemake is started.
+configfile: os.path.relpath(f"{workflow.basedir}/workflow_config.yaml")
 
 
 include: "rules/common.smk"
@@ -11,7 +14,7 @@ include: "rules/chunks.smk"
 include: "rules/shown.smk"
 
 
-report: f"{grid.folder}/report/answer.rst"
+report: os.path.abspath(f"{grid.folder}/report/answer.rst")
 
 
 wildcard_constraints:
@@ -62,6 +65,7 @@ else:
 
 
 onstart:
+    end_idle_wake_ups(workflow.scheduler)
     write_resolved_config()
 
 

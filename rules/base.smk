@@ -24,7 +24,7 @@ rule preflight:
     params:
         how=lambda wildcards, resources: how_to_check(),
     shell:
-        "python scripts/preflight.py {params.how}" " --output {output} --log {log}"
+        'python "$SCRIPTS/preflight.py" {params.how}' " --output {output} --log {log}"
 
 
 rule seed_images:
@@ -52,7 +52,7 @@ rule seed_images:
         cell=named_cell,
         how=lambda wildcards, resources: how(grid, *HOW_TO_SAMPLE),
     shell:
-        "python scripts/seed_images.py {params.settings} {params.how}"
+        'python "$SCRIPTS/seed_images.py" {params.settings} {params.how}'
         " --real {input.real} {params.cell}"
         " --output {output.images} --sheet {output.sheet} --log {log}"
 

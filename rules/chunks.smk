@@ -2,17 +2,26 @@
 from nepotism.cells import ACCUMULATING_TYPES
 from nepotism.families import family_package
 from nepotism.grid import CHUNK_FILES
-from nepotism.weights import FOLDER
 
 # What a family of chunks says: names and captions of its figures, and the files of its original rows.
 family_figures, reference_files, family_downloads, family_gpu = {}, [], [], 0
+# Weights that every generation may start from.
+family_weights = []
 if grid.family != DIFFUSION:
     family_figures = family_package(grid.family).FIGURES
     reference_files = [
         f"results/{{experiment}}/reference/{name}"
         for name in family_package(grid.family).REFERENCE
     ]
-    family_downloads = [f"{FOLDER}/{name}/SHA256SUMS" for name in grid.downloads()]
+    family_downloads = [
+        in_project(f"{FOLDER}/{name}/SHA256SUMS") for name in grid.downloads()
+    ]
+    model_paths = getattr(family_package(grid.family), "model_paths", lambda block: [])
+    family_weights = [
+        file
+        for source in model_paths(grid.family_block(None))
+        for file in weights_files(source)
+    ]
     family_gpu = gpu if family_package(grid.family).TORCH else 0
 
 
@@ -30,6 +39,11 @@ def earlier_samples(wildcards):
         f"{folder}/samples.parquet"
         for folder in with_advice(grid.earlier_chunks, cell_of(wildcards))
     ]
+
+
+def how_to_generate(wildcards, resources):
+    """How generations are made, with the keys of their family's block that only say that."""
+    return f"{how(grid, *HOW_TO_GENERATE)} {family_how(grid, arm_of(wildcards))}"
 
 
 def chunk_of_generations(wildcards):

@@ -5,24 +5,31 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.utils import update_config
 
-sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+scripts = Path(workflow.basedir) / "scripts"
+sys.path.insert(0, str(scripts))
 
 from nepotism import config as configuration
-from nepotism.files import write_text
+from nepotism import configfiles, seen
 from nepotism.cells import Cell
+from nepotism.errors import UserError
+from nepotism.files import write_text
 from nepotism.forecast import forecast, groups, read_rates
 from nepotism.gpus import nvidia_gpus
 from nepotism.grid import DIFFUSION, Grid
+from nepotism.head import end_idle_wake_ups
 from nepotism.needs import Needs
-from nepotism.settings import how, ratios_option, settings
+from nepotism.settings import family_how, how, ratios_option, settings
 from nepotism.stages import options
 from nepotism.status import failures
-from nepotism.weights import location, staged_name
+from nepotism.weights import FOLDER, in_project, location, staged_name
 
-# `.venv/bin/snakemake` works without activation: shell rules find the interpreter that runs Snakemake.
+# `.venv/bin/snakemake` works without activation: shell rules find the interpreter that runs Snakemake; and the project's
+# scripts, wherever Snakemake runs.
 os.environ.update(
-    PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()])
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]),
+    SCRIPTS=str(scripts),
 )
 # Memory in large pages, where the system offers them: glibc reads this before a program starts.
 os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
@@ -50,18 +57,48 @@ HOW_TO_TRAIN = (
 HOW_TO_GENERATE = ("device", "threads", "checkpoint_seconds")
 
 
-def checked_grid():
+# The process that plans and sends jobs; on a cluster, each job reads the Snakefile again.
+is_head = workflow.is_main_process
+
+
+def told(question, *arguments):
+    """Ask; a mistake in the user's files becomes a readable error."""
     try:
-        return Grid(configuration.checked(config))
-    except configuration.ConfigError as error:
+        return question(*arguments)
+    except (UserError, configuration.ConfigError) as error:
         raise WorkflowError(str(error)) from None
 
 
-grid = checked_grid()
+def checked_grid():
+    if is_head:
+        # Snakemake has read these files, and of a key given twice took the last.
+        for file in workflow.configfiles:
+            configfiles.read(Path(file))
+    words = workflow.config_settings.config_args or []
+    update_config(config, configfiles.of_command_line(words))
+    return Grid(configuration.checked(config))
+
+
+grid = told(checked_grid)
 # GPUs of a job that runs a model. `device: auto` takes one where there is one.
 uses_gpu = {"cuda": True, "auto": nvidia_gpus() > 0}
 gpu = int(uses_gpu.get(grid.config["how"]["device"], False))
-needs = Needs(grid, read_rates(Path(workflow.basedir) / "resources" / "rates.csv"))
+
+
+def group_count():
+    """Number of groups of images; None where only the images tell."""
+    reference = grid.config["reference"]
+    if reference["source"] == "folder":
+        return seen.groups(Path(in_project(reference["folder"]["path"])), is_head)
+    try:
+        return groups(grid.config)
+    except ValueError:
+        return None
+
+
+known_groups = group_count() if grid.family == DIFFUSION else None
+rates = told(read_rates, Path(workflow.basedir) / "resources" / "rates.csv")
+needs = Needs(grid, rates, known_groups)
 
 
 def grown(amount):
@@ -76,9 +113,7 @@ def memory_of(stage):
 
 def minutes_of(stage):
     """Minutes of a job that retrains or samples."""
-    return lambda wildcards, attempt: attempt * needs.minutes(
-        stage, first_cell(wildcards) if in_base(wildcards) else cell_of(wildcards)
-    )
+    return lambda wildcards, attempt: attempt * needs.minutes(stage, arm_of(wildcards))
 
 
 def write_resolved_config():
@@ -87,7 +122,7 @@ def write_resolved_config():
 
 def tell_failures(log):
     """Name every job that failed, and its log, at the end, where people look."""
-    if not workflow.is_main_process:
+    if not is_head:
         return
     for path in [log] if isinstance(log, str) else log:
         for name, file in failures(Path(path)):
@@ -145,16 +180,27 @@ def urgency(wildcards):
 scoring_urgency = 0 if grid.config["how"]["keep_models"] == "all" else most_urgent
 
 
+def weights_files(source, inside=""):
+    """The small file that stands for weights that a key of the config names: Snakemake compares it by content, not by time.
+
+    Weights that are not there are not an input: a plan can be made without them, and preflight says what is missing.
+    """
+    if name := staged_name(source):
+        return [in_project(f"{FOLDER}/{name}/SHA256SUMS")]
+    return seen.checksums(Path(location(source)) / inside, is_head) if source else []
+
+
 def face_weights(wildcards):
-    """The small file that stands for DeepFace's weights, if they are staged."""
-    source = grid.config["reference"]["ffhq"]["weights"]
-    return f"{location(source)}/SHA256SUMS" if staged_name(source) else []
+    """DeepFace's weights."""
+    return weights_files(
+        grid.config["reference"]["ffhq"]["weights"], ".deepface/weights"
+    )
 
 
 def face_labels(wildcards):
     """Labels of all faces: the shards that DeepFace classifies, or a table."""
     if not grid.shards():
-        return grid.config["reference"]["ffhq"]["labels"]
+        return in_project(grid.config["reference"]["ffhq"]["labels"])
     return [
         f"{grid.folder}/reference/labels/shard-{shard}.parquet"
         for shard in range(grid.shards())
@@ -202,11 +248,8 @@ def sampled_model(wildcards):
 
 def how_to_check():
     """What preflight tries, how large the steps are, and how much room the results need."""
-    try:
-        count = groups(grid.config)
-    except ValueError:
-        # Only the images tell; models take most of the room.
-        count = 1
+    # Where only the images tell how many groups there are: models take most of the room.
+    count = known_groups or 1
     keys = (
         "device",
         "threads",
@@ -253,12 +296,6 @@ def in_base(wildcards):
     return not hasattr(wildcards, "control")
 
 
-def first_cell(wildcards):
-    """A cell whose arm has the settings of this iteration 0."""
-    arm = arm_of(wildcards) or grid.arms[0]
-    return Cell(arm.name, arm.ratios[0], int(wildcards.seed), arm.first)
-
-
 def named_place(wildcards):
     folder = (
         f"{getattr(wildcards, 'base', 'base')}/seed-{wildcards.seed}"
@@ -289,42 +326,27 @@ def scored_cell(wildcards, input):
     return words
 
 
-def checksums(folder, otherwise):
-    """The small file that stands for a folder of weights: Snakemake compares it by content, not by time.
-
-    A folder that is not there is not an input: a plan can be made without it, and preflight says what is missing.
-    """
-    sums, other = Path(folder) / "SHA256SUMS", Path(folder) / otherwise
-    staged = Path(folder).name in grid.downloads()
-    return [
-        str(file)
-        for file in (sums, other)
-        if file.exists() or (staged and file is sums)
-    ][:1]
-
-
-def evaluator_checksums():
-    """The small files that stand for the evaluators' weights."""
+def evaluator_weights():
+    """The weights of all feature spaces, and of the CLIP that scores captions."""
     score = grid.config["score"]
-    files = checksums(location(score["clip"]), "config.json")
-    if "inception" in score["features"] and staged_name(score["inception"]):
-        files.append(str(Path(location(score["inception"])).with_name("SHA256SUMS")))
-    return files
+    inception = score["inception"] if "inception" in score["features"] else None
+    return weights_files(score["clip"]) + weights_files(inception)
 
 
-# Inputs of most jobs: asked once, not by every one of thousands.
-base_model = checksums(grid.base_model, "model_index.json")
-evaluator_files = evaluator_checksums()
+# Inputs of most jobs: looked at once, not for every one of thousands.
+base_model, evaluator_files, sifid_weights = [], [], {}
+if grid.family == DIFFUSION:
+    base_model = weights_files(grid.config["model"]["path"])
+    evaluator_files = evaluator_weights()
+    sifid_weights = {
+        arm.name: weights_files(arm.parameters["inception"])
+        for arm in grid.arms_of("sifid_cull")
+    }
 
 
 def sifid_files(wildcards):
-    """The small file that stands for the staged weights of single-image FID, if any."""
-    source = arm_of(wildcards).parameters["inception"]
-    return (
-        [str(Path(location(source)).with_name("SHA256SUMS"))]
-        if staged_name(source)
-        else []
-    )
+    """Weights of single-image FID, if it needs any but the base model's."""
+    return sifid_weights[wildcards.control]
 
 
 def staging_source(wildcards):

@@ -27,7 +27,7 @@ rule histogram_match:
         cell=named_cell,
         how=lambda wildcards, resources: how(grid, "threads"),
     shell:
-        "python scripts/histogram_match.py {params.settings} {params.how} --ratio {wildcards.ratio} {params.cell}"
+        'python "$SCRIPTS/histogram_match.py" {params.settings} {params.how} --ratio {wildcards.ratio} {params.cell}'
         " --generated {input.generated} --real {input.real}"
         " --output {output.images} --table {output.table} --log {log}"
 
@@ -60,7 +60,7 @@ rule sifid_threshold:
         settings=settings_of("sifid_threshold"),
         how=lambda wildcards, resources: how(grid, "device", "threads"),
     shell:
-        "python scripts/sifid_threshold.py {params.settings} {params.how}"
+        'python "$SCRIPTS/sifid_threshold.py" {params.settings} {params.how}'
         " --seed-images {input.seed_images} --real {input.real}"
         " --output {output.threshold} --statistics {output.statistics} --log {log}"
 
@@ -96,7 +96,7 @@ rule sifid_cull:
         cell=sampled_cell,
         how=lambda wildcards, resources: how(grid, *HOW_TO_SAMPLE),
     shell:
-        "python scripts/sifid_cull.py {params.settings} {params.how} --ratio {wildcards.ratio} {params.cell}"
+        'python "$SCRIPTS/sifid_cull.py" {params.settings} {params.how} --ratio {wildcards.ratio} {params.cell}'
         " --generated {input.generated} --real {input.real}"
         " --threshold {input.threshold} --statistics {input.statistics}"
         " --output {output.images} --table {output.table} --sheet {output.sheet} --log {log}"

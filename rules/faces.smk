@@ -20,7 +20,7 @@ rule classify_faces:
         settings=settings_of("classify_faces"),
         how=lambda wildcards, resources: how(grid, "threads"),
     shell:
-        "python scripts/classify_faces.py {params.settings} {params.how} --shard {wildcards.shard}"
+        'python "$SCRIPTS/classify_faces.py" {params.settings} {params.how} --shard {wildcards.shard}'
         " --output {output} --log {log}"
 
 
@@ -44,4 +44,4 @@ rule select_images:
     params:
         settings=settings_of("select_images"),
     shell:
-        "python scripts/select_images.py {params.settings} --labels {input.labels:q} --output {output} --log {log}"
+        'python "$SCRIPTS/select_images.py" {params.settings} --labels {input.labels:q} --output {output} --log {log}'

@@ -32,7 +32,7 @@ rule figure_1:
     params:
         settings=settings_of("figure_1"),
     shell:
-        "python scripts/figure_1.py {params.settings}"
+        'python "$SCRIPTS/figure_1.py" {params.settings}'
         " --samples {input.samples}"
         " --output {output} --log {log}"
 
@@ -61,7 +61,7 @@ rule figure_2:
     params:
         settings=settings_of("figure_2"),
     shell:
-        "python scripts/figure_2.py {params.settings}"
+        'python "$SCRIPTS/figure_2.py" {params.settings}'
         " --base-samples {input.base_samples} --base-unseen {input.base_unseen}"
         " --samples {input.samples} --unseen {input.unseen}"
         " --output {output} --log {log}"
@@ -88,7 +88,7 @@ rule figure_3:
     params:
         settings=settings_of("figure_3"),
     shell:
-        "python scripts/figure_3.py {params.settings}"
+        'python "$SCRIPTS/figure_3.py" {params.settings}'
         " --metrics {input}"
         " --output {output} --log {log}"
 
@@ -114,7 +114,7 @@ rule figure_4:
     params:
         settings=settings_of("figure_4"),
     shell:
-        "python scripts/figure_4.py {params.settings}"
+        'python "$SCRIPTS/figure_4.py" {params.settings}'
         " --samples {input.samples}"
         " --output {output} --log {log}"
 
@@ -141,7 +141,7 @@ rule figure_5:
     params:
         settings=settings_of("figure_5"),
     shell:
-        "python scripts/figure_5.py {params.settings}"
+        'python "$SCRIPTS/figure_5.py" {params.settings}'
         " --real {input.real} --seed-images {input.seed_images}"
         " --output {output} --log {log}"
 
@@ -168,7 +168,7 @@ rule figure_6:
     params:
         settings=settings_of("figure_6"),
     shell:
-        "python scripts/figure_6.py {params.settings}"
+        'python "$SCRIPTS/figure_6.py" {params.settings}'
         " --tables {input.tables} --images {input.images}"
         " --output {output} --log {log}"
 
@@ -194,6 +194,6 @@ rule figure_7:
     params:
         settings=settings_of("figure_7"),
     shell:
-        "python scripts/figure_7.py {params.settings}"
+        'python "$SCRIPTS/figure_7.py" {params.settings}'
         " --metrics {input}"
         " --output {output} --log {log}"

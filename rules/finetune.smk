@@ -35,6 +35,6 @@ rule finetune:
         parent=parent_option,
         how=lambda wildcards, resources: how(grid, *HOW_TO_TRAIN),
     shell:
-        "python scripts/finetune.py {params.settings} {params.how} {params.parent}"
+        'python "$SCRIPTS/finetune.py" {params.settings} {params.how} {params.parent}'
         " --mix {input.mix} --latents {input.latents} {params.cell}"
         " --model $(dirname {output.model[0]:q}) --losses {output.losses} --log {log}"

@@ -8,6 +8,7 @@ localrules:
 rule originals:
     input:
         family_downloads,
+        family_weights,
     output:
         reference_files,
     log:
@@ -26,12 +27,13 @@ rule originals:
         settings=settings_of("originals"),
         how=lambda wildcards, resources: how(grid, "device", "threads"),
     shell:
-        "python scripts/originals.py {params.settings} {params.how} --output {output} --log {log}"
+        'python "$SCRIPTS/originals.py" {params.settings} {params.how} --output {output} --log {log}'
 
 
 rule generations:
     input:
         reference=reference_files,
+        weights=family_weights,
         models=earlier_models,
         drawn=earlier_samples,
     output:
@@ -56,9 +58,9 @@ rule generations:
     params:
         settings=settings_of("generations"),
         cell=chunk_of_generations,
-        how=lambda wildcards, resources: how(grid, *HOW_TO_GENERATE),
+        how=how_to_generate,
     shell:
-        "python scripts/generations.py {params.settings} {params.how} --experiment {wildcards.experiment} {params.cell}"
+        'python "$SCRIPTS/generations.py" {params.settings} {params.how} --experiment {wildcards.experiment} {params.cell}'
         " --reference {input.reference} --models {input.models} --drawn {input.drawn}"
         " --mix {output.mix} --model {output.model} --samples {output.samples} --metrics {output.metrics} --log {log}"
 
@@ -67,6 +69,7 @@ rule generations:
 use rule generations as generation_0 with:
     input:
         reference=reference_files,
+        weights=family_weights,
         models=[],
         drawn=[],
     output:
@@ -106,5 +109,5 @@ rule family_figure:
         settings=settings_of("family_figure"),
         caption=lambda wildcards, resources: family_figures[wildcards.figure],
     shell:
-        "python scripts/family_figure.py {params.settings} --figure {wildcards.figure}"
+        'python "$SCRIPTS/family_figure.py" {params.settings} --figure {wildcards.figure}'
         " --metrics {input.metrics} --samples {input.samples} --output {output} --log {log}"

@@ -35,7 +35,7 @@ rule score:
         cell=scored_cell,
         how=lambda wildcards, resources: how(grid, *HOW_TO_SAMPLE, "embed_batch_size"),
     shell:
-        "python scripts/score.py {params.settings} {params.how}"
+        'python "$SCRIPTS/score.py" {params.settings} {params.how}'
         " --samples {input.samples} --reference {input.reference}"
         " --experiment {wildcards.experiment} {params.cell}"
         " --unseen {output.unseen} --sheet {output.sheet}"
@@ -68,6 +68,6 @@ rule vae_round_trips:
             grid, "device", "threads", "embed_batch_size"
         ),
     shell:
-        "python scripts/vae_round_trips.py {params.settings} {params.how}"
+        'python "$SCRIPTS/vae_round_trips.py" {params.settings} {params.how}'
         " --real {input.real} --reference {input.reference} --experiment {wildcards.experiment}"
         " --output {output.images} --metrics {output.metrics} --log {log}"

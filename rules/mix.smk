@@ -27,5 +27,5 @@ rule mix:
         ratio=training_ratio,
         drop=drop_option,
     shell:
-        "python scripts/mix.py {params.settings} --real {input.real} {params.generated} {params.drop}"
+        'python "$SCRIPTS/mix.py" {params.settings} --real {input.real} {params.generated} {params.drop}'
         " --ratio {params.ratio} --seed {wildcards.seed} --output {output} --log {log}"

@@ -9,9 +9,9 @@ localrules:
 
 rule stage_weights:
     output:
-        "resources/models/{weights}/SHA256SUMS",
+        f"{in_project(FOLDER)}/{{weights}}/SHA256SUMS",
     log:
-        "resources/models/logs/{weights}.log",
+        f"{in_project(FOLDER)}/logs/{{weights}}.log",
     conda:
         "../envs/torch.yaml"
     resources:
@@ -20,18 +20,18 @@ rule stage_weights:
     params:
         settings=staging_source,
     shell:
-        "python scripts/stage_weights.py {params.settings} --folder resources/models/{wildcards.weights} --log {log}"
+        'python "$SCRIPTS/stage_weights.py" {params.settings} --folder "$(dirname {output:q})" --log {log:q}'
 
 
 rule stage_deepface:
     output:
-        "resources/models/deepface/SHA256SUMS",
+        f"{in_project(FOLDER)}/deepface/SHA256SUMS",
     log:
-        "resources/models/logs/deepface.log",
+        f"{in_project(FOLDER)}/logs/deepface.log",
     conda:
         "../envs/faces.yaml"
     resources:
         mem_mb=2000,
         runtime=120,
     shell:
-        "python scripts/stage_deepface.py --folder resources/models/deepface --log {log}"
+        'python "$SCRIPTS/stage_deepface.py" --folder "$(dirname {output:q})" --log {log:q}'

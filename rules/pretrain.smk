@@ -25,7 +25,7 @@ rule pretrain_data:
     params:
         settings="--develop-portraits 1500 --portraits 12000",
     shell:
-        "python scripts/pretrain_data.py {params.settings}"
+        'python "$SCRIPTS/pretrain_data.py" {params.settings}'
         " --pretrain {output.pretrain} --develop {output.develop} --log {log}"
 
 
@@ -47,7 +47,7 @@ rule pretrain_vae_narrow:
     params:
         settings="--batch-size 12 --latent-channels 4 --learning-rate 0.0015 --seed 0 --steps 5000",
     shell:
-        "python scripts/pretrain_vae.py {params.settings} --threads {threads}"
+        'python "$SCRIPTS/pretrain_vae.py" {params.settings} --threads {threads}'
         " --data {input} --output {output} --log {log}"
 
 
@@ -70,7 +70,7 @@ rule pretrain_vae:
     params:
         settings="--batch-size 12 --latent-channels 8 --learning-rate 0.0015 --seed 0 --steps 2600",
     shell:
-        "python scripts/pretrain_vae.py {params.settings} --threads {threads}"
+        'python "$SCRIPTS/pretrain_vae.py" {params.settings} --threads {threads}'
         " --data {input.data} --narrow {input.narrow} --output {output} --log {log}"
 
 
@@ -93,7 +93,7 @@ rule pretrain_decoder:
     params:
         settings="--batch-size 16 --learning-rate 0.001 --seed 0 --steps 1500",
     shell:
-        "python scripts/pretrain_decoder.py {params.settings} --threads {threads}"
+        'python "$SCRIPTS/pretrain_decoder.py" {params.settings} --threads {threads}'
         " --data {input.data} --vae {input.vae} --output {output} --log {log}"
 
 
@@ -132,7 +132,7 @@ rule pretrain_unet_first:
         settings="--batch-size 32 --learning-rate 0.001 --seed 0 --steps 3800",
         start="",
     shell:
-        "python scripts/pretrain_unet.py {params.settings} {params.start} --threads {threads}"
+        'python "$SCRIPTS/pretrain_unet.py" {params.settings} {params.start} --threads {threads}'
         " --data {input.data} --vae {input.vae} --output {output} --log {log}"
 
 
@@ -186,7 +186,7 @@ rule pretrain_clip:
     params:
         settings="--batch-size 48 --learning-rate 0.001 --seed 0 --steps 4800",
     shell:
-        "python scripts/pretrain_clip.py {params.settings} --threads {threads}"
+        'python "$SCRIPTS/pretrain_clip.py" {params.settings} --threads {threads}'
         " --data {input} --output {output} --log {log}"
 
 
@@ -208,6 +208,6 @@ rule pretrain_card:
         mem_mb=grown(4000),
         runtime=grown(30),
     shell:
-        "python scripts/pretrain_card.py --pretrain {input.pretrain} --develop {input.develop}"
+        'python "$SCRIPTS/pretrain_card.py" --pretrain {input.pretrain} --develop {input.develop}'
         " --diffusion {input.diffusion} --clip {input.clip} --logs results/pretrain/logs"
         " --card {output.card} --sheet {output.sheet} --threads {threads} --log {log}"

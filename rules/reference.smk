@@ -21,7 +21,7 @@ rule reference:
         selection=selection_option,
         how=lambda wildcards, resources: ratios_option(grid),
     shell:
-        "python scripts/reference.py {params.settings} {params.how} {params.selection}"
+        'python "$SCRIPTS/reference.py" {params.settings} {params.how} {params.selection}'
         " --real {output.real} --holdout {output.holdout} --log {log}"
 
 
@@ -48,7 +48,7 @@ rule encode:
         settings=settings_of("encode"),
         how=lambda wildcards, resources: how(grid, "device", "threads"),
     shell:
-        "python scripts/encode.py {params.settings} {params.how}"
+        'python "$SCRIPTS/encode.py" {params.settings} {params.how}'
         " --real {input.real} --output {output} --log {log}"
 
 
@@ -79,5 +79,5 @@ rule embed_reference:
             grid, "device", "threads", "embed_batch_size"
         ),
     shell:
-        "python scripts/embed_reference.py {params.settings} {params.how}"
+        'python "$SCRIPTS/embed_reference.py" {params.settings} {params.how}'
         " --real {input.real} --holdout {input.holdout} --output {output} --log {log}"

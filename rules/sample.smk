@@ -31,6 +31,6 @@ rule sample:
         cell=sampled_cell,
         how=lambda wildcards, resources: how(grid, *HOW_TO_SAMPLE),
     shell:
-        "python scripts/sample.py {params.settings} {params.how}"
+        'python "$SCRIPTS/sample.py" {params.settings} {params.how}'
         " --real {input.real} {params.cell}"
         " --output {output.images} --sheet {output.sheet} --log {log}"

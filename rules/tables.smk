@@ -25,7 +25,7 @@ rule metrics_table:
     params:
         settings=settings_of("metrics_table"),
     shell:
-        "python scripts/metrics_table.py {params.settings} --metrics {input}"
+        'python "$SCRIPTS/metrics_table.py" {params.settings} --metrics {input}'
         " --output {output.metrics} --jackknife {output.jackknife} --log {log}"
 
 
@@ -57,7 +57,7 @@ rule claims:
     params:
         settings=settings_of("claims"),
     shell:
-        "python scripts/claims.py {params.settings} --metrics {input.metrics} --jackknife {input.jackknife}"
+        'python "$SCRIPTS/claims.py" {params.settings} --metrics {input.metrics} --jackknife {input.jackknife}'
         " --output {output.table} --details {output.details} --diagnostics {output.diagnostics} --log {log}"
 
 
@@ -89,6 +89,6 @@ rule answer:
         # Time and memory of every job so far. Snakemake does not list benchmarks as files that a rule could need.
         benchmarks="results/{experiment}/benchmarks",
     shell:
-        "python scripts/answer.py {params.settings} --base-metrics {input.base_metrics} --metrics {input.metrics} --claims {input.claims}"
+        'python "$SCRIPTS/answer.py" {params.settings} --base-metrics {input.base_metrics} --metrics {input.metrics} --claims {input.claims}'
         " --details {input.details} --diagnostics {input.diagnostics} --benchmarks {params.benchmarks}"
         " --output {output.page} --cost {output.cost} --log {log}"

@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-import yaml
-from nepotism import cli
+from nepotism import cli, configfiles
 from nepotism.config import ConfigError, checked
 from nepotism.errors import UserError
-from nepotism.forecast import Forecast, Rate, fitting_rates, forecast, groups, precisions, read_rates
+from nepotism.forecast import Forecast, Rate, fitting_rates, forecast, groups, groups_of_folder, precisions, read_rates
 from nepotism.grid import DIFFUSION, Grid
+from nepotism.weights import in_project
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,40 +24,45 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     grid = Grid(resolved(arguments.configfile))
+    if grid.family != DIFFUSION:
+        print("\n".join(told_of_family(grid)))
+        return
+    expected = forecast(grid, arguments.groups or group_count(dict(grid.config)), arguments.devices)
+    print("\n".join(told(grid, expected, read_rates(arguments.rates), arguments.devices)))
+
+
+def group_count(config: dict) -> int:
+    """Number of groups, for which the user's folder is looked at, if it must be."""
+    path = config["reference"]["folder"]["path"]
+    if config["reference"]["source"] == "folder" and (count := groups_of_folder(Path(in_project(path)))):
+        return count
     try:
-        count = arguments.groups or groups(dict(grid.config))
+        return groups(config)
     except ValueError as error:
         raise UserError(str(error)) from None
-    print(
-        "\n".join(told(grid, forecast(grid, count, arguments.devices), read_rates(arguments.rates), arguments.devices))
-    )
 
 
 def resolved(configfile: Path | None) -> dict:
     """The default configuration with an experiment file laid over it, checked."""
-    config = yaml.safe_load((ROOT / "workflow_config.yaml").read_text(encoding="utf-8"))
+    config = configfiles.read(ROOT / "workflow_config.yaml")
     if configfile:
-        if not configfile.is_file():
-            raise UserError(f"there is no file {configfile}")
-        config = laid_over(config, yaml.safe_load(configfile.read_text(encoding="utf-8")) or {})
+        config = configfiles.laid_over(config, configfiles.read(configfile))
     try:
-        config = checked(config)
+        return checked(config)
     except ConfigError as error:
         raise UserError(str(error)) from None
-    if config["model"]["family"] != DIFFUSION:
-        raise UserError(
-            f"models of the family {config['model']['family']} take seconds, not GPU hours; `snakemake -n` lists the jobs"
-        )
-    return config
 
 
-def laid_over(below: dict, above: dict) -> dict:
-    """Merge dictionaries as Snakemake's --configfile does: only dictionaries are merged, everything else is replaced."""
-    merged = dict(below)
-    for key, value in above.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = laid_over(merged[key], value) if both else value
-    return merged
+def told_of_family(grid: Grid) -> list[str]:
+    """What there is to do for models of another family than diffusion, as lines of text: of their speed, nothing is known."""
+    chains = sum(len(arm.ratios) * arm.last for arm in grid.arms) * len(grid.seeds)
+    bases = len(grid.bases) * len(grid.seeds)
+    return [
+        f"experiment {grid.experiment}: {chains:,} generations of the family {grid.family}, after {bases} generations 0",
+        f"jobs: 1 originals, {bases} generation_0, {len(grid.cells())} generations",
+        f"time and disk: not known, as no speed of the family {grid.family} was measured. Begin: once a job of each kind has "
+        f"ended, python scripts/status.py {grid.folder} tells how long the rest takes",
+    ]
 
 
 def told(grid: Grid, expected: Forecast, rates: list[Rate], devices: int) -> list[str]:

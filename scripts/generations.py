@@ -22,7 +22,8 @@ def main() -> None:
     cli.add_device(parser)
     cli.add_resume(parser)
     parser.add_argument("--family", required=True, help="kind of model: a package of nepotism.families")
-    parser.add_argument("--settings", required=True, help="the config's block of that family, as JSON")
+    parser.add_argument("--settings", required=True, help="what decides the result, of the family's block, as JSON")
+    parser.add_argument("--execution", default="{}", help="the block's keys that only say how, as JSON")
     parser.add_argument(
         "--regime", choices=["replace", "accumulate", "accumulate_subsample"], default="replace",
         help="what becomes of the data of earlier generations",
@@ -51,7 +52,9 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     family: generations.Family = imported_family(arguments).Family(
-        json.loads(arguments.settings), arguments.seed, {path.stem: path for path in arguments.reference}
+        json.loads(arguments.execution) | json.loads(arguments.settings),
+        arguments.seed,
+        {path.stem: path for path in arguments.reference},
     )
     models: dict[int, generations.Arrays] = {}
     for path in arguments.models:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from nepotism.families import family_package
-from nepotism.grid import DIFFUSION
+from nepotism.grid import DIFFUSION, Grid
 from nepotism.tables import Row, floors, read_csv
 
 TITLES = {
@@ -25,30 +25,36 @@ def main() -> None:
     if not table.is_file():
         sys.exit(f"error: there is no {table}; run the experiment first: make run EXPERIMENT={arguments.folder.name}")
     rows = read_csv(table)
-    family = json.loads((arguments.folder / "config.json").read_text(encoding="utf-8"))["model"]["family"]
-    is_diffusion = family == DIFFUSION
-    for metric, title in (TITLES if is_diffusion else family_package(family).HEADLINES).items():
+    grid = Grid(json.loads((arguments.folder / "config.json").read_text(encoding="utf-8")))
+    bases = {arm.name: arm.base for arm in grid.arms}
+    is_diffusion = grid.family == DIFFUSION
+    for metric, title in (TITLES if is_diffusion else family_package(grid.family).HEADLINES).items():
         for space in dict.fromkeys(row.features for row in rows if row.metric == metric):
             # At few images the distance of equal distributions is far from 0, and would hide how distances compare.
             floor = floors(rows).get(space, 0.0) if is_diffusion and metric == "fid" else 0.0
             print("\n" + title.format(space) + (", in excess of real against real" if floor else ""))
-            print(matrix([row for row in rows if row.metric == metric and row.features == space], floor))
+            print(matrix([row for row in rows if row.metric == metric and row.features == space], bases, floor))
     print(
         f"\nfigures: {arguments.folder}/figures   tables: {arguments.folder}/tables   how to read them: results/README.md"
     )
 
 
-def matrix(rows: list[Row], floor: float = 0.0) -> str:
-    """Conditions as lines, iterations as columns; values are means over seeds, from which ``floor`` is taken off."""
+def matrix(rows: list[Row], bases: dict[str, str], floor: float = 0.0) -> str:
+    """Conditions as lines, iterations as columns; values are means over seeds, from which ``floor`` is taken off.
+
+    Args:
+        rows: of one score.
+        bases: where each arm begins.
+        floor: that of real images against other real ones.
+    """
     samples = [row for row in rows if row.set == "samples"]
     iterations = sorted({row.iteration for row in samples})
     if len(iterations) > COLUMNS:
         iterations = [iterations[round(column * (len(iterations) - 1) / (COLUMNS - 1))] for column in range(COLUMNS)]
     lines = [f"{'generated':>24}" + "".join(f"{'base' if i == 0 else i:>10}" for i in iterations)]
     conditions = dict.fromkeys((row.control, row.ratio) for row in samples if row.ratio)
-    bases = {row.control for row in samples if not row.ratio}
     for control, ratio in conditions:
-        base = own if (own := f"base-{control}") in bases else "base"
+        base = bases[control]
         cells = []
         for iteration in iterations:
             found = [

@@ -72,6 +72,7 @@ class Arm:
         last: its last iteration.
         parameters: of the type.
         overrides: settings that differ from the config's, by block (`seed_images`, `sample`, `finetune`, or a family's).
+        base: folder of its iteration 0, which it shares with all arms that begin in the same way.
     """
 
     name: str
@@ -81,20 +82,16 @@ class Arm:
     last: int
     parameters: Mapping[str, Any]
     overrides: Mapping[str, Mapping[str, Any]]
+    base: str = "base"
 
     @property
     def curates(self) -> bool:
         """Whether generated images are changed before they are mixed in."""
         return self.type not in PLAIN_TYPES
 
-    @property
-    def base(self) -> str:
-        """Folder of its iteration 0: an arm that samples in another way has its own."""
-        return f"base-{self.name}" if set(self.overrides) - {"finetune"} else "base"
-
 
 def arm_of(entry: Mapping[str, Any], iterations: int) -> Arm:
-    """The arm that an entry of the config's `arms` describes, in chains of so many ``iterations``."""
+    """The arm that an entry of the config's `arms` describes, in chains of so many ``iterations``; the grid knows its base."""
     parameters = entry.get("parameters", {})
     first, last = 1, entry.get("iterations", iterations)
     if entry["type"] == "heal":

@@ -1,9 +1,11 @@
 """Checking a configuration: every error at once, each with its key, what is wrong and what is right."""
 
 import difflib
+import math
 import re
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -116,8 +118,8 @@ def _explain(error: ValidationError) -> Iterator[str]:
             digits, exponent = value.lower().split("e")
             yield f"`{key}`: YAML reads {value} as text; write {digits}.0e{exponent}"
         case "type":
-            wanted = error.validator_value
-            yield f"`{key}`: {value!r} is of the wrong type; expected {wanted if isinstance(wanted, str) else ' or '.join(wanted)}"
+            wanted = [error.validator_value] if isinstance(error.validator_value, str) else error.validator_value
+            yield f"`{key}`: {value!r} is of the wrong type; expected {' or '.join(wanted)}{_rewritten(value, wanted)}"
         case "enum":
             near = difflib.get_close_matches(str(value), [str(choice) for choice in error.validator_value], n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
@@ -134,7 +136,30 @@ def _explain(error: ValidationError) -> Iterator[str]:
             yield f"`{key}`: {error.message}"
 
 
+def _rewritten(value: Any, wanted: Sequence[str]) -> str:
+    """How a value is written to be of the wanted type, where that is just another spelling."""
+    if "array" in wanted and not isinstance(value, dict):
+        return f"; write [{value}]"
+    if "string" in wanted and isinstance(value, bool | int | float | date):
+        return "; put it in quotes (after --config in both kinds: 'key=\"value\"')"
+    return ""
+
+
+def _unreal(value: Any, key: str = "") -> Iterator[tuple[str, float]]:
+    """Numbers that are not finite, of which the schema's ranges say nothing."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _unreal(inner, _join(key, name))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _unreal(inner, f"{key}[{index}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield key, value
+
+
 def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in _unreal(config):
+        yield f"`{key}`: {value} is no number to reckon with; write one that is finite"
     names = [arm["name"] for arm in config["arms"]]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"`arms`: two arms are called '{name}'; their results would share a folder"

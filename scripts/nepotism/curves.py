@@ -37,10 +37,14 @@ class Panel:
 
 @dataclass(frozen=True)
 class Line:
-    """An arm to show, and how: ``mixture`` as solid lines, ``control`` as open symbols, ``heal`` after a branching point."""
+    """An arm to show, and how: ``mixture`` as solid lines, ``control`` as open symbols, ``heal`` after a branching point.
+
+    ``base`` is the {control} of its iteration 0.
+    """
 
     control: str
     kind: Kind
+    base: str = "base"
 
 
 @dataclass(frozen=True)
@@ -103,15 +107,13 @@ def curve_points(rows: Sequence[Row], panels: Sequence[Panel], lines: Sequence[L
 
 
 def _line_points(panel: Panel, line: Line, samples: Sequence[Row]) -> Iterator[Point]:
-    own = f"base-{line.control}"
-    base = own if any(row.control == own for row in samples) else "base"
     for ratio in sorted({row.ratio for row in samples if row.control == line.control}, key=float):
         found = [row for row in samples if (row.control, row.ratio) == (line.control, ratio)]
         first = min(row.iteration for row in found)
         if line.kind == "heal":
             start = [r for r in samples if (r.control, r.ratio, r.iteration) == (BRANCHED_ARM, ratio, first - 1)]
         else:
-            start = [row for row in samples if row.control == base]
+            start = [row for row in samples if row.control == line.base]
         for iteration in sorted({row.iteration for row in start + found}):
             here = [row for row in start + found if row.iteration == iteration]
             yield _point(panel, line.kind, line.control, ratio, iteration, here)
@@ -208,7 +210,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """What figures 3 and 7 are drawn from."""
     parser.add_argument("--clip", type=Path, required=True, help="folder of the CLIP that scored, for the titles")
     parser.add_argument(
-        "--arms", nargs="+", required=True, help="arms to draw, as name:kind (mixture, control or heal)"
+        "--arms",
+        nargs="+",
+        required=True,
+        help="arms to draw, as name:kind (mixture, control or heal) or name:kind:base, where it has another iteration 0",
     )
     parser.add_argument("--metrics", type=Path, required=True, help="tables/metrics.csv")
 

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ def fitting_rates(grid: Grid, rates: Iterable[Rate], million: float) -> list[Rat
 
 
 def groups(config: dict[str, Any]) -> int:
-    """Number of groups of an experiment.
+    """Number of groups of an experiment, by its configuration alone.
 
     Raises:
         ValueError: if only the images tell.
@@ -122,11 +122,17 @@ def groups(config: dict[str, Any]) -> int:
             for factor in ffhq["factors"]:
                 product *= sizes[factor]
             return product
-        case "folder" if (folder := Path(reference["folder"]["path"])).is_dir() and not (
-            folder / "metadata.csv"
-        ).is_file():
-            return sum(entry.is_dir() and not entry.name.startswith(".") for entry in folder.iterdir())
     raise ValueError("how many groups there are, only the images tell; give the number with --groups")
+
+
+def groups_of_folder(folder: Path) -> int | None:
+    """Number of groups of a user's images: that of its sub-folders; None where there is a table of them, or no folder."""
+    if not folder.is_dir():
+        return None
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    if any(entry.stem.lower() == "metadata" and entry.is_file() for entry in entries):
+        return None
+    return sum(entry.is_dir() for entry in entries)
 
 
 def forecast(grid: Grid, group_count: int, devices: int = 1) -> Forecast:
@@ -155,16 +161,13 @@ def forecast(grid: Grid, group_count: int, devices: int = 1) -> Forecast:
         "score": len(cells) + bases,
     }
     unseen = len(config["unseen"]["prompts"]) * config["unseen"]["images_per_prompt"]
-    trained = sum(slots * setting(grid, cell, "finetune", "epochs") for cell in cells)
-    passes = sum(passes_per_image(grid, cell, "sample") * (slots + unseen) for cell in cells)
+    arms = [grid.arm(cell.control) for cell in cells]
+    trained = sum(slots * grid.block("finetune", arm)["epochs"] for arm in arms)
+    passes = sum(passes_per_image(grid.block("sample", arm)) * (slots + unseen) for arm in arms)
     for base in grid.bases:
-        arm = grid.arm_of_base(base)
-        first = Cell(arm.name if arm else grid.arms[0].name, "0", grid.seeds[0], 1)
-        strength = setting(grid, first, "seed_images", "strength")
-        once = int(passes_per_image(grid, first, "seed_images") * strength) * slots + passes_per_image(
-            grid, first, "sample"
-        ) * (slots + unseen)
-        passes += once * len(grid.seeds)
+        first, sample = (grid.block(name, grid.arm_of_base(base)) for name in ("seed_images", "sample"))
+        once = int(passes_per_image(first) * first["strength"]) * slots
+        passes += (once + passes_per_image(sample) * (slots + unseen)) * len(grid.seeds)
     pixels = config["model"]["resolution"] ** 2
     drawn = len(cells) * (slots + unseen) + bases * (2 * slots + unseen)
     curated = sum(generated_count(float(cell.ratio), slots) for cell in treated)
@@ -192,15 +195,9 @@ def _kept(grid: Grid, cells: Sequence[Cell]) -> int:
     return len(grid.last_cells())
 
 
-def setting(grid: Grid, cell: Cell, block: str, key: str) -> Any:
-    """A key of one of the config's blocks, as the cell's arm has it."""
-    return {**grid.config[block], **grid.arm(cell.control).overrides.get(block, {})}[key]
-
-
-def passes_per_image(grid: Grid, cell: Cell, block: str) -> int:
-    """Network passes for one image; ``block`` is the config's `seed_images` or `sample`."""
-    guided = setting(grid, cell, block, "guidance_scale") > 1
-    return int(setting(grid, cell, block, "num_inference_steps")) * (2 if guided else 1)
+def passes_per_image(block: Mapping[str, Any]) -> int:
+    """Network passes for one image; ``block`` is the config's `seed_images` or `sample`, as an arm has it."""
+    return int(block["num_inference_steps"]) * (2 if block["guidance_scale"] > 1 else 1)
 
 
 def unet_bytes(grid: Grid) -> int:

@@ -4,11 +4,13 @@ Imported by the Snakefile, so it needs the standard library only and does no wor
 parses the Snakefile again.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from nepotism.cells import ACCUMULATING_TYPES, BRANCHED_ARM, Arm, Cell, arm_of
-from nepotism.families import family_package
+from nepotism.families import decisive_settings, family_package
 from nepotism.weights import location, staged_name
 
 DIFFUSION = "diffusion"
@@ -27,9 +29,9 @@ class Grid:
         self.experiment: str = config["experiment"]
         self.seeds: list[int] = list(config["seeds"])
         self.iterations: int = config["iterations"]
-        self.arms = [arm_of(entry, self.iterations) for entry in config["arms"]]
-        self._arms = {arm.name: arm for arm in self.arms}
         self.family: str = config["model"]["family"]
+        self.arms = list(self._with_bases(arm_of(entry, self.iterations) for entry in config["arms"]))
+        self._arms = {arm.name: arm for arm in self.arms}
         # Generations that one job makes: other families than diffusion make many.
         self.chunk: int = 1 if self.family == DIFFUSION else config[self.family]["chunk"]
 
@@ -40,8 +42,33 @@ class Grid:
 
     @property
     def bases(self) -> list[str]:
-        """Folders of iteration 0: the shared one, and those of arms that sample in another way."""
+        """Folders of iteration 0: the plain one, and those of arms that begin in another way."""
         return list(dict.fromkeys(["base", *(arm.base for arm in self.arms)]))
+
+    def _with_bases(self, arms: Iterable[Arm]) -> Iterator[Arm]:
+        """Arms with their folders of iteration 0: those that begin in the same way share one, called after the first of them."""
+        folders = {self._beginning(None): "base"}
+        for arm in arms:
+            # A healing arm goes on from another's cells, and begins nowhere.
+            if arm.first == 1:
+                arm = replace(arm, base=folders.setdefault(self._beginning(arm), f"base-{arm.name}"))
+            yield arm
+
+    def _beginning(self, arm: Arm | None) -> str:
+        """All settings of an arm that decide its iteration 0."""
+        if self.family == DIFFUSION:
+            decide: Config = {name: self.block(name, arm) for name in ("seed_images", "sample")}
+        else:
+            decide = decisive_settings(self.family, self.family_block(arm), 0)
+        return json.dumps(decide, sort_keys=True)
+
+    def block(self, name: str, arm: Arm | None) -> Config:
+        """One of the config's blocks, as an arm has it."""
+        return {**self.config[name], **(arm.overrides.get(name, {}) if arm else {})}
+
+    def family_block(self, arm: Arm | None) -> Config:
+        """The settings of the experiment's family, as an arm has them."""
+        return self.block(self.family, arm)
 
     def cells(self) -> list[Cell]:
         """Every cell, chain by chain: by arm, ratio and seed, then by iteration."""
@@ -66,11 +93,6 @@ class Grid:
     def base_model(self) -> str:
         """Folder of the base model's pipeline."""
         return str(location(self.config["model"]["path"]))
-
-    def family_block(self, arm: Arm | None) -> Config:
-        """The settings of the experiment's family, as an arm has them."""
-        overrides = arm.overrides.get(self.family, {}) if arm else {}
-        return {**self.config[self.family], **overrides}
 
     def downloads(self) -> dict[str, str]:
         """Sources of the weights and data that must be staged, by the name of their folder in ``resources/models/``."""
@@ -110,13 +132,13 @@ class Grid:
         return self._arms.get(BRANCHED_ARM) or next(arm for arm in self.arms if arm.first == 1)
 
     def curves(self, figure: str) -> list[str]:
-        """The arms that a figure of scores draws, as name:kind.
+        """The arms that a figure of scores draws, as name:kind, with the folder of an iteration 0 that is not the plain one.
 
         Figure 3 is the paper's; arms with other settings, the diagnostics, are in figure 7.
         """
         kinds = {"none": "mixture", "heal": "heal"}
         return [
-            f"{arm.name}:{kinds.get(arm.type, 'control')}"
+            f"{arm.name}:{kinds.get(arm.type, 'control')}" + (f":{arm.base}" if arm.base != "base" else "")
             for arm in self.arms
             if (not arm.overrides if figure == "figure_3" else arm.type != "heal")
         ]
@@ -132,14 +154,14 @@ class Grid:
         return self._arms[name]
 
     def arm_of_base(self, base: str) -> Arm | None:
-        """The arm that an iteration 0 belongs to; None for the shared one.
+        """The first of the arms that share an iteration 0; None for the plain one.
 
         Raises:
             ValueError: if no arm has an iteration 0 of that name.
         """
         if base not in self.bases:
             raise ValueError(f"no arm has an iteration 0 called '{base}'; there are: {', '.join(self.bases)}")
-        return None if base == "base" else self.arm(base.removeprefix("base-"))
+        return None if base == "base" else next(arm for arm in self.arms if arm.base == base)
 
     def parent(self, cell: Cell) -> Cell | None:
         """The cell whose model and samples ``cell`` starts from; None is the base model.
@@ -210,7 +232,7 @@ class Grid:
 
     def parent_model(self, cell: Cell) -> list[str]:
         """The model files that retraining ``cell`` starts from; none when it starts from the base model."""
-        finetune = {**self.config["finetune"], **self.arm(cell.control).overrides.get("finetune", {})}
+        finetune = self.block("finetune", self.arm(cell.control))
         return [] if finetune["start_from"] == "base" else self.sampled_model(cell)
 
     def sampled_model(self, cell: Cell) -> list[str]:

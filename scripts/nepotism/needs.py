@@ -7,8 +7,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from nepotism.cells import Cell
-from nepotism.forecast import Rate, fitting_rates, groups, passes_per_image, setting, unet_bytes
+from nepotism.cells import Arm
+from nepotism.forecast import Rate, fitting_rates, passes_per_image, unet_bytes
 from nepotism.grid import Grid
 
 # What a job holds beside model and images: 1.1 GB at most were measured on the default run (tables/cost.csv).
@@ -32,12 +32,13 @@ class Needs:
     Args:
         grid: of the experiment.
         rates: measured speeds.
+        groups: number of groups of images; None where it is not known.
     """
 
-    def __init__(self, grid: Grid, rates: Iterable[Rate]) -> None:
+    def __init__(self, grid: Grid, rates: Iterable[Rate], groups: int | None) -> None:
         self._grid = grid
         self._unet = unet_bytes(grid)
-        self._slots = _slots(grid)
+        self._slots = int((groups or UNKNOWN_GROUPS) * grid.config["reference"]["images_per_group"])
         self._rate = _rate(grid, self._unet / 4e6, rates)
 
     def memory_mb(self, stage: str) -> int:
@@ -47,37 +48,30 @@ class Needs:
         models, sets = MODELS.get(stage, OTHER_MODELS), IMAGE_SETS.get(stage, OTHER_IMAGE_SETS)
         return LOADED_MB + math.ceil((models * self._unet + sets * images) / 1e6)
 
-    def minutes(self, stage: str, cell: Cell) -> int:
+    def minutes(self, stage: str, arm: Arm | None) -> int:
         """Minutes of a job that retrains or samples.
 
         Args:
             stage: name of the rule.
-            cell: whose arm decides the settings.
+            arm: whose settings it has; None for the config's own.
         """
         grid, rate = self._grid, self._rate
         if stage == "finetune":
-            seconds = setting(grid, cell, "finetune", "epochs") * self._slots / rate.train_per_second
+            seconds = grid.block("finetune", arm)["epochs"] * self._slots / rate.train_per_second
         else:
             block = "seed_images" if stage == "seed_images" else "sample"
-            seconds = self._drawn(stage, cell) * passes_per_image(grid, cell, block) / rate.passes_per_second
+            seconds = self._drawn(stage, arm) * passes_per_image(grid.block(block, arm)) / rate.passes_per_second
         return max(LEAST_MINUTES, math.ceil(MARGIN * (rate.job_seconds + seconds) / 60))
 
-    def _drawn(self, stage: str, cell: Cell) -> int:
+    def _drawn(self, stage: str, arm: Arm | None) -> int:
         """Images that a job draws at most."""
         if stage == "score":
             unseen = self._grid.config["unseen"]
             return len(unseen["prompts"]) * int(unseen["images_per_prompt"])
         if stage == "sifid_cull":
-            return self._slots * int(self._grid.arm(cell.control).parameters["tries"])
+            assert arm is not None
+            return self._slots * int(arm.parameters["tries"])
         return self._slots
-
-
-def _slots(grid: Grid) -> int:
-    try:
-        count = groups(dict(grid.config))
-    except ValueError:
-        count = UNKNOWN_GROUPS
-    return int(count * grid.config["reference"]["images_per_group"])
 
 
 def _rate(grid: Grid, million: float, rates: Iterable[Rate]) -> Rate:

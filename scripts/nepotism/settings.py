@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from nepotism.cells import ACCUMULATING_TYPES, Arm
-from nepotism.families import family_package
+from nepotism.families import decisive_settings, family_package
 from nepotism.grid import DIFFUSION, Grid
 from nepotism.stages import options, stage_version
-from nepotism.weights import CLEAN_FID_SHA256, location
+from nepotism.weights import CLEAN_FID_SHA256, in_project, location
 
 # What decides the single-image FID of an image.
 SIFID_PARAMETERS = ("features", "inception", "inception_sha256", "pair")
@@ -26,7 +26,7 @@ def settings(grid: Grid, stage: str, arm: Arm | None = None, iteration: int = 0)
         grid: of the experiment.
         stage: name of the rule.
         arm: whose overrides and parameters apply.
-        iteration: of the cell; a control draws images as those it treats were drawn.
+        iteration: of the cell, 0 of what comes before all cells; a control draws images as those it treats were drawn.
     """
     return options({"stage_version": stage_version(stage), **_slice(grid, stage, arm, iteration)})
 
@@ -34,6 +34,12 @@ def settings(grid: Grid, stage: str, arm: Arm | None = None, iteration: int = 0)
 def how(grid: Grid, *names: str) -> str:
     """Options that change how a result is computed but not the result; Snakemake does not track them."""
     return options({name: grid.config["how"][name] for name in names})
+
+
+def family_how(grid: Grid, arm: Arm | None) -> str:
+    """The same of a family's block, as one option."""
+    block = grid.family_block(arm)
+    return options({"execution": _json(family_package(grid.family).execution(block))})
 
 
 def ratios_option(grid: Grid) -> str:
@@ -44,15 +50,11 @@ def ratios_option(grid: Grid) -> str:
 
 def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str, Any]:
     config = grid.config
-    overrides = arm.overrides if arm else {}
     model = {"base_model": grid.base_model}
     score = _score(grid)
 
-    def block(name: str) -> dict[str, Any]:
-        return {**config[name], **overrides.get(name, {})}
-
     def sampling(name: str = "sample") -> dict[str, Any]:
-        return {**model, **block(name), "resolution": config["model"]["resolution"]}
+        return {**model, **grid.block(name, arm), "resolution": config["model"]["resolution"]}
 
     match stage:
         case "reference" | "classify_faces" | "select_images":
@@ -68,7 +70,10 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
         case "seed_images":
             return sampling("seed_images")
         case "finetune":
-            return {**model, **{key: value for key, value in block("finetune").items() if key != "start_from"}}
+            return {
+                **model,
+                **{key: value for key, value in grid.block("finetune", arm).items() if key != "start_from"},
+            }
         case "sample":
             return sampling()
         case "embed_reference":
@@ -87,9 +92,12 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             chosen = family_package(grid.family).original_settings(grid.family_block(None))
             return {"family": grid.family, "settings": _json(chosen)}
         case "generations":
-            own = {key: value for key, value in grid.family_block(arm).items() if key != "chunk"}
+            block = grid.family_block(arm)
+            own = {"family": grid.family, "settings": _json(decisive_settings(grid.family, block, iteration))}
+            if not iteration:
+                return own
             regime = arm.type if arm and arm.type in ACCUMULATING_TYPES else "replace"
-            return {"family": grid.family, "settings": _json(own), "regime": regime}
+            return own | {"regime": regime}
         case "family_figure":
             return {"family": grid.family, "arms": _arms(grid), "dpi": config["figures"]["dpi"]}
         case "claims" if grid.family != DIFFUSION:
@@ -125,7 +133,8 @@ def _arms(grid: Grid) -> str:
     """Every arm of a family of chunks with its settings."""
     return _json(
         {
-            arm.name: {"type": arm.type, "ratios": arm.ratios, "last": arm.last, **grid.family_block(arm)}
+            arm.name: {"type": arm.type, "ratios": arm.ratios, "last": arm.last, "base": arm.base}
+            | decisive_settings(grid.family, grid.family_block(arm), arm.first)
             for arm in grid.arms
         }
     )
@@ -134,14 +143,17 @@ def _arms(grid: Grid) -> str:
 def _real_images(grid: Grid, stage: str) -> dict[str, Any]:
     reference = grid.config["reference"]
     source, ffhq = reference["source"], reference["ffhq"]
+    given = reference[source].get("path")
+    path = given and in_project(given)
     match stage:
         case "classify_faces":
-            chosen = {key: ffhq[key] for key in ("path", "images", "shard_size", "detector")}
-            return {**chosen, "weights": location(ffhq["weights"])}
+            chosen = {key: ffhq[key] for key in ("images", "shard_size", "detector")}
+            return {**chosen, "path": path, "weights": location(ffhq["weights"])}
         case "select_images":
             columns = [] if grid.shards() else [f"{key}={name}" for key, name in ffhq["columns"].items() if name]
             return {
-                **{key: ffhq[key] for key in ("path", "caption", "factors", "selection_seed")},
+                **{key: ffhq[key] for key in ("caption", "factors", "selection_seed")},
+                "path": path,
                 "images_per_group": reference["images_per_group"],
                 "ages": [f"{age['name']}={age['from']:g}" for age in ffhq["ages"]],
                 "rename": [f"{entry['from']}={entry['to'] or ''}" for entry in ffhq["rename"]],
@@ -155,6 +167,7 @@ def _real_images(grid: Grid, stage: str) -> dict[str, Any]:
                 **{key: reference[key] for key in ("images_per_group", "scoring_split")},
                 "resolution": grid.config["model"]["resolution"],
                 **{key: reference[source][key] for key in taken},
+                "path": path,
             }
 
 

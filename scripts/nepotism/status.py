@@ -3,9 +3,11 @@
 Standard library only; it reads what jobs leave behind, so that it works while they run, wherever they run.
 """
 
+import contextlib
 import json
 import re
 import time
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,16 +59,34 @@ def standings(grid: Grid, folder: Path) -> list[Standing]:
         grid: of the experiment.
         folder: its results.
     """
-    return [_standing(grid, folder, cell) for cell in grid.cells()]
+    now = _now(folder)
+    return [_standing(grid, folder, cell, now) for cell in grid.cells()]
 
 
-def _standing(grid: Grid, folder: Path, cell: Cell) -> Standing:
+def _now(folder: Path) -> float:
+    """The time by the clock of the file system that heartbeats are written to: those of two machines may differ.
+
+    Where nothing can be written, it is this machine's, but never before the last heartbeat.
+    """
+    probe = folder / f".probe.{uuid.uuid4().hex}"
+    try:
+        probe.touch()
+        return probe.stat().st_mtime
+    except OSError:
+        beats = (lease.stat().st_mtime for lease in folder.glob("*/*/*/*/.*.state/lease.json"))
+        return max([time.time(), *beats])
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+
+
+def _standing(grid: Grid, folder: Path, cell: Cell, now: float) -> Standing:
     place = folder / cell.path
     missing = tuple(stage for stage, name in _outputs(grid, cell).items() if not (place / name).is_file())
     distance = _distance(place / "metrics.json", cell.iteration, *headline(grid))
     if not missing:
         return Standing(cell, "done", None, (), distance, "", None)
-    state, stage, told, log = _state(folder, cell, missing)
+    state, stage, told, log = _state(folder, cell, missing, now)
     return Standing(cell, state, stage, missing, distance, told, log)
 
 
@@ -83,10 +103,10 @@ def headline(grid: Grid) -> tuple[str, str]:
     return "fid", grid.config["score"]["features"][0]
 
 
-def _state(folder: Path, cell: Cell, missing: Iterable[str]) -> tuple[State, str, str, Path]:
+def _state(folder: Path, cell: Cell, missing: Iterable[str], now: float) -> tuple[State, str, str, Path]:
     """What the cell is at, by the heartbeats of its jobs, and by the logs of missing stages."""
     logs = {stage: _log(folder, stage, cell) for stage in missing}
-    beating = {lease.parent.name for lease in (folder / cell.path).glob(".*.state/lease.json") if _is_fresh(lease)}
+    beating = {lease.parent.name for lease in (folder / cell.path).glob(".*.state/lease.json") if _is_fresh(lease, now)}
     first = next(iter(logs))
     for stage, log in logs.items():
         if beating and log.is_file() and not _error(log):
@@ -104,9 +124,9 @@ def _log(folder: Path, stage: str, cell: Cell) -> Path:
     return folder / "logs" / stage / control / ratio / seed / f"{iteration}.log"
 
 
-def _is_fresh(path: Path) -> bool:
+def _is_fresh(path: Path, now: float) -> bool:
     try:
-        return time.time() - path.stat().st_mtime < STALE_SECONDS
+        return now - path.stat().st_mtime < STALE_SECONDS
     except FileNotFoundError:
         return False
 

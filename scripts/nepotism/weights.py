@@ -9,13 +9,18 @@ A key of the config that names weights or data takes a path, or one of
 - ``torchvision``: torchvision's Inception, for single-image FID,
 - ``deepface``: DeepFace's ONNX classifiers of age, gender and race.
 
-Downloads are staged by a rule of their own into ``resources/models/``, where they are found ever after.
+Downloads are staged by a rule of their own into ``resources/models/``, where they are found ever after. Relative paths are
+relative to the project's folder, wherever Snakemake is started.
 """
 
+import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 FOLDER = "resources/models"
+# Data that come with Python packages: neither a path nor a download.
+PACKAGED = ("digits", "documentation")
 _HUB = re.compile(r"hub:(?P<repository>[\w.-]+/[\w.-]+)(?P<folder>)@(?P<revision>[\w./-]+)")
 _DATASET = re.compile(r"dataset:(?P<repository>[\w.-]+/[\w.-]+)(?P<folder>(/[\w.-]+)*)@(?P<revision>[\w./-]+)")
 # What a job opens, inside the staged folder.
@@ -61,8 +66,16 @@ def staged_name(source: str | None) -> str | None:
 
 def location(source: str | None) -> str | None:
     """What a job opens: the path itself, or the folder or file of the staged download."""
-    name = staged_name(source)
-    if source is None or name is None:
+    if source is None or source in PACKAGED:
         return source
+    name = staged_name(source)
+    if name is None:
+        return in_project(source)
     file = _FILES.get(source)
-    return f"{FOLDER}/{name}/{file}" if file else f"{FOLDER}/{name}"
+    return in_project(f"{FOLDER}/{name}/{file}" if file else f"{FOLDER}/{name}")
+
+
+def in_project(path: str) -> str:
+    """A path of the config as the working directory sees it: as it stands, unless Snakemake runs in another folder than ours."""
+    root = Path(__file__).parents[2]
+    return path if os.path.samefile(root, os.curdir) else os.path.join(root, path)

@@ -128,7 +128,7 @@ def test_figures_and_claims_take_the_arms_they_are_about():
     assert grid.judged_arm("histogram_match").name == "match"
     assert grid.shown_arm().name == "none"
     assert grid.curves("figure_3") == ["heal:heal", "match:control", "none:mixture"]
-    assert grid.curves("figure_7") == ["guided:control", "match:control", "none:mixture"]
+    assert grid.curves("figure_7") == ["guided:control:base-guided", "match:control", "none:mixture"]
     assert healed_ratio(("50", "25", "0")) == "25"
     assert healed_ratio(("50", "3.3")) == "3.3"
     assert grid_of(arms=[guided]).curves("figure_3") == []
@@ -162,6 +162,19 @@ def test_yaml_numbers_without_a_point_are_explained():
     assert "`finetune.learning_rate`: YAML reads 2e-6 as text; write 2.0e-6" in mistakes(
         finetune={"learning_rate": value}
     )
+
+
+def test_values_of_another_type_come_with_how_to_write_them():
+    assert "`seeds`: 0 is of the wrong type; expected array; write [0]" in mistakes(seeds=0)
+    told = mistakes(experiment=7, unseen={"prompts": [True]})
+    assert "`experiment`: 7 is of the wrong type; expected string; put it in quotes" in told
+    assert "`unseen.prompts[0]`: True is of the wrong type; expected string; put it in quotes" in told
+    assert "in quotes" not in mistakes(iterations="four")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_told(value):
+    assert "`finetune.learning_rate`" in mistakes(finetune={"learning_rate": value})
 
 
 def test_ratios_outside_the_range_and_unknown_arms_are_told():
@@ -308,6 +321,21 @@ def test_only_an_arm_that_samples_in_another_way_has_its_own_iteration_0():
         ValueError, match="no arm has an iteration 0 called 'base-dropout'; there are: base, base-guided"
     ):
         grid.arm_of_base("base-dropout")
+
+
+def test_arms_share_iteration_0_by_the_settings_that_decide_it_and_not_by_what_they_override():
+    guided = {"name": "guided", "type": "none", "ratios": [100], "overrides": {"sample": {"guidance_scale": 3}}}
+    again = {**guided, "name": "again", "overrides": {"sample": {"guidance_scale": 3.0}, "finetune": {"epochs": 1}}}
+    empty = {**guided, "name": "empty", "overrides": {"sample": {}}}
+    same = {**guided, "name": "same", "overrides": {"seed_images": {"strength": DEFAULT["seed_images"]["strength"]}}}
+    heal = {
+        "name": "heal", "type": "heal", "ratios": [25], "parameters": {"after": 2, "iterations": 1},
+        "overrides": {"sample": {"guidance_scale": 5}},
+    }  # fmt: skip
+    grid = grid_of(arms=[NONE, guided, again, empty, same, heal])
+    assert grid.bases == ["base", "base-guided"]
+    assert [arm.base for arm in grid.arms] == ["base", "base-guided", "base-guided", "base", "base", "base"]
+    assert grid.generated_images(Cell("again", "100", 0, 1)) == "results/faces/base-guided/seed-0/seed_images.parquet"
 
 
 def test_culling_draws_as_the_images_it_judges_were_drawn():

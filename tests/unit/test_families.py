@@ -1,5 +1,8 @@
 """Families whose generations are made in chunks: their configuration, their cells and their claims."""
 
+import json
+import shlex
+
 import numpy as np
 import pytest
 import yaml
@@ -10,7 +13,7 @@ from nepotism.decisions import FAILS, HOLDS, NOT_RUN
 from nepotism.families import FAMILIES, family_package
 from nepotism.families.gmm import claims, theory
 from nepotism.grid import Grid
-from nepotism.settings import settings
+from nepotism.settings import family_how, settings
 from nepotism.tables import Row
 from test_config import DEFAULT, merged, mistakes
 
@@ -144,9 +147,9 @@ def test_accumulating_needs_all_models_so_far():
     grid = grid_of(gmm={"chunk": 50})
     last = Cell("accumulate", "100", 0, 100)
     assert [path.removeprefix("results/gmm/") for path in grid.earlier_chunks(last)] == [
-        "base-accumulate/seed-0", "accumulate/ratio-100/seed-0/iteration-50",
+        "base-n100/seed-0", "accumulate/ratio-100/seed-0/iteration-50",
     ]  # fmt: skip
-    assert "--regime accumulate" in settings(grid, "generations", grid.arm("accumulate"))
+    assert "--regime accumulate" in settings(grid, "generations", grid.arm("accumulate"), 100)
 
 
 def test_an_arm_with_other_settings_has_its_own_generation_0():
@@ -155,6 +158,57 @@ def test_an_arm_with_other_settings_has_its_own_generation_0():
     assert '"samples":100,' in settings(grid, "generations", grid.arm("n100"))
     # Original samples are shared, and another arm does not draw them anew.
     assert settings(grid, "originals") == settings(grid_of(arms=[GMM["arms"][0]]), "originals")
+
+
+def test_arms_that_begin_in_the_same_way_share_generation_0():
+    grid = grid_of()
+    # n100, accumulate and accumulate_subsample fit the same samples in the same way, and differ from then on only.
+    assert grid.bases == ["base", "base-n100", "base-n10000", "base-gaussian"]
+    assert {arm.base for arm in grid.arms if arm.name in ("n100", "accumulate", "accumulate_subsample")} == {
+        "base-n100"
+    }
+    assert grid.arm_of_base("base-n100") == grid.arm("n100")
+    # What it is does not depend on which of them comes first.
+    swapped = grid_of(arms=[GMM["arms"][0], *GMM["arms"][:0:-1]])
+    assert "base-accumulate_subsample" in swapped.bases
+    first, other = ((made, made.arm_of_base(made.arm("n100").base)) for made in (grid, swapped))
+    assert settings(first[0], "generations", first[1]) == settings(other[0], "generations", other[1])
+    shown = json.loads(shlex.split(settings(grid, "claims"))[1])
+    assert shown["accumulate"]["base"] == "base-n100"
+
+
+def lm_grid(**changes):
+    experiment = yaml.safe_load((ROOT / "resources" / "experiments" / "lm.yaml").read_text())
+    return Grid(configuration.checked(merged(DEFAULT, merged(experiment, changes))))
+
+
+@pytest.mark.parametrize("model", [None, "weights"])
+def test_what_only_says_how_text_is_written_makes_no_generation_anew(model):
+    block = {"model": model}
+    plain, other = lm_grid(lm=block), lm_grid(lm={**block, "generation_batch": 7})
+    for iteration in (0, 5):
+        one, two = (settings(grid, "generations", grid.arm("none"), iteration) for grid in (plain, other))
+        assert one == two
+        assert '"generation_batch":7' in family_how(other, other.arm("none"))
+    assert settings(plain, "claims") == settings(other, "claims")
+    wider = lm_grid(lm={**block, "network": {"width": 128, "vocabulary": 2048}})
+    for stage in ("originals", "generations"):
+        # Of a pretrained model the size only says how much memory it takes; a model of our own has it.
+        assert (settings(plain, stage, None, 5) == settings(wider, stage, None, 5)) == bool(model)
+
+
+def test_generation_0_is_not_made_anew_by_what_only_later_ones_need():
+    longer = {
+        "name": "longer",
+        "type": "none",
+        "ratios": [100],
+        "overrides": {"lm": {"epochs": 9, "start_from": "base"}},
+    }
+    first = {"name": "first", "type": "none", "ratios": [100], "overrides": {"lm": {"first_epochs": 9}}}
+    grid = lm_grid(arms=[{"name": "none", "type": "none", "ratios": [100]}, longer, first])
+    assert [arm.base for arm in grid.arms] == ["base", "base", "base-first"]
+    assert settings(grid, "generations", grid.arm("longer"), 0) == settings(grid, "generations", None, 0)
+    assert '"epochs":9' in settings(grid, "generations", grid.arm("longer"), 5)
 
 
 def test_a_chunk_size_is_no_setting_of_what_is_made():

@@ -70,7 +70,7 @@ def test_controls_are_open_diamonds_and_squares_and_healing_goes_on_at_the_right
 def test_an_arm_with_its_own_iteration_0_starts_from_it():
     own = [row("3.3", 1, 5.0, control="guidance3")]
     rows = ROWS + own + [dataclasses.replace(own[0], control="base-guidance3", ratio="", iteration=0, value=2.0)]
-    points = curves.curve_points(rows, PANELS[:1], [curves.Line("guidance3", "mixture")])
+    points = curves.curve_points(rows, PANELS[:1], [curves.Line("guidance3", "mixture", "base-guidance3")])
     assert [p.value for p in points if p.kind == "mixture"] == [2.0, 5.0]
 
 

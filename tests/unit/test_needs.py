@@ -5,12 +5,9 @@ import time
 
 import pytest
 from nepotism import status
-from nepotism.cells import Cell
-from nepotism.forecast import Rate
+from nepotism.forecast import Rate, forecast, groups_of_folder
 from nepotism.needs import LEAST_MINUTES, Needs
 from test_config import grid_of
-
-CELL = Cell("none", "100", 0, 1)
 
 
 def rate(**changes):
@@ -21,23 +18,44 @@ def rate(**changes):
 
 def test_time_follows_from_measured_rates_of_the_experiments_own_arithmetic():
     grid = grid_of(finetune={"epochs": 5}, sample={"guidance_scale": 3.0, "num_inference_steps": 10})
-    needs = Needs(grid, [rate(), rate(precision="bf16/fp16", train_per_second=1000.0), rate(parameters=866.0)])
+    needs = Needs(grid, [rate(), rate(precision="bf16/fp16", train_per_second=1000.0), rate(parameters=866.0)], 30)
     # 180 images, five epochs at 0.5 a second, and a minute to start; three times that.
-    assert needs.minutes("finetune", CELL) == pytest.approx(3 * (5 * 180 / 0.5 + 60) / 60, abs=1)
-    assert needs.minutes("sample", CELL) == pytest.approx(3 * (180 * 20 + 60) / 60, abs=1)
-    assert Needs(grid, [rate(train_per_second=1e9)]).minutes("finetune", CELL) == LEAST_MINUTES
+    assert needs.minutes("finetune", None) == pytest.approx(3 * (5 * 180 / 0.5 + 60) / 60, abs=1)
+    assert needs.minutes("sample", None) == pytest.approx(3 * (180 * 20 + 60) / 60, abs=1)
+    assert Needs(grid, [rate(train_per_second=1e9)], 30).minutes("finetune", None) == LEAST_MINUTES
+
+
+def test_iteration_0_takes_as_long_as_its_own_settings_say_whatever_the_first_arm_overrides():
+    slow = {"name": "slow", "type": "none", "ratios": [100], "overrides": {"sample": {"num_inference_steps": 1000}}}
+    plain = {"name": "none", "type": "none", "ratios": [100]}
+    grid = grid_of(arms=[slow, plain], sample={"num_inference_steps": 10})
+    needs = Needs(grid, [rate()], 30)
+    quick, long = (needs.minutes("sample", grid.arm_of_base(base)) for base in ("base", "base-slow"))
+    assert long > 50 * quick
+    plan, swapped = (forecast(grid_of(arms=arms), 30).passes for arms in ([slow, plain], [plain, slow]))
+    assert plan == swapped
 
 
 def test_memory_grows_with_the_model_and_the_images(tmp_path):
-    small = Needs(grid_of(), [])
+    small = Needs(grid_of(), [], 30)
     (tmp_path / "unet").mkdir()
     with open(tmp_path / "unet" / "model.safetensors", "wb") as file:
         file.truncate(3_463_726_498)
-    large = Needs(grid_of(model={"path": str(tmp_path), "resolution": 512}), [])
+    large = Needs(grid_of(model={"path": str(tmp_path), "resolution": 512}), [], 30)
     assert 1000 < small.memory_mb("finetune") < 2100, "1.1 GB were measured"
     assert large.memory_mb("finetune") > 7 * 3463
     assert large.memory_mb("finetune") > large.memory_mb("sample") > 2 * 3463
     assert large.memory_mb("histogram_match") < 4000
+
+
+def test_groups_are_counted_in_the_users_folder_only_where_nothing_else_names_them(tmp_path):
+    assert groups_of_folder(tmp_path / "nowhere") is None
+    for name in ("cats", "dogs", ".hidden"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "readme.txt").touch()
+    assert groups_of_folder(tmp_path) == 2
+    (tmp_path / "metadata.jsonl").touch()
+    assert groups_of_folder(tmp_path) is None
 
 
 # ---- Where an experiment stands
@@ -110,6 +128,19 @@ def test_a_heartbeat_that_stopped_is_no_running_job(experiment):
     long_ago = time.time() - 1000
     os.utime(folder / place / ".model.state/lease.json", (long_ago, long_ago))
     assert by_path(grid, folder)[place].state == "paused"
+
+
+def test_a_heartbeat_is_fresh_by_the_clock_of_the_files_and_not_by_ours(experiment, monkeypatch):
+    grid, folder = experiment
+    place = "none/ratio-0/seed-0/iteration-1"
+    make(folder, f"{place}/.model.state/lease.json")
+    make(folder, f"logs/finetune/{place}.log", "12:00:00 begun\n")
+    here = time.time()
+    # This machine's clock is an hour ahead: the job has been silent for an hour only by that.
+    monkeypatch.setattr(time, "time", lambda: here + 3600)
+    before = sorted(folder.iterdir())
+    assert by_path(grid, folder)[place].state == "running"
+    assert sorted(folder.iterdir()) == before, "asking leaves nothing behind"
 
 
 def test_the_time_left_is_that_of_measured_jobs_and_of_the_longest_chain(experiment):

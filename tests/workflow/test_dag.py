@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -180,11 +181,47 @@ def test_a_chain_of_two_hundred_iterations_resolves_as_one_target(project):
     assert time.monotonic() - start < 60
 
 
-def test_every_rule_of_the_experiment_logs_and_the_heavy_ones_are_timed():
-    """Read from the rules themselves: an unlogged rule or an untimed training is a mistake."""
+def written_rules():
+    """The rules as they are written, and which rule each one uses, if any."""
     text = "".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
     blocks = re.split(r"^(?:use rule (\w+) as|rule) (\w+)", text, flags=re.MULTILINE)[1:]
-    parents, rules = dict(zip(blocks[1::3], blocks[::3])), dict(zip(blocks[1::3], blocks[2::3]))
+    return dict(zip(blocks[1::3], blocks[2::3])), dict(zip(blocks[1::3], blocks[::3]))
+
+
+def test_rules_find_their_scripts_from_anywhere():
+    for name, text in written_rules()[0].items():
+        assert "python scripts/" not in text, name
+
+
+def test_the_slurm_profile_names_every_rule_that_may_ask_for_a_gpu():
+    rules, parents = written_rules()
+    asking = {name for name, text in rules.items() if re.search(r"^ +gpu=", text, re.MULTILINE)}
+    asking |= {name for name, parent in parents.items() if parent in asking}
+    (row,) = re.findall(
+        r"^\| another partition for GPUs \|.*$", (ROOT / "profiles/slurm/README.md").read_text(), re.MULTILINE
+    )
+    assert {name for name in re.findall(r"\w+", row) if name in rules} == asking
+
+
+def test_python_that_is_too_old_or_too_new_is_told_before_anything_is_installed(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    python = tmp_path / "python"
+    for version, right in (((3, 10, 14), False), ((3, 11, 0), True), ((3, 13, 9), True), ((3, 14, 0), False)):
+        # Takes `-c CODE` as a Python of that version; makes no environment.
+        python.write_text(
+            f"#!{sys.executable}\nimport sys\nsys.version_info = {version}\nif sys.argv[1] == '-c':\n    exec(sys.argv[2])\n"
+        )
+        python.chmod(0o755)
+        command = ["make", "PYTHON=./python", ".venv/bin/python"]
+        made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert (made.returncode == 0) == right, version
+        told = f"error: Python 3.11 to 3.13 is needed, ./python is {version[0]}.{version[1]}; set PYTHON=..."
+        assert (told in made.stderr) != right
+
+
+def test_every_rule_of_the_experiment_logs_and_the_heavy_ones_are_timed():
+    """Read from the rules themselves: an unlogged rule or an untimed training is a mistake."""
+    rules, parents = written_rules()
     assert {"sample_base", "score_base", "pretrain_unet"} < set(rules)
     for name in set(rules) - {"cells", "metrics", "figures", "pretrain"}:
         assert "    log:" in rules[name], name
@@ -265,9 +302,9 @@ def test_environments_have_what_their_rules_import():
     for env in ("light", "torch", "faces"):
         known = {pin.split("==")[0] for pin in pins(ROOT / "envs" / f"{env}.yaml")}
         scripts = re.findall(
-            rf'"../envs/{env}.yaml"\n(?:(?!^rule ).*\n)*? +"python (scripts/\w+\.py)', rules, re.MULTILINE
+            rf'"../envs/{env}.yaml"\n(?:(?!^rule ).*\n)*? +\'python "\$SCRIPTS/(\w+\.py)"', rules, re.MULTILINE
         )
         assert scripts
         for script in scripts:
-            for package in imported(ROOT / script, set()) - sys.stdlib_module_names:
+            for package in imported(ROOT / "scripts" / script, set()) - sys.stdlib_module_names:
                 assert {name.lower() for name in distributions[package]} & known, f"{env}: {script} imports {package}"

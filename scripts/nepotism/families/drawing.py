@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from nepotism.cells import cell_in
+from nepotism.families.judging import Arms, base_of
 from nepotism.figures import save
 from nepotism.tables import Row, write_csv
 
@@ -40,27 +41,26 @@ def name_of(control: str, ratio: str) -> str:
     return f"{ratio} %" if control == "none" else f"{control} {ratio} %"
 
 
-def files_of_conditions(paths: Sequence[Path]) -> dict[str, list[Path]]:
-    """Files of every condition, from its own generation 0 or, where it has none, from the shared one."""
+def files_of_conditions(paths: Sequence[Path], arms: Arms) -> dict[str, list[Path]]:
+    """Files of every condition, from the generation 0 of its arm on."""
     bases = {path.parent.parent.name: path for path in paths if not cell_in(str(path))}
     found: dict[str, list[Path]] = {}
     for path in paths:
         if cell := cell_in(str(path)):
-            first = bases.get(f"base-{cell.control}", bases["base"])
+            first = bases[base_of(arms, cell.control)]
             found.setdefault(name_of(cell.control, cell.ratio), [first]).append(path)
     return found
 
 
-def curves(rows: Sequence[Row], metric: str) -> list[Point]:
+def curves(rows: Sequence[Row], metric: str, arms: Arms) -> list[Point]:
     """Means over the seeds of every condition, with the range of the seeds, at as many iterations as can be seen."""
     mine = [row for row in rows if row.metric == metric and row.set == "samples"]
-    own = {row.control.removeprefix("base-") for row in mine if row.control.startswith("base-")}
     by_place: dict[tuple[str, str, int], list[float]] = {}
     for row in mine:
         by_place.setdefault((row.control, row.ratio, row.iteration), []).append(row.value)
     points = []
     for control, ratio in dict.fromkeys((row.control, row.ratio) for row in mine if row.ratio):
-        base = f"base-{control}" if control in own else "base"
+        base = base_of(arms, control)
         iterations = sorted(iteration for c, r, iteration in by_place if (c, r) == (control, ratio))
         for iteration in [0, *thinned(iterations)]:
             found = by_place.get((control, ratio, iteration)) or by_place.get((base, "", iteration), [])

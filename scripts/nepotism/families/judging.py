@@ -8,13 +8,19 @@ from nepotism.decisions import Effect, Relation, decide
 from nepotism.tables import Row
 from nepotism.verdicts import Part
 
-# Settings of every arm, with its type, ratios and last iteration.
+# Settings of every arm, with its type, ratios, last iteration and the {control} of its iteration 0.
 Arms = Mapping[str, Mapping[str, Any]]
 # An arm, a ratio and an iteration.
 Place = tuple[str, str, int]
 
 # Of an arm's settings, what it is compared in spite of.
-_OWN = ("type", "ratios", "last")
+_OWN = ("type", "ratios", "last", "base")
+
+
+def base_of(arms: Arms, name: str) -> str:
+    """The {control} of an arm's iteration 0: the plain one where nothing else is said."""
+    base: str = arms[name].get("base", "base")
+    return base
 
 
 def comparable(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -37,18 +43,16 @@ class Scores:
             (row.control, row.ratio, row.seed, row.iteration, row.metric): row for row in rows if row.set == "samples"
         }
         self._seeds = sorted({row.seed for row in rows})
-        self._controls = {row.control for row in rows}
 
     def value(self, metric: str, place: Place, seed: int) -> Effect:
-        """A score; iteration 0 is that of the arm, or the shared one.
+        """A score; iteration 0 is the one that the arm begins with.
 
         Raises:
             MissingError: if the table does not have it.
         """
         name, ratio, iteration = place
-        own = f"base-{name}"
         if iteration == 0:
-            name, ratio = (own if own in self._controls else "base"), ""
+            name, ratio = base_of(self._arms, name), ""
         row = self._rows.get((name, ratio, seed, iteration, metric))
         if row is None:
             raise MissingError

@@ -35,11 +35,18 @@ REFERENCE = ("real.parquet", "holdout.parquet")
 TORCH = False
 # Keys that all arms share.
 SHARED = ("original", "pool")
+# Keys that only generations after the first look at.
+LATER = ()
 
 
 def original_settings(block: Mapping[str, Any]) -> dict[str, Any]:
     """What decides the original samples, of which every arm takes the first ones."""
     return {"original": block["original"], **block["pool"]}
+
+
+def execution(block: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a block only says how: nothing."""
+    return {}
 
 
 def sources(block: Mapping[str, Any]) -> list[str]:

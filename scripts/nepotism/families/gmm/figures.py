@@ -41,7 +41,7 @@ class Dot:
 def draw_samples(arguments: argparse.Namespace) -> None:
     """A row per condition, a column per snapshot: the first chain's samples, in their first two dimensions."""
     snapshots = {iteration for arm in arguments.arms.values() for iteration in arm["snapshots"]}
-    files = files_of_conditions(arguments.samples)
+    files = files_of_conditions(arguments.samples, arguments.arms)
     dots = [
         dot
         for name, paths in files.items()
@@ -63,14 +63,18 @@ def draw_samples(arguments: argparse.Namespace) -> None:
 def draw_distance(arguments: argparse.Namespace) -> None:
     """Density distance over generations: the mean with the range of the seeds, and the median dashed."""
     rows = read_csv(arguments.metrics)
-    points = [point for metric in ("density_distance", "density_distance_median") for point in curves(rows, metric)]
+    points = [
+        point
+        for metric in ("density_distance", "density_distance_median")
+        for point in curves(rows, metric, arguments.arms)
+    ]
     figure = line_figure(points, "squared L2 distance of densities", lambda axis: axis.set_yscale("log"))
     finish(figure, points, arguments)
 
 
 def draw_spread(arguments: argparse.Namespace) -> None:
     """Spread over generations, and the law of one Gaussian."""
-    points = curves(read_csv(arguments.metrics), "log_spread")
+    points = curves(read_csv(arguments.metrics), "log_spread", arguments.arms)
 
     def law(arm: Arm, iteration: int) -> float | None:
         dimensions = len(arm["original"][0]["mean"])
@@ -87,7 +91,7 @@ def draw_spread(arguments: argparse.Namespace) -> None:
 
 def draw_variance(arguments: argparse.Namespace) -> None:
     """Total variance over generations, and its law."""
-    points = curves(read_csv(arguments.metrics), "variance")
+    points = curves(read_csv(arguments.metrics), "variance", arguments.arms)
     points += _laws(
         arguments.arms,
         lambda arm, iteration: mean_variance(arm["samples"], iteration + 1) if arm["type"] == "none" else None,
@@ -98,7 +102,7 @@ def draw_variance(arguments: argparse.Namespace) -> None:
 def draw_mean(arguments: argparse.Namespace) -> None:
     """The walk of the mean over generations, and its laws."""
     laws = {"none": mean_shift, "accumulate": accumulated_mean_variance}
-    points = curves(read_csv(arguments.metrics), "mean_shift")
+    points = curves(read_csv(arguments.metrics), "mean_shift", arguments.arms)
     points += _laws(
         arguments.arms,
         lambda arm, iteration: laws[arm["type"]](arm["samples"], iteration + 1) if arm["type"] in laws else None,
@@ -115,7 +119,7 @@ def draw_wasserstein(arguments: argparse.Namespace) -> None:
         holds = arm["type"] == "none" and arm["components"] == 1 and normal
         return expected_wasserstein(arm["samples"], iteration + 1) if holds else None
 
-    points = curves(read_csv(arguments.metrics), "gaussian_wasserstein") + _laws(arguments.arms, law)
+    points = curves(read_csv(arguments.metrics), "gaussian_wasserstein", arguments.arms) + _laws(arguments.arms, law)
     figure = line_figure(points, "squared W2 distance along one axis", lambda axis: axis.set_yscale("log"))
     finish(figure, points, arguments)
 
@@ -130,7 +134,7 @@ def draw_components(arguments: argparse.Namespace) -> None:
         holds = arm["type"] == "none" and 1 < arm["components"] == len(weights)
         return diversity(arm["samples"], iteration + 1) * first if holds else None
 
-    points = curves(read_csv(arguments.metrics), "weight_diversity") + _laws(arguments.arms, law)
+    points = curves(read_csv(arguments.metrics), "weight_diversity", arguments.arms) + _laws(arguments.arms, law)
     finish(line_figure(points, "chance that two samples are of different components"), points, arguments)
 
 

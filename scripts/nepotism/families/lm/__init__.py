@@ -26,6 +26,8 @@ REFERENCE = ("real.parquet", "validation.parquet", "holdout.parquet", "tokenizer
 TORCH = True
 # Keys that all arms share.
 SHARED = ("data", "model", "network", "block", "split")
+# Keys that only generations after the first look at.
+LATER = ("start_from", "epochs")
 # Of a pretrained model, whose size is not known before it is there: what OPT of 125 million parameters takes, once and in training.
 MODEL_MB, PRETRAINED_MB = 500, 5000
 # Bins of a block's perplexity, from 1 on; the last, at 2 to the 12th, has no upper bound.
@@ -33,10 +35,19 @@ BINS, BINS_PER_OCTAVE = 48, 4
 
 
 def original_settings(block: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides the original blocks of text and the tokenizer."""
-    return {
-        key: block[key] for key in ("data", "model", "block", "split")
-    } | {"vocabulary": block["network"]["vocabulary"]}  # fmt: skip
+    """What decides the original blocks of text and the tokenizer, which a pretrained model brings."""
+    chosen = {key: block[key] for key in ("data", "model", "block", "split")}
+    return chosen if block["model"] else chosen | {"vocabulary": block["network"]["vocabulary"]}
+
+
+def execution(block: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a block only says how: blocks that are written at a time; of a pretrained model its size, for its memory."""
+    return {key: block[key] for key in ("generation_batch", *(("network",) if block["model"] else ()))}
+
+
+def model_paths(block: Mapping[str, Any]) -> list[str]:
+    """Weights that a block names."""
+    return [block["model"]] if block["model"] else []
 
 
 def sources(block: Mapping[str, Any]) -> list[str]:

@@ -28,7 +28,7 @@ class Text:
 
 def draw_perplexity(arguments: argparse.Namespace) -> None:
     """Perplexity of original text over generations."""
-    points = curves(read_csv(arguments.metrics), "perplexity")
+    points = curves(read_csv(arguments.metrics), "perplexity", arguments.arms)
     figure = line_figure(points, "perplexity of original test text", lambda axis: axis.set_yscale("log"))
     finish(figure, points, arguments)
 
@@ -36,7 +36,9 @@ def draw_perplexity(arguments: argparse.Namespace) -> None:
 def draw_histograms(arguments: argparse.Namespace) -> None:
     """A panel per condition: a line per generation of how likely generation 0 finds what it wrote."""
     rows = read_csv(arguments.metrics)
-    points = [point for number in range(BINS) for point in curves(rows, f"perplexity_share_{number:02d}")]
+    points = [
+        point for number in range(BINS) for point in curves(rows, f"perplexity_share_{number:02d}", arguments.arms)
+    ]
     conditions = list(dict.fromkeys(point.condition for point in points))
     figure = Figure(figsize=(3.2 * len(conditions) + 0.8, 3.2), layout="constrained")
     axes = figure.subplots(1, len(conditions), squeeze=False, sharey=True)[0]
@@ -65,7 +67,7 @@ def draw_histograms(arguments: argparse.Namespace) -> None:
 def draw_texts(arguments: argparse.Namespace) -> None:
     """What every generation wrote after the same block of original text."""
     texts = []
-    for condition, paths in files_of_conditions(arguments.samples).items():
+    for condition, paths in files_of_conditions(arguments.samples, arguments.arms).items():
         for path in paths:
             slot = f"{SLOT:05d}"
             table = pq.read_table(path, columns=["iteration", "text"], filters=[("slot", "=", slot)])

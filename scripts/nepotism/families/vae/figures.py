@@ -36,7 +36,7 @@ def draw_digits(arguments: argparse.Namespace) -> None:
     snapshots = {iteration for arm in arguments.arms.values() for iteration in arm["snapshots"]}
     shown: list[Shown] = []
     sheets: dict[tuple[str, int], Pixels] = {}
-    files = files_of_conditions(arguments.samples)
+    files = files_of_conditions(arguments.samples, arguments.arms)
     for name, paths in files.items():
         for path in paths:
             _take(path, name, snapshots, shown, sheets)
@@ -73,7 +73,7 @@ def _take(
 def draw_distance(arguments: argparse.Namespace) -> None:
     """Fréchet distance over generations, and that of real digits."""
     rows = read_csv(arguments.metrics)
-    points = curves(rows, "fid")
+    points = curves(rows, "fid", arguments.arms)
     floors = [row.value for row in rows if (row.metric, row.set, row.iteration) == ("fid", "real", 0)]
     floor = sum(floors) / len(floors)
 
@@ -88,7 +88,7 @@ def draw_distance(arguments: argparse.Namespace) -> None:
 def draw_classes(arguments: argparse.Namespace) -> None:
     """What becomes of every digit: a panel per condition, an area per digit."""
     rows = read_csv(arguments.metrics)
-    points = [point for digit in range(CLASSES) for point in curves(rows, f"class_share_{digit}")]
+    points = [point for digit in range(CLASSES) for point in curves(rows, f"class_share_{digit}", arguments.arms)]
     conditions = list(dict.fromkeys(point.condition for point in points))
     figure = Figure(figsize=(2.6 * len(conditions) + 1, 2.8), layout="constrained")
     axes = figure.subplots(1, len(conditions), squeeze=False, sharey=True)[0]
@@ -112,11 +112,11 @@ def draw_spread(arguments: argparse.Namespace) -> None:
     """Variety over generations: under generation 0's encoder and, dashed, between digits of a class, over that of real ones."""
     rows = read_csv(arguments.metrics)
     real = [row.value for row in rows if (row.metric, row.set) == ("within_class_distance", "real")]
-    points = curves(rows, "latent_spread")
+    points = curves(rows, "latent_spread", arguments.arms)
     # A classifier that takes no real digit for one has nothing to compare with.
     mean = sum(real) / len(real) if real else math.nan
     points += [
         Point(at.condition, "within_class_distance", at.iteration, at.value / mean, at.low / mean, at.high / mean)
-        for at in (curves(rows, "within_class_distance") if real else [])
+        for at in (curves(rows, "within_class_distance", arguments.arms) if real else [])
     ]
     finish(line_figure(points, "variety, of real digits'"), points, arguments)
