@@ -215,7 +215,15 @@ def how_to_check():
         "micro_batch_size",
         "gradient_checkpointing",
     )
-    room = options({"disk_bytes": forecast(grid, count).peak_bytes})
+    clip = grid.config["score"]["clip"]
+    # What is staged later, the first job that scores will try.
+    ready = staged_name(clip) is None or os.path.isdir(location(clip))
+    room = options(
+        {
+            "disk_bytes": forecast(grid, count).peak_bytes,
+            "clip": location(clip) if ready else None,
+        }
+    )
     return f"{settings(grid, 'preflight')} {how(grid, *keys)} {room}"
 
 
