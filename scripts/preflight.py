@@ -20,6 +20,7 @@ from nepotism.families.diffusion.pipeline import (
     encode_prompts,
     load_noise_scheduler,
     load_pipeline,
+    load_scheduler,
 )
 from nepotism.families.diffusion.sample import sample
 from nepotism.features import load_clip
@@ -38,6 +39,7 @@ def main() -> None:
     )
     parser.add_argument("--resolution", type=int, required=True, help="height and width in pixels")
     parser.add_argument("--prompts", nargs="+", required=True, help="captions that are never trained on")
+    parser.add_argument("--schedulers", nargs="*", default=[], help="all that any arm samples with")
     parser.add_argument("--clip", type=Path, help="folder of the CLIP that scores, if it is there already")
     parser.add_argument("--disk-bytes", type=int, default=0, help="what the experiment takes of the disk at most")
     parser.add_argument("--output", type=Path, required=True, help="output: what was found (JSON)")
@@ -51,6 +53,8 @@ def run(arguments: argparse.Namespace) -> None:
     # All that jobs will load, before one has made anything.
     if arguments.clip:
         load_clip(arguments.clip, torch.device("cpu"))
+    for name in arguments.schedulers:
+        load_scheduler(arguments.base_model, name)
     check_prediction_type(load_noise_scheduler(arguments.base_model))
     pipeline = load_or_tell(arguments, device)
     problems = [*preflight.resolution_problems(pipeline, arguments.resolution), *disk_problems(arguments)]

@@ -177,8 +177,10 @@ def load(
         )  # fmt: skip
     where = str(weights.files[0] if len(weights.files) == 1 else folder)
     _check_fit(f"`{key}`: {where}", info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"], _ANOTHER)
-    # Shards keep the precision in which they are stored.
-    loaded = loaded.to(options["dtype"]) if "dtype" in options else loaded
+    wanted = options.get("dtype")
+    if wanted and any(value.is_floating_point() and value.dtype != wanted for value in loaded.state_dict().values()):
+        # Shards may have kept the precision in which they are stored.
+        loaded = loaded.to(wanted)
     _check_finite(f"`{key}`: {where}", loaded)
     return loaded
 

@@ -8,9 +8,12 @@ from typing import Any
 # algorithm reruns its stage and all that follows. A stage that is not listed is at version 1.
 STAGE_VERSIONS = {
     "embed_reference": 3,
-    "score": 3,
+    "score": 4,
     "figure_3": 3,
     "generations": 2,
+    "sample": 2,
+    "seed_images": 2,
+    "sifid_cull": 2,
 }
 
 

@@ -65,9 +65,8 @@ def _inception_stem(channels: int, weights: Path | None, checksum: str | None) -
         )
     checksum = (checksum or recorded(weights) or "").lower()
     if (found := sha256(weights)) != checksum:
-        raise UserError(
-            f"`inception_sha256`: {weights} has {found}, not {checksum or 'one that is given'}; fetch it again or correct the key"
-        )
+        wanted = checksum or "one that is given"
+        raise UserError(f"`inception_sha256`: {weights} has {found}, not {wanted}; fetch it again or correct the key")
     layers = {
         "Conv2d_1a_3x3": BasicConv2d(3, 32, kernel_size=3, stride=2),
         "Conv2d_2a_3x3": BasicConv2d(32, 32, kernel_size=3),

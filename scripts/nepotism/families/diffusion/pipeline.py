@@ -41,6 +41,8 @@ TRAINED_WITH = (
     "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type",
     "rescale_betas_zero_snr", "set_alpha_to_one",
 )  # fmt: skip
+# Latent diffusion's own, where a file's class does not know of them. The first two are what every pipeline sets.
+LATENT = {"clip_sample": False, "steps_offset": 1, "set_alpha_to_one": False}
 
 
 def check_base_model(folder: Path) -> None:
@@ -145,34 +147,34 @@ def load_tokenizer(base_model: Path, text_encoder: CLIPTextModel) -> CLIPTokeniz
 
 def load_noise_scheduler(base_model: Path) -> DDPMScheduler:
     """The training schedule: betas, number of timesteps and prediction type of the pipeline's scheduler."""
-    return _scheduler(base_model, DDPMScheduler)
+    return load_scheduler(base_model, "DDPMScheduler")
 
 
-def _scheduler(base_model: Path, scheduler_class: Any) -> Any:
-    """A scheduler of a class that may be another than that of the pipeline's file.
+def load_scheduler(base_model: Path, name: str) -> Any:
+    """The pipeline's scheduler, as one of a class that may be another than that of its file.
 
     Diffusers hands over what the file spells out. What the file leaves to the defaults of its class is the model's too, as
     far as the model was trained with it; and what its class does not know is as latent diffusion has it, not as DDIM was
-    first written for pixels. What pipelines correct in old files (``clip_sample``, ``steps_offset``), they correct when they
-    are given the scheduler.
+    first written for pixels. What pipelines correct in old files, whatever these say, is corrected here too.
 
     Raises:
         UserError: if the file cannot be read, or one of the two is no scheduler of models of this kind.
     """
+    scheduler_class = _scheduler_class(name)
     folder = base_model / "scheduler"
-    name = loading.read_json(folder / "scheduler_config.json", KEY).get("_class_name")
-    own_class = getattr(diffusers, str(name), None)
+    own_name = loading.read_json(folder / "scheduler_config.json", KEY).get("_class_name")
+    own_class = getattr(diffusers, str(own_name), None)
     if own_class is None:
-        raise UserError(f"`{KEY}`: {folder}: diffusers has no scheduler called {name}")
+        raise UserError(f"`{KEY}`: {folder}: diffusers has no scheduler called {own_name}")
     with loading.readable(KEY, folder):
         own = own_class.from_pretrained(folder, local_files_only=True)
         if not hasattr(own, "alphas_cumprod"):
-            raise UserError(f"`{KEY}`: {folder}: a {name} is of another kind of diffusion, without betas")
+            raise UserError(f"`{KEY}`: {folder}: a {own_name} is of another kind of diffusion, without betas")
     trained_with = {key: own.config[key] for key in TRAINED_WITH if key in own.config}
-    made = scheduler_class.from_config(own.config, **{"set_alpha_to_one": False, **trained_with})
+    made = scheduler_class.from_config(own.config, **{**LATENT, **trained_with})
     if not hasattr(made, "alphas_cumprod"):
         raise UserError(
-            f"`scheduler`: a {scheduler_class.__name__} is for another kind of diffusion, without betas; DDIMScheduler is a "
+            f"`scheduler`: a {name} is for another kind of diffusion, without betas; DDIMScheduler is a "
             "safe choice"
         )
     return made
@@ -203,7 +205,7 @@ def load_pipeline(
     Raises:
         UserError: if a part cannot be loaded whole, if they do not fit each other, or if diffusers has no such scheduler.
     """
-    chosen = _scheduler(base_model, _scheduler_class(scheduler))
+    chosen = load_scheduler(base_model, scheduler)
     # Sampling is a quarter faster with channels last in memory; training is not.
     unet = load_unet(base_model, model, precision).to(memory_format=torch.channels_last)
     vae, text_encoder = load_vae(base_model, precision), load_text_encoder(base_model, precision)
