@@ -72,14 +72,19 @@ def check_kind(folder: Path) -> None:
     kind = index.get("_class_name")
     if kind not in KINDS:
         raise UserError(
-            f"`{KEY}`: {folder} is a {kind}; what can be used is a {KINDS[0]}: Stable Diffusion 1 or 2, which text alone guides"
+            f"`{KEY}`: {folder} is a {kind or 'pipeline without a name'}; what can be used is a {KINDS[0]}: Stable Diffusion 1 or 2, which text alone guides"
         )
     wanted = {part: (model.__name__,) for part, model in PARTS.items()} | {"tokenizer": TOKENIZERS}
     for part, names in wanted.items():
-        library_and_class = index.get(part)
-        name = library_and_class[-1] if isinstance(library_and_class, list) and library_and_class else None
+        name = _class_of(index, part)
         if name not in names:
             raise UserError(f"`{KEY}`: the {part} of {folder} is {name or 'missing'}; what can be used is a {names[0]}")
+
+
+def _class_of(index: dict[str, Any], part: str) -> str | None:
+    """The class of a part by the content of a model_index.json; None if there is no such part."""
+    library_and_class = index.get(part)
+    return library_and_class[-1] if isinstance(library_and_class, list) and library_and_class else None
 
 
 def identity(base_model: Path) -> str:
@@ -163,6 +168,8 @@ def load_scheduler(base_model: Path, name: str) -> Any:
     scheduler_class = _scheduler_class(name)
     folder = base_model / "scheduler"
     own_name = loading.read_json(folder / "scheduler_config.json", KEY).get("_class_name")
+    if own_name is None:
+        own_name = _class_of(loading.read_json(base_model / "model_index.json", KEY), "scheduler")
     own_class = getattr(diffusers, str(own_name), None)
     if own_class is None:
         raise UserError(f"`{KEY}`: {folder}: diffusers has no scheduler called {own_name}")
