@@ -258,7 +258,21 @@ def how_to_check():
         "micro_batch_size",
         "gradient_checkpointing",
     )
-    room = options({"disk_bytes": forecast(grid, count).peak_bytes})
+    clip = grid.config["score"]["clip"]
+    # What is staged later, the first job that scores will try.
+    ready = staged_name(clip) is None or os.path.isdir(location(clip))
+    schedulers = {
+        {**grid.config[name], **overrides.get(name, {})}["scheduler"]
+        for overrides in ({}, *(arm.overrides for arm in grid.arms))
+        for name in ("sample", "seed_images")
+    }
+    room = options(
+        {
+            "disk_bytes": forecast(grid, count).peak_bytes,
+            "clip": location(clip) if ready else None,
+            "schedulers": sorted(schedulers),
+        }
+    )
     return f"{settings(grid, 'preflight')} {how(grid, *keys)} {room}"
 
 

@@ -2,14 +2,18 @@
 
 import argparse
 import logging
+import shutil
 from pathlib import Path
+from typing import Any
 
 from nepotism import cli
 from nepotism.errors import UserError
 from nepotism.staging import stage
 from nepotism.weights import hub
 
-PICKLED = ["*.json", "*.txt", "*pytorch_model*.bin"]
+PICKLED = ("*.json", "*.txt", "*pytorch_model*.bin", "*model.safetensors", "*model-*-of-*.safetensors")
+# What a pipeline has beside its models.
+BESIDE = ("model_index.json", "scheduler", "tokenizer")
 
 
 def main() -> None:
@@ -22,33 +26,69 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     source = hub(arguments.source)
     if source:
-        from huggingface_hub import snapshot_download
+        from nepotism.downloads import snapshot
 
-        folder = Path(snapshot_download(source.repository, revision=source.revision, allow_patterns=PICKLED))
+        folder, _ = snapshot(source, PICKLED)
     else:
         folder = Path(arguments.source)
-    stage(arguments.source, arguments.output, lambda target: convert(folder, target, arguments.source))
+    if folder.resolve() == arguments.output.resolve():
+        raise UserError("`--output`: the converted model goes into a folder of its own")
+    stage(arguments.source, arguments.output, lambda target: convert(folder, target))
     logging.info("%s: converted; name this folder in the config", arguments.output)
 
 
-def convert(folder: Path, target: Path, source: str) -> None:
-    """Write the model of ``folder`` to ``target`` as safetensors."""
-    from diffusers import StableDiffusionPipeline
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, CLIPModel, CLIPProcessor
+def convert(folder: Path, target: Path) -> None:
+    """Write the model of ``folder`` to ``target`` as safetensors; what is in safetensors already is copied.
 
-    options = {"use_safetensors": False, "local_files_only": True}
+    Raises:
+        UserError: if it is no model that can be used, or its weights cannot be read.
+    """
+    from nepotism import loading
+    from nepotism.families.diffusion.pipeline import PARTS, check_kind
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, CLIPModel, CLIPProcessor, CLIPTokenizer
+
     if (folder / "model_index.json").is_file():
-        without = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-        pipeline = StableDiffusionPipeline.from_pretrained(folder, **options, **without)
-        pipeline.save_pretrained(target, safe_serialization=True)
-    elif not (folder / "config.json").is_file():
-        raise UserError(f"{source}: it has neither model_index.json nor config.json")
-    elif AutoConfig.from_pretrained(folder, local_files_only=True).model_type == "clip":
-        CLIPModel.from_pretrained(folder, weights_only=True, **options).save_pretrained(target)
-        CLIPProcessor.from_pretrained(folder, local_files_only=True).save_pretrained(target)
+        check_kind(folder)
+        for part, model_class in PARTS.items():
+            convert_model(model_class, folder / part, target / part)
+        for name in BESIDE:
+            source = folder / name
+            if source.is_dir():
+                shutil.copytree(source, target / name)
+            elif source.exists():
+                shutil.copy(source, target / name)
+            else:
+                raise UserError(f"{folder} has no {name}; copy the model's folder again, whole")
+        return
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}")
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} has neither model_index.json nor config.json, so it is no model of a known format")
+    with loading.readable("source", folder):
+        kind = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
+    if kind == "clip":
+        convert_model(CLIPModel, folder, target)
+        loading.tokenizer(CLIPTokenizer, folder, "source")
+        with loading.readable("source", folder):
+            CLIPProcessor.from_pretrained(folder, local_files_only=True).save_pretrained(target)
     else:
-        AutoModelForCausalLM.from_pretrained(folder, weights_only=True, **options).save_pretrained(target)
-        AutoTokenizer.from_pretrained(folder, local_files_only=True).save_pretrained(target)
+        convert_model(AutoModelForCausalLM, folder, target)
+        loading.tokenizer(AutoTokenizer, folder, "source").save_pretrained(target)
+
+
+def convert_model(model_class: Any, folder: Path, target: Path) -> None:
+    """Write the one model of ``folder`` to ``target``."""
+    from nepotism import loading
+
+    stem = loading.stem(model_class)
+    if list(folder.glob(f"{stem}*.safetensors")):
+        target.mkdir(parents=True, exist_ok=True)
+        for file in (folder / "config.json", *folder.glob("generation_config.json"), *folder.glob(f"{stem}*.json")):
+            shutil.copy(file, target / file.name)
+        for file in loading.find(folder, stem, "source").files:
+            shutil.copy(file, target / file.name)
+    else:
+        loading.load(model_class, folder, "source", pickled=True).save_pretrained(target, safe_serialization=True)
 
 
 if __name__ == "__main__":

@@ -8,18 +8,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from nepotism import cli
 from nepotism.devices import accelerator, start
 from nepotism.errors import UserError
 from nepotism.families.diffusion import preflight
+from nepotism.families.diffusion.fit import check_prediction_type
 from nepotism.families.diffusion.pipeline import (
     check_base_model,
     encode_prompts,
     load_noise_scheduler,
     load_pipeline,
+    load_scheduler,
 )
 from nepotism.families.diffusion.sample import sample
+from nepotism.features import load_clip
 from nepotism.files import write_text
 from nepotism.memory import TRAINING_ADVICE, peak_bytes, total_bytes, tried
 
@@ -35,6 +39,8 @@ def main() -> None:
     )
     parser.add_argument("--resolution", type=int, required=True, help="height and width in pixels")
     parser.add_argument("--prompts", nargs="+", required=True, help="captions that are never trained on")
+    parser.add_argument("--schedulers", nargs="*", default=[], help="all that any arm samples with")
+    parser.add_argument("--clip", type=Path, help="folder of the CLIP that scores, if it is there already")
     parser.add_argument("--disk-bytes", type=int, default=0, help="what the experiment takes of the disk at most")
     parser.add_argument("--output", type=Path, required=True, help="output: what was found (JSON)")
     cli.run(run, parser.parse_args())
@@ -44,7 +50,13 @@ def run(arguments: argparse.Namespace) -> None:
     device = start(arguments.device, arguments.threads)
     hardware = accelerator(device, arguments.training_precision)
     check_base_model(arguments.base_model)
-    pipeline = load_pipeline(arguments.base_model, None, arguments.scheduler, device, arguments.precision)
+    # All that jobs will load, before one has made anything.
+    if arguments.clip:
+        load_clip(arguments.clip, torch.device("cpu"))
+    for name in arguments.schedulers:
+        load_scheduler(arguments.base_model, name)
+    check_prediction_type(load_noise_scheduler(arguments.base_model))
+    pipeline = load_or_tell(arguments, device)
     problems = [*preflight.resolution_problems(pipeline, arguments.resolution), *disk_problems(arguments)]
     preflight.warn_of_truncated(pipeline.tokenizer, arguments.prompts)
     if (usual := preflight.usual_resolution(pipeline)) not in (None, arguments.resolution):
@@ -61,6 +73,21 @@ def run(arguments: argparse.Namespace) -> None:
         "prediction_type": load_noise_scheduler(arguments.base_model).config.prediction_type,
     }
     write_text(arguments.output, json.dumps(found, indent=1) + "\n")
+
+
+def load_or_tell(arguments: argparse.Namespace, device: torch.device) -> Any:
+    """The pipeline that draws.
+
+    Raises:
+        UserError: if it does not fit into the GPU's memory.
+    """
+    try:
+        return load_pipeline(arguments.base_model, None, arguments.scheduler, device, arguments.precision)
+    except torch.OutOfMemoryError:
+        raise UserError(
+            f"`model.path`: its weights alone do not fit into {total_bytes() / 2**30:.3g} GiB of GPU memory; use `precision: "
+            "bf16` in the config's `sample` and `seed_images`, or a larger GPU"
+        ) from None
 
 
 def disk_problems(arguments: argparse.Namespace) -> Iterator[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nepotism import cli
 from nepotism.faces import deepface
-from nepotism.staging import stage
+from nepotism.staging import from_network, stage
 
 
 def main() -> None:
@@ -15,7 +15,11 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    stage("deepface", arguments.folder, deepface.download)
+    def download(folder: Path) -> None:
+        with from_network("deepface"):
+            deepface.download(folder)
+
+    stage("deepface", arguments.folder, download)
 
 
 if __name__ == "__main__":

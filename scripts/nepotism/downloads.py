@@ -7,17 +7,20 @@ Only safetensors are taken, and small text files; what can run code when it is l
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nepotism.errors import UserError
 from nepotism.files import sha256
+from nepotism.staging import from_network
 from nepotism.weights import CLEAN_FID_SHA256, Hub, hub
 
 logger = logging.getLogger(__name__)
 
 # Of a pipeline or a CLIP model: configurations, tokenizers and full-precision weights.
 WANTED = ("*.json", "*.txt", "*model.safetensors", "*model-*-of-*.safetensors", "*.safetensors.index.json")
+# Taken only where there is nothing else.
+HALF_PRECISION = ("*model.fp16.safetensors", "*model.fp16-*-of-*.safetensors", "*.safetensors.index.fp16.json")
 UNWANTED = ("safety_checker/*", "feature_extractor/*", "*.fp16.*", "*non_ema*", "flax*", "onnx/*")
 
 
@@ -34,20 +37,33 @@ def fetcher(source: str) -> Callable[[Path], None]:
         raise UserError(
             f"{source} is no download; it may be hub: or dataset:<organisation>/<repository>@<revision>, {', '.join(_OTHERS)}"
         )
-    return _OTHERS[source]
+
+    def download(folder: Path) -> None:
+        with from_network(source):
+            _OTHERS[source](folder)
+
+    return download
 
 
-def _from_hub(source: Hub, folder: Path) -> None:
+def snapshot(source: Hub, wanted: Sequence[str], unwanted: Sequence[str] = UNWANTED) -> tuple[Path, list[str]]:
+    """Files of a repository in the hub's cache: its folder there, and their names.
+
+    Args:
+        source: of the hub.
+        wanted, unwanted: patterns of names.
+
+    Raises:
+        UserError: if they cannot be had, with what to do.
+    """
     from huggingface_hub import errors as hub_errors
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import filter_repo_objects
 
-    where = f"{source.repository} at revision {source.revision}"
-    wanted = _data_of(source) if source.is_data else list(WANTED)
-    patterns = {"allow_patterns": wanted, "ignore_patterns": list(UNWANTED)}
+    where = _told(source)
+    patterns = {"allow_patterns": list(wanted), "ignore_patterns": list(unwanted)}
     try:
         kind = "dataset" if source.is_data else "model"
-        snapshot = Path(snapshot_download(source.repository, revision=source.revision, repo_type=kind, **patterns))
+        folder = Path(snapshot_download(source.repository, revision=source.revision, repo_type=kind, **patterns))
     except hub_errors.GatedRepoError:
         raise UserError(
             f"{where}: its licence must be accepted on the hub's page first; then log in on this machine with `hf auth login`"
@@ -66,18 +82,46 @@ def _from_hub(source: Hub, folder: Path) -> None:
         ) from None
     except (hub_errors.HfHubHTTPError, OSError) as error:
         raise UserError(f"{where}: the download failed: {error}. Run the same command again: it goes on") from None
-    _check_commit(source, snapshot.name)
     # The cache may hold other files of the repository, which others had asked for.
-    names = sorted(str(file.relative_to(snapshot)) for file in snapshot.rglob("*") if file.is_file())
-    for name in filter_repo_objects(names, **patterns):
-        _take(snapshot / name, folder / name, where)
+    names = sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+    return folder, list(filter_repo_objects(names, **patterns))
+
+
+def _told(source: Hub) -> str:
+    return f"{source.repository} at revision {source.revision}"
+
+
+def _from_hub(source: Hub, folder: Path) -> None:
+    where = _told(source)
+    cached, names = snapshot(source, _data_of(source) if source.is_data else WANTED)
+    _check_commit(source, cached.name)
+    _take_all(cached, names, folder, where)
     if source.is_data:
         if not any(folder.rglob("*.parquet")):
             raise UserError(
                 f"{where}: it has no Parquet files {f'in {source.folder}' if source.folder else ''}; give the folder that has"
             )
     else:
+        _take_half_precision(source, folder)
         _check_weights(where, folder, source)
+
+
+def _take_half_precision(source: Hub, folder: Path) -> None:
+    """Where a model of the repository has no weights of full precision, take those of 16 bits."""
+    prefixes = [
+        "" if model == folder else f"{model.relative_to(folder)}/"
+        for model in sorted({file.parent for file in folder.rglob("config.json")})
+        if not list(model.glob("*.safetensors"))
+    ]
+    if prefixes:
+        wanted = [prefix + pattern for prefix in prefixes for pattern in HALF_PRECISION]
+        cached, names = snapshot(source, wanted, ())
+        _take_all(cached, names, folder, _told(source))
+
+
+def _take_all(cached: Path, names: Sequence[str], folder: Path, where: str) -> None:
+    for name in names:
+        _take(cached / name, folder / name, where)
 
 
 def _data_of(source: Hub) -> list[str]:

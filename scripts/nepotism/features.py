@@ -15,11 +15,11 @@ import torch
 from cleanfid.resize import make_resizer
 from numpy.typing import NDArray
 from torch import nn
-from transformers import CLIPModel, CLIPProcessor
+from transformers import CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
 
-from nepotism import streams
+from nepotism import loading, streams
 from nepotism.errors import UserError
-from nepotism.files import mismatches, sha256
+from nepotism.files import sha256
 from nepotism.progress import Progress
 
 Features = NDArray[np.float32]
@@ -41,15 +41,26 @@ def load_clip(folder: Path, device: torch.device) -> Clip:
     """Load a CLIPModel folder from safetensors.
 
     Raises:
-        UserError: if the folder has no safetensors weights.
+        UserError: if the folder holds no whole CLIPModel with its processor in safetensors.
     """
-    if not list(folder.glob("*.safetensors")):
-        raise UserError(f"`score.clip`: {folder} has no safetensors weights of a CLIPModel")
-    if wrong := mismatches(folder):
-        raise UserError(f"`score.clip`: {folder / wrong[0]} is missing or does not match SHA256SUMS; fetch it again")
-    model = CLIPModel.from_pretrained(folder, use_safetensors=True, local_files_only=True, dtype=torch.float32)
-    processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)
-    return Clip(model.eval().requires_grad_(False).to(device), processor, device)
+    key = "score.clip"
+    loading.find(folder, loading.TRANSFORMERS, key)
+    loading.check_sums(folder, key)
+    model = loading.load(CLIPModel, folder, key, dtype=torch.float32)
+    tokenizer = loading.tokenizer(CLIPTokenizer, folder, key)
+    with loading.readable(key, folder):
+        images = CLIPImageProcessor.from_pretrained(folder, local_files_only=True)
+    wanted, size = model.config.vision_config.image_size, images.crop_size if images.do_center_crop else images.size
+    if (size.height, size.width) != (wanted, wanted):
+        raise UserError(
+            f"`{key}`: {folder}: its image processor makes {size.height} x {size.width} pixels, the model reads {wanted} x "
+            f"{wanted}; they are of two models"
+        )
+    if len(tokenizer) > model.config.text_config.vocab_size:
+        raise UserError(
+            f"`{key}`: {folder}: its tokenizer has more tokens than the model knows; they are of two models"
+        )
+    return Clip(model.eval().requires_grad_(False).to(device), CLIPProcessor(images, tokenizer), device)
 
 
 def clip_image_features(clip: Clip, pixels: NDArray[np.uint8], batch_size: int) -> Features:
@@ -115,7 +126,7 @@ def inception_features(
     expected_name = "inception-2015-12-05.pt"
     if not weights.is_file() or weights.name != expected_name:
         raise UserError(f"`score.inception`: {weights} must be an existing file called {expected_name}")
-    if (found := sha256(weights)) != checksum:
+    if (found := sha256(weights)) != checksum.lower():
         raise UserError(
             f"`score.inception_sha256`: {weights} has {found}, not {checksum}; fetch it again or correct the key"
         )

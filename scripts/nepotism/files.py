@@ -2,9 +2,13 @@
 
 import hashlib
 import os
+import posixpath
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from nepotism.errors import UserError
 
 # Rights that new files do not get. It can only be asked for by setting it, so once, before there are threads.
 _UMASK = os.umask(0)
@@ -12,6 +16,15 @@ os.umask(_UMASK)
 
 # What a run's part of a log begins with: runs are written one below the other.
 RUN_BEGINS = "--- "
+
+# What a clone without Git LFS has in the place of a large file.
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
+# What `sha256sum -c` reads: its own lines with their mark of text or binary files, and BSD's.
+_CHECKSUM = re.compile(r"(?P<digest>[0-9a-fA-F]{64})[ \t][ *]?(?P<name>.+)", re.DOTALL)
+_BSD_CHECKSUM = re.compile(r"SHA256 ?\((?P<name>.+)\)[ \t]*=[ \t]*(?P<digest>[0-9a-fA-F]{64})", re.DOTALL)
+# A line that begins with a backslash has a name with these in it.
+_ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 
 
 @contextmanager
@@ -57,11 +70,43 @@ def recorded(path: Path) -> str | None:
 
 
 def _checksums(folder: Path) -> dict[str, str]:
+    """Names, relative to ``folder``, and lower-case checksums of its SHA256SUMS, in every form that `sha256sum -c` reads.
+
+    Raises:
+        UserError: if a line is none of these, naming the file and the line.
+    """
     sums = folder / "SHA256SUMS"
     if not sums.is_file():
         return {}
-    listed = [line.split(maxsplit=1) for line in sums.read_text(encoding="utf-8").splitlines()]
-    return {name: expected for expected, name in listed}
+    listed: dict[str, str] = {}
+    # File names may be no UTF-8, and may have any other line break in them.
+    lines = sums.read_bytes().decode("utf-8-sig", "surrogateescape").split("\n")
+    for number, line in enumerate((each.removesuffix("\r") for each in lines), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        content = line.lstrip(" \t")
+        escaped, content = content.startswith("\\"), content.removeprefix("\\")
+        found = _CHECKSUM.fullmatch(content) or _BSD_CHECKSUM.fullmatch(content)
+        if found is None:
+            raise UserError(
+                f"{sums}, line {number}: {line[:80]!r} is no line of a file of SHA-256 checksums; make the file again with "
+                "sha256sum, or delete it"
+            )
+        name, digest = found["name"], found["digest"].lower()
+        if escaped:
+            name = re.sub(r"\\[\\nr]", lambda match: _ESCAPES[match[0]], name)
+        name = posixpath.normpath(name)
+        if listed.setdefault(name, digest) != digest:
+            raise UserError(
+                f"{sums}, line {number}: {name} is listed twice, with two checksums; delete the one that is old"
+            )
+    return listed
+
+
+def is_pointer(file: Path) -> bool:
+    """Whether a file is what Git leaves in the place of a large one when LFS is not installed."""
+    with open(file, "rb") as opened:
+        return opened.read(len(LFS_POINTER)) == LFS_POINTER
 
 
 def sha256(path: Path | str) -> str:

@@ -15,6 +15,9 @@ STAGE_VERSIONS = {
     "answer": 2,
     "figure_3": 3,
     "generations": 3,
+    "sample": 2,
+    "seed_images": 2,
+    "sifid_cull": 2,
 }
 
 

@@ -203,7 +203,7 @@ def test_weights_that_are_not_inceptions_are_refused(tmp_path, tiny_diffusion):
         extractor("inception-192", tiny_diffusion, tmp_path / "weights.pth", None, device)
     save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
     path = tmp_path / "x.safetensors"
-    with pytest.raises(UserError, match="no weights of torchvision's inception_v3"):
+    with pytest.raises(UserError, match="`inception`: .* lacks .*The weights of torchvision's inception_v3 are wanted"):
         extractor("inception-192", tiny_diffusion, path, sha256(path), device)
     with pytest.raises(UserError, match="`inception_sha256`: .* not 0123; fetch it again"):
         extractor("inception-192", tiny_diffusion, path, "0123", device)

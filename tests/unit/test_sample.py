@@ -71,8 +71,10 @@ def test_a_folder_that_is_no_pipeline_is_refused(tmp_path):
     with pytest.raises(UserError, match="has no model_index.json"):
         check_base_model(tmp_path)
     (tmp_path / "model_index.json").write_text("{}")
-    with pytest.raises(UserError, match="has no safetensors weights; pickled weights are not loaded"):
+    with pytest.raises(UserError, match="is a pipeline without a name; what can be used is a StableDiffusionPipeline"):
         check_base_model(tmp_path)
+    with pytest.raises(UserError, match="there is no such folder"):
+        check_base_model(tmp_path / "nowhere")
 
 
 def test_weights_that_differ_from_their_checksums_are_refused(tiny_diffusion, tmp_path):

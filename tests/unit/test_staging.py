@@ -15,6 +15,8 @@ import pytest
 import torch
 from conftest import ROOT
 from nepotism import weights
+from nepotism.errors import UserError
+from nepotism.staging import stage
 from tiny import tiny_language_model
 
 COMMIT = "4e63672c03103b6c636b8fb4119ba982469b2955"
@@ -129,6 +131,63 @@ def test_of_a_data_set_only_the_parquet_files_of_its_folder_are_staged(hub):
     done = hub(f"dataset:org/text/three@{COMMIT}", done.folder.with_name("other"))
     assert done.returncode == 2
     assert "it has no Parquet files in three" in done.stderr
+
+
+def test_a_model_that_has_only_weights_of_16_bits_is_staged_with_them(hub):
+    Hub.repositories = {"org/sd": {
+        "unet/config.json": CONFIG, "unet/diffusion_pytorch_model.fp16.safetensors": TENSORS, "unet/diffusion_pytorch_model.bin": b"x",
+        "vae/config.json": CONFIG, "vae/diffusion_pytorch_model.safetensors": TENSORS,
+        "vae/diffusion_pytorch_model.fp16.safetensors": TENSORS, "vae/diffusion_pytorch_model.non_ema.safetensors": TENSORS,
+    }}  # fmt: skip
+    done = hub(f"hub:org/sd@{COMMIT}")
+    assert done.returncode == 0, done.stderr
+    assert [name for name in files(done.folder) if name.endswith("safetensors")] == [
+        "unet/diffusion_pytorch_model.fp16.safetensors", "vae/diffusion_pytorch_model.safetensors",
+    ]  # fmt: skip
+
+
+def test_the_live_download_of_another_process_is_left_alone(tmp_path):
+    """Also that of another revision whose name begins in the same way."""
+    folder, other = tmp_path / "org--sd@v1", tmp_path / "org--sd@v1.5"
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def slow(target):
+        (target / "config.json").write_bytes(CONFIG)
+        arrived.set()
+        assert go_on.wait(60)
+        (target / "model.safetensors").write_bytes(TENSORS)
+
+    def quick(target):
+        (target / "config.json").write_bytes(CONFIG)
+
+    first = threading.Thread(target=stage, args=("v1.5", other, slow))
+    first.start()
+    assert arrived.wait(60)
+    stage("v1", folder, quick)
+    with pytest.raises(UserError, match=rf"^v1.5: .* is in use by process {os.getpid()} on "):
+        stage("v1.5", other, quick)
+    go_on.set()
+    first.join(60)
+    assert files(other) == ["SHA256SUMS", "config.json", "model.safetensors"]
+    assert files(folder) == ["SHA256SUMS", "config.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["org--sd@v1", "org--sd@v1.5"]
+
+
+def test_what_a_killed_download_left_is_taken_over(tmp_path):
+    killed = """
+import os, signal, sys
+from pathlib import Path
+from nepotism.staging import stage
+def fetch(target):
+    (target / "half").write_text("")
+    os.kill(os.getpid(), signal.SIGKILL)
+stage("source", Path(sys.argv[1]), fetch)
+"""
+    folder = tmp_path / "staged"
+    subprocess.run([sys.executable, "-c", killed, str(folder)], env={**os.environ, "PYTHONPATH": str(ROOT / "scripts")})
+    assert (tmp_path / ".staged.part" / "half").is_file()
+    stage("source", folder, lambda target: (target / "whole").write_text(""))
+    assert files(tmp_path) == ["staged/SHA256SUMS", "staged/whole"]
 
 
 def test_a_moving_revision_is_told_with_the_commit_to_pin(hub):

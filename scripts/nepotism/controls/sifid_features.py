@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import nn
 
+from nepotism import loading
 from nepotism.controls.sifid import Patches, patches
 from nepotism.errors import UserError
 from nepotism.families.diffusion.pipeline import load_vae, to_unit_range
@@ -62,9 +63,10 @@ def _inception_stem(channels: int, weights: Path | None, checksum: str | None) -
             f"`inception`: {weights} must be an existing .safetensors file with torchvision's inception_v3 weights; "
             "`inception: torchvision` downloads and converts them"
         )
-    checksum = checksum or recorded(weights)
+    checksum = (checksum or recorded(weights) or "").lower()
     if (found := sha256(weights)) != checksum:
-        raise UserError(f"`inception_sha256`: {weights} has {found}, not {checksum}; fetch it again or correct the key")
+        wanted = checksum or "one that is given"
+        raise UserError(f"`inception_sha256`: {weights} has {found}, not {wanted}; fetch it again or correct the key")
     layers = {
         "Conv2d_1a_3x3": BasicConv2d(3, 32, kernel_size=3, stride=2),
         "Conv2d_2a_3x3": BasicConv2d(32, 32, kernel_size=3),
@@ -79,13 +81,12 @@ def _inception_stem(channels: int, weights: Path | None, checksum: str | None) -
     stem = nn.Sequential()
     for name, layer in layers.items():
         stem.add_module(name, layer)
+    loading.names_of_tensors(weights, "inception")
     stored = load_file(weights)
-    wanted = stem.state_dict()
-    try:
-        stem.load_state_dict({name: stored[name] for name in wanted if name in stored})
-    except RuntimeError as error:
-        raise UserError(f"`inception`: {weights} has no weights of torchvision's inception_v3: {error}") from None
-    return stem.requires_grad_(False)
+    # Of the whole network only its beginning is used; where that is missing, all names tell why.
+    own = {name: tensor for name, tensor in stored.items() if name in stem.state_dict()}
+    what, advice = f"`inception`: {weights}", "The weights of torchvision's inception_v3 are wanted"
+    return loading.fill(stem, own or stored, what, advice).requires_grad_(False)
 
 
 @torch.no_grad()

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.functional import mse_loss
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from nepotism import streams
-from nepotism.families.diffusion.pipeline import load_unet
+from nepotism import loading, streams
+from nepotism.families.diffusion.pipeline import load_text_encoder, load_unet
 from nepotism.pretrain.captions import MAX_LENGTH, generator_names, tokenizer
 from nepotism.pretrain.data import NAMES, PretrainData, describe, indices_of
 from nepotism.pretrain.training import batches, factor_loss, train
@@ -93,11 +93,11 @@ def fit(
     """
     torch.manual_seed(seed)
     # Another training of the tokenizer may number the words otherwise.
-    words = tokenizer() if start is None else CLIPTokenizer.from_pretrained(start / "tokenizer")
+    words = tokenizer() if start is None else loading.tokenizer(CLIPTokenizer, start / "tokenizer", "start")
     model = Denoiser(words, vae.config.latent_channels)
     if start is not None:
         model.unet = load_unet(start, None)
-        model.text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder", use_safetensors=True)
+        model.text_encoder = load_text_encoder(start)
         model.train().requires_grad_(True)
     noise_scheduler = DDPMScheduler.from_config(scheduler().config)
     mean, deviation = encode(vae, data.pixels)

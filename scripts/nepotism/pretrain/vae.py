@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import relu
 
-from nepotism import streams
+from nepotism import loading, streams
 from nepotism.pretrain.data import PretrainData
 from nepotism.pretrain.training import batches, to_tensor, train
 
@@ -207,6 +207,5 @@ def restoration_error(vae: AutoencoderKL, pixels: NDArray[np.uint8], batch_size:
 
 def load(folder: Path) -> AutoencoderKL:
     """An autoencoder that `fit` trained, frozen."""
-    return (
-        AutoencoderKL.from_pretrained(folder, use_safetensors=True, local_files_only=True).requires_grad_(False).eval()
-    )
+    trained: AutoencoderKL = loading.load(AutoencoderKL, folder, "pretrain", dtype=torch.float32)
+    return trained.requires_grad_(False).eval()

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from nepotism import loading
+
 WEIGHTS = "weights/"
 
 
@@ -21,10 +23,19 @@ def restore(network: nn.Module, optimizer: torch.optim.Optimizer, found: Mapping
     """Set ``network`` and ``optimizer`` to what `tensors` returned of such ones.
 
     Raises:
-        KeyError, RuntimeError: if the tensors belong to another network.
+        UserError: if the tensors belong to another network.
     """
-    weights = {name.removeprefix(WEIGHTS): value for name, value in found.items() if name.startswith(WEIGHTS)}
-    network.load_state_dict(weights)
+    wanted = {WEIGHTS + name: value.shape for name, value in network.state_dict().items()}
+    for name, parameter in network.named_parameters():
+        wanted |= {
+            f"step/{name}": torch.Size(),
+            f"exp_avg/{name}": parameter.shape,
+            f"exp_avg_sq/{name}": parameter.shape,
+        }
+    loading.check_shapes(
+        "The checkpoint of this retraining", wanted, found, "It is of another network: delete the cell's checkpoints"
+    )
+    network.load_state_dict({name: found[WEIGHTS + name] for name in network.state_dict()})
     state = optimizer.state_dict()
     state["state"] = {
         index: {kind: found[f"{kind}/{name}"] for kind in ("step", "exp_avg", "exp_avg_sq")}

@@ -1,9 +1,11 @@
 """Loading Stable-Diffusion-shaped pipelines from a folder: safetensors only, no remote code, no network."""
 
+import hashlib
 import json
 import logging
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +20,71 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from numpy.typing import NDArray
+from transformers import CLIPTextModel, CLIPTokenizer
 
+from nepotism import loading
 from nepotism.errors import UserError
-from nepotism.files import mismatches, sha256, share
+from nepotism.files import sha256, share
 
 logger = logging.getLogger(__name__)
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
 PROMPT_BATCH = 64
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+KEY = "model.path"
+# Pipelines of these parts, which text alone guides.
+KINDS = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline")
+PARTS = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
+TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast")
+NO_PARTS = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+# What a model was trained with, whoever samples from it: the scheduler file's own class says what is left out there.
+TRAINED_WITH = (
+    "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type",
+    "rescale_betas_zero_snr", "set_alpha_to_one",
+)  # fmt: skip
+# Latent diffusion's own, where a file's class does not know of them. The first two are what every pipeline sets.
+LATENT = {"clip_sample": False, "steps_offset": 1, "set_alpha_to_one": False}
 
 
 def check_base_model(folder: Path) -> None:
-    """Check that ``folder`` looks like a pipeline with safetensors weights, and that its SHA256SUMS (if any) hold.
+    """Check that ``folder`` is a pipeline of a kind that can be used, with whole safetensors, and that its SHA256SUMS hold.
 
     Raises:
-        UserError: naming the file that is missing or differs.
+        UserError: naming the file that is missing, cut off or different, or the kind that it is.
     """
-    if not (folder / "model_index.json").is_file():
-        raise UserError(f"`model.path`: {folder} is no diffusers pipeline: it has no model_index.json")
-    for part in ("unet", "vae", "text_encoder"):
-        if not list((folder / part).glob("*.safetensors")):
-            raise UserError(
-                f"`model.path`: {folder / part} has no safetensors weights; pickled weights are not loaded. Convert them with "
-                "StableDiffusionPipeline.from_pretrained(...).save_pretrained(..., safe_serialization=True) on a machine you trust"
-            )
-    if wrong := mismatches(folder):
-        raise UserError(f"`model.path`: {folder / wrong[0]} is missing or does not match SHA256SUMS; fetch it again")
+    check_kind(folder)
+    for part, model_class in PARTS.items():
+        loading.find(folder / part, loading.stem(model_class), KEY, folder)
+    loading.read_json(folder / "scheduler" / "scheduler_config.json", KEY)
+    loading.read_json(folder / "tokenizer" / "tokenizer_config.json", KEY)
+    loading.check_sums(folder, KEY)
+
+
+def check_kind(folder: Path) -> None:
+    """Check by its model_index.json which kind of pipeline a folder has.
+
+    Raises:
+        UserError: if it is none, or of a kind that cannot be used, naming the kind.
+    """
+    if not (folder / "model_index.json").exists():
+        what = "it has no model_index.json" if folder.is_dir() else "there is no such folder"
+        raise UserError(f"`{KEY}`: {folder} is no diffusers pipeline: {what}")
+    index = loading.read_json(folder / "model_index.json", KEY)
+    kind = index.get("_class_name")
+    if kind not in KINDS:
+        raise UserError(
+            f"`{KEY}`: {folder} is a {kind or 'pipeline without a name'}; what can be used is a {KINDS[0]}: Stable Diffusion 1 or 2, which text alone guides"
+        )
+    wanted = {part: (model.__name__,) for part, model in PARTS.items()} | {"tokenizer": TOKENIZERS}
+    for part, names in wanted.items():
+        name = _class_of(index, part)
+        if name not in names:
+            raise UserError(f"`{KEY}`: the {part} of {folder} is {name or 'missing'}; what can be used is a {names[0]}")
+
+
+def _class_of(index: dict[str, Any], part: str) -> str | None:
+    """The class of a part by the content of a model_index.json; None if there is no such part."""
+    library_and_class = index.get(part)
+    return library_and_class[-1] if isinstance(library_and_class, list) and library_and_class else None
 
 
 def identity(base_model: Path) -> str:
@@ -57,26 +97,25 @@ def identity(base_model: Path) -> str:
 
 
 def unet_digest(base_model: Path, model: Path | None) -> str:
-    """SHA-256 of the U-Net's weights: those in ``model``, or the base model's."""
-    return sha256((model or base_model / "unet") / WEIGHTS)
+    """SHA-256 of the U-Net's weights, those in ``model`` or the base model's; of shards, that of their checksums."""
+    files = loading.find(model or base_model / "unet", loading.DIFFUSERS, KEY, model or base_model).files
+    digests = [sha256(file) for file in files]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def load_unet(base_model: Path, model: Path | None, precision: str = "fp32") -> UNet2DConditionModel:
     """The retrained U-Net in ``model``, or the base model's."""
-    return UNet2DConditionModel.from_pretrained(
-        model or base_model / "unet",
-        use_safetensors=True,
-        local_files_only=True,
-        low_cpu_mem_usage=False,
-        dtype=DTYPES[precision],
-    )
+    folder, key, whole = (base_model / "unet", KEY, base_model) if model is None else (model, "model", model)
+    dtype = DTYPES[precision]
+    return loading.load(UNet2DConditionModel, folder, key, whole, low_cpu_mem_usage=False, dtype=dtype)
 
 
 def save_unet(unet: UNet2DConditionModel, folder: Path) -> None:
     """Save beside ``folder`` first, then move file by file: weights last, so that they never lack their config."""
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
-        unet.save_pretrained(temporary, safe_serialization=True)
+        # One file, whatever its size: the workflow knows it by name.
+        unet.save_pretrained(temporary, safe_serialization=True, max_shard_size="1TB")
         folder.mkdir(parents=True, exist_ok=True)
         for file in sorted(temporary.iterdir()):
             share(file)
@@ -87,20 +126,65 @@ def save_unet(unet: UNet2DConditionModel, folder: Path) -> None:
 
 def load_vae(base_model: Path, precision: str = "fp32") -> AutoencoderKL:
     """The frozen autoencoder, channels last in memory: a quarter faster on processors, and what tensor cores want."""
-    vae = AutoencoderKL.from_pretrained(
-        base_model,
-        subfolder="vae",
-        use_safetensors=True,
-        local_files_only=True,
-        low_cpu_mem_usage=False,
-        dtype=DTYPES[precision],
+    vae = loading.load(
+        AutoencoderKL, base_model / "vae", KEY, base_model, low_cpu_mem_usage=False, dtype=DTYPES[precision]
     )
     return vae.requires_grad_(False).to(memory_format=torch.channels_last)
 
 
+def load_text_encoder(base_model: Path, precision: str = "fp32") -> CLIPTextModel:
+    """The frozen text encoder."""
+    return loading.load(CLIPTextModel, base_model / "text_encoder", KEY, base_model, dtype=DTYPES[precision])
+
+
+def load_tokenizer(base_model: Path, text_encoder: CLIPTextModel) -> CLIPTokenizer:
+    """The tokenizer, which cuts captions where the text encoder's reach ends, if not before."""
+    tokenizer = loading.tokenizer(CLIPTokenizer, base_model / "tokenizer", KEY)
+    config = text_encoder.config
+    if len(tokenizer) > config.vocab_size:
+        raise UserError(
+            f"`{KEY}`: {base_model / 'tokenizer'} knows {len(tokenizer)} tokens, the text encoder {config.vocab_size}; they "
+            "are of two models"
+        )
+    tokenizer.model_max_length = min(tokenizer.model_max_length, config.max_position_embeddings)
+    return tokenizer
+
+
 def load_noise_scheduler(base_model: Path) -> DDPMScheduler:
     """The training schedule: betas, number of timesteps and prediction type of the pipeline's scheduler."""
-    return DDPMScheduler.from_pretrained(base_model, subfolder="scheduler", local_files_only=True)
+    return load_scheduler(base_model, "DDPMScheduler")
+
+
+def load_scheduler(base_model: Path, name: str) -> Any:
+    """The pipeline's scheduler, as one of a class that may be another than that of its file.
+
+    Diffusers hands over what the file spells out. What the file leaves to the defaults of its class is the model's too, as
+    far as the model was trained with it; and what its class does not know is as latent diffusion has it, not as DDIM was
+    first written for pixels. What pipelines correct in old files, whatever these say, is corrected here too.
+
+    Raises:
+        UserError: if the file cannot be read, or one of the two is no scheduler of models of this kind.
+    """
+    scheduler_class = _scheduler_class(name)
+    folder = base_model / "scheduler"
+    own_name = loading.read_json(folder / "scheduler_config.json", KEY).get("_class_name")
+    if own_name is None:
+        own_name = _class_of(loading.read_json(base_model / "model_index.json", KEY), "scheduler")
+    own_class = getattr(diffusers, str(own_name), None)
+    if own_class is None:
+        raise UserError(f"`{KEY}`: {folder}: diffusers has no scheduler called {own_name}")
+    with loading.readable(KEY, folder):
+        own = own_class.from_pretrained(folder, local_files_only=True)
+        if not hasattr(own, "alphas_cumprod"):
+            raise UserError(f"`{KEY}`: {folder}: a {own_name} is of another kind of diffusion, without betas")
+    trained_with = {key: own.config[key] for key in TRAINED_WITH if key in own.config}
+    made = scheduler_class.from_config(own.config, **{**LATENT, **trained_with})
+    if not hasattr(made, "alphas_cumprod"):
+        raise UserError(
+            f"`scheduler`: a {name} is for another kind of diffusion, without betas; DDIMScheduler is a "
+            "safe choice"
+        )
+    return made
 
 
 def load_pipeline(
@@ -126,30 +210,47 @@ def load_pipeline(
         compile: whether the U-Net is compiled: minutes at the start, faster steps.
 
     Raises:
-        UserError: if diffusers has no scheduler of that name.
+        UserError: if a part cannot be loaded whole, if they do not fit each other, or if diffusers has no such scheduler.
     """
-    diffusers.utils.logging.disable_progress_bar()
-    scheduler_class = _scheduler_class(scheduler)
+    chosen = load_scheduler(base_model, scheduler)
+    # Sampling is a quarter faster with channels last in memory; training is not.
+    unet = load_unet(base_model, model, precision).to(memory_format=torch.channels_last)
+    vae, text_encoder = load_vae(base_model, precision), load_text_encoder(base_model, precision)
+    tokenizer = load_tokenizer(base_model, text_encoder)
+    for problem in _unfit(unet, vae, text_encoder):
+        raise UserError(f"`{KEY}`: {model or base_model}: {problem}")
     pipeline_class = StableDiffusionImg2ImgPipeline if image_to_image else StableDiffusionPipeline
-    pipeline = pipeline_class.from_pretrained(
-        base_model,
-        # Sampling is a quarter faster with channels last in memory; training is not.
-        unet=load_unet(base_model, model, precision).to(memory_format=torch.channels_last),
-        vae=load_vae(base_model, precision),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-        use_safetensors=True,
-        local_files_only=True,
-        dtype=DTYPES[precision],
+    pipeline: Any = pipeline_class(
+        vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=chosen, **NO_PARTS
     )
     logger.info("safety checker off: it would return black images")
-    pipeline.scheduler = scheduler_class.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(device)
     if compile:
         pipeline.unet = torch.compile(pipeline.unet)
     return pipeline
+
+
+def _unfit(unet: UNet2DConditionModel, vae: AutoencoderKL, text_encoder: CLIPTextModel) -> Iterator[str]:
+    """Why these cannot draw pictures from text; nothing if they can."""
+    channels = (unet.config.in_channels, unet.config.out_channels)
+    latent = vae.config.latent_channels
+    if channels != (latent, latent):
+        yield (
+            f"its U-Net takes {channels[0]} channels and gives {channels[1]}, where the autoencoder has {latent}: models for "
+            "inpainting, depth or upscaling, which are given more than text, cannot be used"
+        )
+    for name in ("addition_embed_type", "class_embed_type", "encoder_hid_dim_type"):
+        if unet.config.get(name) is not None:
+            yield f"its U-Net is given more than text ({name}: {unet.config[name]}); such models cannot be used"
+    width = unet.config.cross_attention_dim
+    if width != text_encoder.config.hidden_size:
+        yield f"its U-Net reads embeddings {width} wide, its text encoder writes {text_encoder.config.hidden_size}"
+    if not vae.config.scaling_factor or vae.config.get("shift_factor") is not None:
+        yield (
+            "its autoencoder has no `scaling_factor`, or a `shift_factor` beside it, which belongs to other kinds of models; "
+            "see vae/config.json"
+        )
 
 
 def _scheduler_class(name: str) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, OPTConfig, OPTForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
-from nepotism import streams
+from nepotism import loading, streams
 from nepotism.errors import UserError
 from nepotism.generations import Arrays
 
@@ -21,6 +21,7 @@ logging.disable_progress_bar()
 
 Tokens = NDArray[np.int32]
 END = "</s>"
+KEY = "lm.model"
 # Blocks whose likelihood is computed at a time.
 BATCH = 64
 
@@ -44,10 +45,8 @@ def pretrained_tokenizer(folder: str) -> Tokenizer:
     Raises:
         UserError: if there is none that works fast.
     """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise UserError(f"`lm.model`: {folder} has no tokenizer that can be read ({error})") from None
+    loading.check_sums(Path(folder), KEY)
+    tokenizer = loading.tokenizer(AutoTokenizer, Path(folder), KEY)
     if not tokenizer.is_fast:
         raise UserError(f"`lm.model`: the tokenizer in {folder} has no tokenizer.json and cannot be converted to one")
     # A whole text is cut into tokens, whatever the model was used to.
@@ -69,15 +68,16 @@ def start(settings: Mapping[str, Any], vocabulary: int, *key: str | int) -> PreT
         UserError: if the pretrained one cannot be loaded from safetensors.
     """
     if settings["model"]:
-        try:
-            model = AutoModelForCausalLM.from_pretrained(
-                settings["model"], use_safetensors=True, local_files_only=True, dtype=torch.float32
-            )
-        except (OSError, ValueError) as error:
+        model = loading.load(AutoModelForCausalLM, Path(settings["model"]), KEY, dtype=torch.float32)
+        reach, known = model.config.max_position_embeddings, model.get_input_embeddings().num_embeddings
+        if 2 * settings["block"] > reach:
             raise UserError(
-                f"`lm.model`: {settings['model']} holds no causal language model in safetensors ({error}); of a pickle, "
-                "scripts/convert_weights.py makes one"
-            ) from None
+                f"`lm.block`: {settings['block']}, but the model reads {reach} tokens: a block and what follows"
+            )
+        if vocabulary > known:
+            raise UserError(
+                f"`{KEY}`: the tokenizer has {vocabulary} tokens, the model {known}; they are of two models"
+            )
         return model.to(torch.get_default_device())
     network = settings["network"]
     config = OPTConfig(
@@ -161,8 +161,9 @@ def arrays(model: PreTrainedModel) -> Arrays:
 
 def restore(model: PreTrainedModel, weights: Arrays) -> PreTrainedModel:
     """Give a model such weights."""
-    model.load_state_dict(
-        {name: torch.from_numpy(np.asarray(weight)) for name, weight in weights.items()}, strict=False
+    tensors = {name: torch.from_numpy(np.asarray(weight)) for name, weight in weights.items()}
+    loading.fill(
+        model, tensors, "`lm`: a generation's weights", loading.OTHER_SETTINGS, set(model.all_tied_weights_keys)
     )
     model.tie_weights()
     return model.eval()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nepotism import streams
+from nepotism import loading, streams
 from nepotism.errors import UserError
 from nepotism.families.vae import CLASSES
 from nepotism.families.vae.data import Labels
@@ -157,7 +157,8 @@ def arrays(model: nn.Module) -> Arrays:
 
 def restored(model: Network, weights: Arrays) -> Network:
     """The network with such weights."""
-    model.load_state_dict({name: torch.from_numpy(weight) for name, weight in weights.items()})
+    tensors = {name: torch.from_numpy(weight) for name, weight in weights.items()}
+    loading.fill(model, tensors, f"`vae`: the weights of its {type(model).__name__}", loading.OTHER_SETTINGS)
     return model.to(torch.get_default_device()).eval()
 
 
