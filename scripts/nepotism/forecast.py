@@ -1,6 +1,5 @@
 """What an experiment will take, from its configuration alone: cells, jobs, hours and disk. Standard library only."""
 
-import csv
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -9,6 +8,9 @@ from typing import Any
 
 from nepotism.cells import Cell, generated_count
 from nepotism.grid import Grid
+from nepotism.sources.metadata import is_metadata
+from nepotism.tables import positive, read_user_csv, refuse
+from nepotism.user_files import visible
 from nepotism.weights import location
 
 # Bytes of one pixel as PNG; photographs and smooth drawings differ by half of that.
@@ -78,12 +80,31 @@ class Forecast:
 
 
 def read_rates(path: Path) -> list[Rate]:
-    """The measured speeds."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [
-            Rate(**{field.name: field.type(row[field.name]) for field in fields(Rate)})  # type: ignore[operator]
-            for row in csv.DictReader(file)
-        ]
+    """The measured speeds.
+
+    Raises:
+        UserError: listing the lines that are no such speeds.
+    """
+    rows, problems = read_user_csv(path, [field.name for field in fields(Rate)])
+    rates = []
+    for number, row in rows:
+        try:
+            rates.append(
+                Rate(**{field.name: _value(field.name, field.type, row[field.name]) for field in fields(Rate)})
+            )
+        except ValueError as error:
+            problems.append(f"{path.name} line {number}: {error}")
+    refuse(str(path), problems)
+    return rates
+
+
+def _value(column: str, kind: Any, text: str) -> Any:
+    if kind is str:
+        return text
+    value = positive(text)
+    if value is None or not (kind is float or value.is_integer()):
+        raise ValueError(f"column {column} has '{text}'; expected a positive number")
+    return kind(value)
 
 
 def precisions(grid: Grid) -> str:
@@ -122,10 +143,10 @@ def groups(config: dict[str, Any]) -> int:
             for factor in ffhq["factors"]:
                 product *= sizes[factor]
             return product
-        case "folder" if (folder := Path(reference["folder"]["path"])).is_dir() and not (
-            folder / "metadata.csv"
-        ).is_file():
-            return sum(entry.is_dir() and not entry.name.startswith(".") for entry in folder.iterdir())
+        case "folder" if (folder := Path(reference["folder"]["path"])).is_dir():
+            entries = visible(folder)
+            if not any(is_metadata(entry.name) and not entry.is_dir() for entry in entries):
+                return sum(entry.is_dir() for entry in entries)
     raise ValueError("how many groups there are, only the images tell; give the number with --groups")
 
 

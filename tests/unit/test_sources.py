@@ -94,7 +94,7 @@ def picture(path, seed, size=(50, 40), mode="RGB"):
 
 
 def read(path, per_group=2, on_bad_image="fail", resolution=16):
-    return folder.real_images(per_group, "holdout", resolution, "a photo of {group}", path, on_bad_image)
+    return folder.real_images(per_group, "holdout", resolution, "a photo of {group}", path, on_bad_image, "lanczos")
 
 
 def test_a_folder_with_one_sub_folder_per_group(tmp_path):
@@ -126,7 +126,7 @@ def test_a_folder_with_metadata(tmp_path):
 
 
 def test_all_mistakes_of_a_folder_are_told_at_once(tmp_path):
-    for index in range(8):
+    for index in range(9):
         picture(tmp_path / f"{index}.png", index)
     (tmp_path / "broken.png").write_bytes(b"no image")
     rows = [(f"{i}.png", "t", "full") for i in range(8)]
@@ -136,7 +136,7 @@ def test_all_mistakes_of_a_folder_are_told_at_once(tmp_path):
         ("../outside.png", "t", "full"),
         ("0.png", "", "full"),
     ]
-    rows += [("1.png", "t", "short")]
+    rows += [("8.png", "t", "short")]
     write_metadata(tmp_path, rows)
     with pytest.raises(UserError) as caught:
         read(tmp_path)
@@ -205,22 +205,25 @@ def test_groups_that_are_paths_are_refused(tmp_path):
         read(tmp_path)
 
 
-def test_photographs_are_turned_upright_cropped_and_flattened(tmp_path):
-    wide = Image.new("RGB", (40, 20), "red")
-    wide.paste("blue", (0, 0, 40, 10))
-    exif = wide.getexif()
-    exif[0x0112] = 6  # the camera was turned: shown, the picture's left side is at the top
-    wide.save(tmp_path / "turned.jpg", exif=exif, quality=95)
-    shown = folder._read(tmp_path / "turned.jpg", 16)
-    assert shown[8, 2, 0] > 200 > 60 > shown[8, 2, 2]
-    assert shown[8, 13, 2] > 200
+@pytest.mark.parametrize("name", ["lanczos", "bicubic", "bilinear"])
+def test_the_middle_square_is_resized_by_the_filter_that_is_asked_for(name):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    square = Image.fromarray(pixels[:, 10:50])
+    expected = square.resize((16, 16), Image.Resampling[name.upper()])
+    np.testing.assert_array_equal(folder.fitted(Image.fromarray(pixels), 16, name), np.array(expected))
 
-    Image.new("RGBA", (20, 20), (255, 0, 0, 0)).save(tmp_path / "clear.png")
-    assert folder._read(tmp_path / "clear.png", 8).min() == 255
-    Image.fromarray(np.full((20, 20), 40_000, np.uint16)).save(tmp_path / "deep.png")
-    assert abs(int(folder._read(tmp_path / "deep.png", 8)[0, 0, 0]) - 155) <= 1
-    Image.fromarray(np.full((20, 20), 77, np.uint8)).save(tmp_path / "grey.png")
-    assert folder._read(tmp_path / "grey.png", 8).shape == (8, 8, 3)
+
+def test_the_filter_reaches_the_pictures_of_a_folder(tmp_path):
+    for index in range(6):
+        picture(tmp_path / "g" / f"{index}.png", index)
+    sharp, soft = (
+        folder.real_images(2, "holdout", 16, "{group}", tmp_path, "fail", name) for name in ("lanczos", "bilinear")
+    )
+    shown = {image.name: image.pixels for image in [*soft.reference["g"], *soft.scoring["g"]]}
+    for index in range(6):
+        with Image.open(tmp_path / "g" / f"{index}.png") as image:
+            np.testing.assert_array_equal(shown[f"g/{index}.png"], folder.fitted(image, 16, "bilinear"))
+    assert set(digests(sharp.reference)).isdisjoint(digests(soft.reference))
 
 
 def test_ratios_are_checked_where_group_sizes_are_known(caplog):
