@@ -79,5 +79,10 @@ def test_two_candidates_for_a_split_and_missing_parts_are_refused_by_name(tmp_pa
 
 
 def test_a_split_is_a_whole_word_of_a_name():
-    named = {"wiki.train.tokens": "train", "my_test_data.txt": "test", "training.txt": "", "t10k-images-idx3-ubyte": "test"}
+    named = {
+        "wiki.train.tokens": "train",
+        "my_test_data.txt": "test",
+        "training.txt": "",
+        "t10k-images-idx3-ubyte": "test",
+    }
     assert {name: user_files.split_of(Path(name), "`k`") for name in named} == named

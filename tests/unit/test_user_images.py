@@ -67,8 +67,14 @@ def test_portable_greymaps_are_scaled_by_their_own_maximum():
 def test_floats_from_0_to_1_are_shares_of_white_and_others_are_refused():
     data = written(grey([0, 0.25, 0.5, 1], np.float32), "TIFF")
     assert [shown(data, (x, 0))[0] for x in range(4)] == [0, 64, 128, 255]
-    for values, told in ([[0.5, 200], "but are 0.5 to 200"], [[-0.1, 1], "but are -0.1 to 1"], [[np.nan, 1], "no numbers"]):
-        with pytest.raises(ImageError, match=rf"should be 0 to 1, {'but are some that are ' * (told == 'no numbers')}{told}"):
+    for values, told in (
+        [[0.5, 200], "but are 0.5 to 200"],
+        [[-0.1, 1], "but are -0.1 to 1"],
+        [[np.nan, 1], "no numbers"],
+    ):
+        with pytest.raises(
+            ImageError, match=rf"should be 0 to 1, {'but are some that are ' * (told == 'no numbers')}{told}"
+        ):
             read_rgb(written(grey(values, np.float32), "TIFF"))
 
 
@@ -195,7 +201,9 @@ def test_what_is_no_picture_is_told(tmp_path, monkeypatch):
         read_rgb(b"no image")
     (tmp_path / "pointer.png").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
     for source in (tmp_path / "pointer.png", (tmp_path / "pointer.png").read_bytes()):
-        with pytest.raises(ImageError, match="it is a Git LFS pointer, not the file itself; fetch that with `git lfs pull`"):
+        with pytest.raises(
+            ImageError, match="it is a Git LFS pointer, not the file itself; fetch that with `git lfs pull`"
+        ):
             read_rgb(source)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     with pytest.raises(ImageError, match=r"it has more than 20 pixels; make it smaller"):
