@@ -1,5 +1,6 @@
 """Pictures that users bring: one reader, for every source and every classifier."""
 
+import logging
 from io import BytesIO
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPL
 from nepotism.errors import UserError
 from nepotism.user_files import POINTER_ADVICE, is_pointer
 
+logger = logging.getLogger(__name__)
+
 # Formats whose greys of 16 bits Pillow gives from 0 to 65535, whatever depth the file says.
 _SIXTEEN_BITS = ("PNG", "PPM", "JPEG2000")
 # What these hold beside the picture are layers and previews of it.
@@ -21,7 +24,7 @@ class ImageError(UserError):
     """Why a picture cannot be read as it was meant, in one line without its name."""
 
 
-def read_rgb(source: Path | bytes, background: str | None = "white") -> tuple[Image.Image, list[str]]:
+def read_rgb(source: Path | bytes, name: str, background: str | None = "white") -> Image.Image:
     """Open a picture of any format that Pillow reads, as 8-bit RGB and upright.
 
     The range of values follows from the type that the file declares, never from the values of the picture:
@@ -34,14 +37,12 @@ def read_rgb(source: Path | bytes, background: str | None = "white") -> tuple[Im
 
     CMYK, YCbCr and L*a*b* are converted as Pillow does; embedded colour profiles are not applied, as training scripts do not.
     Transparent pixels are laid on ``background``. The orientation that a camera noted is applied. Of an animation and of
-    several pages, the first is taken, and a remark says so.
+    several pages, the first is taken, and the log says so.
 
     Args:
         source: the file, or its content.
+        name: what the log calls it.
         background: colour behind transparent pixels; None refuses pictures that have such.
-
-    Returns:
-        The picture, and remarks about it.
 
     Raises:
         ImageError: if it is damaged, too large, a pointer of Git LFS, of no known format, or refused by the rules above.
@@ -50,10 +51,9 @@ def read_rgb(source: Path | bytes, background: str | None = "white") -> tuple[Im
         with Image.open(source if isinstance(source, Path) else BytesIO(source)) as opened:
             upright = ImageOps.exif_transpose(opened)
             picture = _eight_bits(upright, opened)
-            remarks = []
             if opened.format not in _ONE_PICTURE and getattr(opened, "is_animated", False):
-                remarks.append("it has several frames or pages; the first is taken")
-            return _flat(picture, background), remarks
+                logger.warning("warning: %s: it has several frames or pages; the first is taken", name)
+            return _flat(picture, background)
     except (ImageError, MemoryError):
         raise
     except FileNotFoundError:

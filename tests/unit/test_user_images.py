@@ -16,7 +16,7 @@ def written(image, form, **options):
 
 
 def shown(data, place=(0, 0), **options):
-    picture, _ = read_rgb(data, **options)
+    picture = read_rgb(data, "a picture", **options)
     assert picture.mode == "RGB"
     return picture.getpixel(place)
 
@@ -75,7 +75,7 @@ def test_floats_from_0_to_1_are_shares_of_white_and_others_are_refused():
         with pytest.raises(
             ImageError, match=rf"should be 0 to 1, {'but are some that are ' * (told == 'no numbers')}{told}"
         ):
-            read_rgb(written(grey(values, np.float32), "TIFF"))
+            read_rgb(written(grey(values, np.float32), "TIFF"), "a picture")
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_floats_from_0_to_1_are_shares_of_white_and_others_are_refused():
 )
 def test_whole_numbers_whose_white_no_one_knows_are_refused(data, kind):
     with pytest.raises(ImageError, match=f"whole numbers of {kind} do not tell which is white"):
-        read_rgb(data)
+        read_rgb(data, "a picture")
 
 
 RED_ORANGE = (200, 60, 20)
@@ -139,7 +139,7 @@ def test_transparent_entries_of_palettes_and_single_transparent_colours_lie_on_w
 
 def test_without_a_background_transparent_pixels_are_refused_and_opaque_ones_are_not():
     with pytest.raises(ImageError, match="it has transparent pixels"):
-        read_rgb(written(Image.new("RGBA", (2, 2), HALF), "PNG"), background=None)
+        read_rgb(written(Image.new("RGBA", (2, 2), HALF), "PNG"), "a picture", background=None)
     assert shown(written(Image.new("RGBA", (2, 2), (*RED_ORANGE, 255)), "PNG"), background=None) == RED_ORANGE
 
 
@@ -161,7 +161,7 @@ def test_pictures_are_turned_upright(form):
     wide.paste("blue", (0, 0, 40, 10))
     exif = wide.getexif()
     exif[0x0112] = 6  # the camera was turned: shown, the picture's left side is at the top
-    picture, _ = read_rgb(written(wide, form, exif=exif))
+    picture = read_rgb(written(wide, form, exif=exif), "a picture")
     assert picture.size == (20, 40)
     assert picture.getpixel((3, 20))[0] > 200 > 60 > picture.getpixel((3, 20))[2]
     assert picture.getpixel((16, 20))[2] > 200
@@ -171,17 +171,19 @@ def test_deep_greys_are_turned_too():
     image = grey([0, 65_535], np.uint16)
     exif = image.getexif()
     exif[0x0112] = 3
-    picture, _ = read_rgb(written(image, "PNG", exif=exif))
+    picture = read_rgb(written(image, "PNG", exif=exif), "a picture")
     assert [picture.getpixel((x, 0))[0] for x in range(2)] == [255, 0]
 
 
 @pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "TIFF"])
-def test_of_an_animation_the_first_frame_is_taken_and_that_is_said(form):
+def test_of_an_animation_the_first_frame_is_taken_and_that_is_said(form, caplog):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
-    picture, remarks = read_rgb(written(frames[0], form, save_all=True, append_images=frames[1:]))
+    picture = read_rgb(written(frames[0], form, save_all=True, append_images=frames[1:]), "two.gif")
     assert picture.getpixel((4, 4)) == pytest.approx((255, 0, 0), abs=3)
-    assert remarks == ["it has several frames or pages; the first is taken"]
-    assert read_rgb(written(frames[0], form))[1] == []
+    assert "two.gif: it has several frames or pages; the first is taken" in caplog.text
+    caplog.clear()
+    read_rgb(written(frames[0], form), "one.gif")
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF", "JPEG", "WEBP", "GIF", "BMP"])
@@ -190,21 +192,21 @@ def test_a_cut_file_is_one_line(form, tmp_path):
     data = written(noise, form)
     (tmp_path / "cut").write_bytes(data[: int(0.9 * len(data))])
     with pytest.raises(ImageError) as caught:
-        read_rgb(tmp_path / "cut")
+        read_rgb(tmp_path / "cut", "cut")
     assert "\n" not in str(caught.value)
 
 
 def test_what_is_no_picture_is_told(tmp_path, monkeypatch):
     with pytest.raises(ImageError, match="there is no such file"):
-        read_rgb(tmp_path / "nowhere.png")
+        read_rgb(tmp_path / "nowhere.png", "nowhere.png")
     with pytest.raises(ImageError, match="it has no format that Pillow knows"):
-        read_rgb(b"no image")
+        read_rgb(b"no image", "a picture")
     (tmp_path / "pointer.png").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
     for source in (tmp_path / "pointer.png", (tmp_path / "pointer.png").read_bytes()):
         with pytest.raises(
             ImageError, match="it is a Git LFS pointer, not the file itself; fetch that with `git lfs pull`"
         ):
-            read_rgb(source)
+            read_rgb(source, "a picture")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     with pytest.raises(ImageError, match=r"it has more than 20 pixels; make it smaller"):
-        read_rgb(written(Image.new("RGB", (5, 5)), "PNG"))
+        read_rgb(written(Image.new("RGB", (5, 5)), "PNG"), "a picture")

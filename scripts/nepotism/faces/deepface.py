@@ -124,7 +124,7 @@ class Classifier:
     def _face(self, folder: Path, file: str) -> tuple[NDArray[np.float32] | None, Label]:
         """The largest face of an image as DeepFace's models want it, (1, 224, 224, 3) BGR in [0, 1]."""
         try:
-            pixels = np.array(read_rgb(folder / file)[0])
+            pixels = np.array(read_rgb(folder / file, file))
         except ImageError as error:
             return None, Label(file, error=str(error))
         try:

@@ -86,10 +86,7 @@ def read_and_split(
     with Progress(len(entries), "reading images", "image") as progress:
         for entry in entries:
             try:
-                image, remarks = read_rgb(entry.path)
-                pixels[entry.name] = fitted(image, resolution, resize_filter)
-                for remark in remarks:
-                    logger.warning("warning: %s: %s", entry.name, remark)
+                pixels[entry.name] = fitted(read_rgb(entry.path, entry.name), resolution, resize_filter)
             except ImageError as error:
                 broken.append(f"{entry.name}: cannot be read as an image ({error})")
             progress.advance()

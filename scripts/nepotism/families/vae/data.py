@@ -199,7 +199,7 @@ def _parquet(path: Path) -> tuple[Pixels, Labels]:
         if not isinstance(data, bytes):
             raise UserError(f"{path}: row {number} of its column image holds no bytes of a picture")
         try:
-            images.append(np.array(read_rgb(data, background=None)[0].convert("L")))
+            images.append(np.array(read_rgb(data, f"{path} row {number}", background=None).convert("L")))
         except ImageError as error:
             raise UserError(f"{path}: the image of row {number} cannot be opened ({error})") from None
     if len({image.shape for image in images}) > 1:
