@@ -68,8 +68,8 @@ def test_a_bad_image_is_a_row_with_its_error(faces, weights, tmp_path):
     assert good.gender
 
 
-def test_faces_are_classified_upright_in_all_their_depth_and_on_white(weights, tmp_path):
-    """As plain pictures of what a viewer shows."""
+def test_faces_are_classified_in_all_their_depth_and_on_white(weights, tmp_path):
+    """Like plain pictures of what a viewer shows."""
     Image.new("RGB", (64, 64), (156, 156, 156)).save(tmp_path / "plain.png")
     Image.fromarray(np.full((64, 64), 40_000, np.uint16)).save(tmp_path / "deep.png")
     Image.new("RGB", (64, 64), "white").save(tmp_path / "white.png")

@@ -177,12 +177,13 @@ def test_values_of_metadata_are_texts_or_whole_numbers_of_groups(tmp_path):
     assert list(read(tmp_path).reference) == ["3"]
     (tmp_path / "metadata.parquet").unlink()
     lines = ['{"file_name": "0.png", "text": 5, "group": true}', '{"file_name": "0.png"', '["0.png"]']
-    (tmp_path / "metadata.jsonl").write_text("\n".join([*lines, '{"text": "a", "text": "b"}']))
+    lines += ['{"text": "a", "text": "b"}', '{"file_name": "0.png", "text": "\\ud83d", "group": "g"}']
+    (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
     with pytest.raises(UserError) as caught:
         read(tmp_path)
     for part in (
         "line 1: column text is no text, but 5", "line 1: column group is no text, but True", "line 2: no JSON object",
-        "line 3: no JSON object", "line 4: no JSON object (text given twice)",
+        "line 3: no JSON object", "line 4: no JSON object (text given twice)", "line 5: column text is no text",
     ):  # fmt: skip
         assert part in str(caught.value)
 

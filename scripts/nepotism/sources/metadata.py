@@ -162,12 +162,15 @@ def _add(where: str, value: Any, rows: Rows, problems: list[str]) -> None:
     if type(given.get("group")) is int:
         given["group"] = str(given["group"])
     texts = {column: "" if text is None else text for column, text in given.items()}
-    wrong += [
-        f"column {column} is no text, but {text!r}" for column, text in texts.items() if not isinstance(text, str)
-    ]
+    wrong += [f"column {column} is no text, but {text!r}" for column, text in texts.items() if not _is_text(text)]
     problems += [f"{where}: {each}" for each in wrong]
     if not wrong:
         rows.append((where, {column: nfc(text).strip() for column, text in texts.items()}))
+
+
+def _is_text(value: Any) -> bool:
+    # JSON may hold halves of characters, where a program cut a text.
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 _READERS = {".csv": _csv, ".jsonl": _json_lines, ".parquet": _parquet}
