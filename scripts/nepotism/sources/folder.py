@@ -196,7 +196,7 @@ def _list_described(path: Path, found: Path) -> tuple[list[Entry], list[str]]:
         for file in visible_files(path)
         if file.suffix.lower() in known and nfc(str(file.relative_to(path))) not in named
     ]
-    if left_out:
+    if left_out and not problems:
         logger.warning(
             "warning: %s names %d images; %d others of the folder are left out: %s",
             found.name, len(named), len(left_out), first_names(left_out, path),
