@@ -23,6 +23,9 @@ def main() -> None:
         "--on-bad-image", choices=["fail", "skip"], help="what to do about unreadable images (folder and ffhq)"
     )
     parser.add_argument(
+        "--resize-filter", choices=["lanczos", "bicubic", "bilinear"], help="how images are resized (folder and ffhq)"
+    )
+    parser.add_argument(
         "--ratios", type=float, nargs="*", default=[], help="ratios to check against the number of slots"
     )
     parser.add_argument("--real", type=Path, required=True, help="output: image set to mix in")
@@ -32,7 +35,7 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     # Each source takes what it needs.
-    names = ("caption", "path", "selection", "on_bad_image")
+    names = ("caption", "path", "selection", "on_bad_image", "resize_filter")
     extra = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     images = reference.load_source(
         arguments.source,

@@ -10,6 +10,7 @@ from nepotism.errors import UserError
 from nepotism.faces.labels import read_labels, read_table
 from nepotism.faces.selection import Groups, select, with_licences
 from nepotism.tables import write_csv
+from nepotism.user_files import nfc
 
 METADATA = "ffhq-dataset-v2.json"
 
@@ -32,7 +33,14 @@ def main() -> None:
 
 
 def pairs(words: list[str]) -> list[tuple[str, str]]:
-    """NAME=VALUE words, cut at the last =."""
+    """NAME=VALUE words, cut at the last =.
+
+    Raises:
+        UserError: naming a word without name or =.
+    """
+    for word in words:
+        if not word.rpartition("=")[0]:
+            raise UserError(f"{word}: expected NAME=VALUE")
     return [(word.rpartition("=")[0], word.rpartition("=")[2]) for word in words]
 
 
@@ -41,10 +49,12 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.caption,
         arguments.factors,
         [(name, float(years)) for name, years in pairs(arguments.ages)],
-        {old.lower(): new or None for old, new in pairs(arguments.rename)},
+        {nfc(old).lower(): new or None for old, new in pairs(arguments.rename)},
     )
     if arguments.labels[0].suffix == ".csv":
-        columns = dict.fromkeys(("file", "age", "gender", "race")) | dict(pairs(arguments.columns))
+        columns = dict.fromkeys(("file", "age", "gender", "race")) | {
+            key: nfc(column) for key, column in pairs(arguments.columns)
+        }
         labels = read_table(arguments.labels[0], columns)
     else:
         labels = [label for shard in arguments.labels for label in read_labels(shard)]

@@ -18,7 +18,7 @@ os.umask(_UMASK)
 RUN_BEGINS = "--- "
 
 # What a clone without Git LFS has in the place of a large file.
-LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_LFS_POINTER = b"version https://git-lfs"
 
 # What `sha256sum -c` reads: its own lines with their mark of text or binary files, and BSD's.
 _CHECKSUM = re.compile(r"(?P<digest>[0-9a-fA-F]{64})[ \t][ *]?(?P<name>.+)", re.DOTALL)
@@ -103,10 +103,15 @@ def _checksums(folder: Path) -> dict[str, str]:
     return listed
 
 
-def is_pointer(file: Path) -> bool:
-    """Whether a file is what Git leaves in the place of a large one when LFS is not installed."""
-    with open(file, "rb") as opened:
-        return opened.read(len(LFS_POINTER)) == LFS_POINTER
+def is_pointer(head: bytes) -> bool:
+    """Whether a file that begins so is what Git leaves in the place of a large one until LFS fetches that."""
+    return head.startswith(_LFS_POINTER)
+
+
+def head_of(path: Path) -> bytes:
+    """The first bytes of a file: what tells a pointer from the file itself."""
+    with open(path, "rb") as file:
+        return file.read(100)
 
 
 def sha256(path: Path | str) -> str:

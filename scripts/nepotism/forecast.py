@@ -1,6 +1,5 @@
 """What an experiment will take, from its configuration alone: cells, jobs, hours and disk. Standard library only."""
 
-import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -9,6 +8,8 @@ from typing import Any
 
 from nepotism.cells import Cell, generated_count
 from nepotism.grid import Grid
+from nepotism.user_files import is_metadata, visible
+from nepotism.user_tables import positive, read_user_csv, refuse
 from nepotism.weights import location
 
 # Bytes of one pixel as PNG; photographs and smooth drawings differ by half of that.
@@ -78,12 +79,31 @@ class Forecast:
 
 
 def read_rates(path: Path) -> list[Rate]:
-    """The measured speeds."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [
-            Rate(**{field.name: field.type(row[field.name]) for field in fields(Rate)})  # type: ignore[operator]
-            for row in csv.DictReader(file)
-        ]
+    """The measured speeds.
+
+    Raises:
+        UserError: listing the lines that are no such speeds.
+    """
+    rows, problems = read_user_csv(path, [field.name for field in fields(Rate)])
+    rates = []
+    for number, row in rows:
+        try:
+            rates.append(
+                Rate(**{field.name: _value(field.name, field.type, row[field.name]) for field in fields(Rate)})
+            )
+        except ValueError as error:
+            problems.append(f"{path.name} line {number}: {error}")
+    refuse(str(path), problems)
+    return rates
+
+
+def _value(column: str, kind: Any, text: str) -> Any:
+    if kind is str:
+        return text
+    value = positive(text)
+    if value is None or not (kind is float or value.is_integer()):
+        raise ValueError(f"column {column} has '{text}'; expected a positive number")
+    return kind(value)
 
 
 def precisions(grid: Grid) -> str:
@@ -129,8 +149,8 @@ def groups_of_folder(folder: Path) -> int | None:
     """Number of groups of a user's images: that of its sub-folders; None where there is a table of them, or no folder."""
     if not folder.is_dir():
         return None
-    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    if any(entry.stem.lower() == "metadata" and entry.is_file() for entry in entries):
+    entries = visible(folder)
+    if any(is_metadata(entry.name) and not entry.is_dir() for entry in entries):
         return None
     return sum(entry.is_dir() for entry in entries)
 

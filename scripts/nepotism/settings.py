@@ -161,7 +161,7 @@ def _real_images(grid: Grid, stage: str) -> dict[str, Any]:
             }
         case _:
             # What FFHQ's captions and groups are is decided when images are selected.
-            taken = ("path", "on_bad_image") if source == "ffhq" else tuple(reference[source])
+            taken = ("path", "on_bad_image", "resize_filter") if source == "ffhq" else tuple(reference[source])
             return {
                 "source": source,
                 **{key: reference[key] for key in ("images_per_group", "scoring_split")},

@@ -166,7 +166,7 @@ def write_csv(path: Path, rows: Sequence[Any], columns: Sequence[str] | None = N
 
 
 def read_text_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of any CSV file, as text by column."""
+    """The rows of a CSV file that `write_csv` wrote, as text by column. `read_user_csv` reads those of users."""
     with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 

@@ -14,6 +14,7 @@ from nepotism.stages import STAGE_VERSIONS, options, stage_version
 DEFAULT = yaml.safe_load((ROOT / "workflow_config.yaml").read_text())
 STAGES = ["reference", "encode", "embed_reference", "seed_images", "mix", "finetune", "sample", "score", "metrics_table", "claims",
           "vae_round_trips", "answer", *(f"figure_{number}" for number in range(1, 8))]  # fmt: skip
+PAPER = yaml.safe_load((ROOT / "resources" / "experiments" / "paper.yaml").read_text())
 EXPERIMENTS = sorted((ROOT / "resources" / "experiments").glob("*.yaml"))
 
 
@@ -345,6 +346,25 @@ def test_culling_draws_as_the_images_it_judges_were_drawn():
     assert "--strength" not in settings(grid, "sifid_cull", arm, 2)
 
 
+def test_the_resize_filter_reaches_the_sources_of_files_and_no_other():
+    """So that its key reruns nothing of drawn images."""
+    assert "--resize-filter" not in settings(grid_of(), "reference")
+    for source in ("folder", "ffhq"):
+        reference = {"source": source, source: {"path": "/data"}}
+        assert "--resize-filter lanczos" in settings(grid_of(reference=reference), "reference")
+        reference[source]["resize_filter"] = "bilinear"
+        assert "--resize-filter bilinear" in settings(grid_of(reference=reference), "reference")
+    assert grid_of(**PAPER).config["reference"]["ffhq"]["resize_filter"] == "bilinear"
+    told = mistakes(reference={"folder": {"resize_filter": "nearest"}})
+    assert "`reference.folder.resize_filter`: 'nearest' is none of lanczos, bicubic, bilinear" in told
+
+
+def test_the_papers_culling_is_judged_and_the_other_way_of_pairing_runs_beside_it():
+    grid = grid_of(**PAPER)
+    assert [arm.parameters["pair"] for arm in grid.arms_of("sifid_cull")] == ["slot", "nearest_in_group"]
+    assert grid.judged_arm("sifid_cull").name == "sifid_cull"
+
+
 def test_cells_are_found_in_paths():
     cell = Cell("none", "3.3", 2, 11)
     assert cell_in(f"results/x/{cell.path}/samples.parquet") == cell
@@ -356,7 +376,8 @@ def test_settings_carry_the_version_and_nothing_that_only_changes_how():
     for stage in STAGES:
         assert settings(grid, stage) == settings(other, stage)
         assert f"--stage-version {stage_version(stage)}" in settings(grid, stage)
-    assert set(STAGE_VERSIONS) <= {*STAGES, "originals", "generations", "family_figure"}, "not the name of a stage"
+    others = {"originals", "generations", "family_figure", "classify_faces", "select_images"}
+    assert set(STAGE_VERSIONS) <= {*STAGES, *others}, "not the name of a stage"
     assert "--learning-rate" in settings(grid, "finetune")
 
 

@@ -8,8 +8,9 @@ import tiny
 from nepotism.errors import UserError
 from nepotism.faces.deepface import Classifier
 from nepotism.faces.labels import Label, official_name, read_labels, read_table, write_labels
-from nepotism.faces.selection import Groups, select, with_licences
+from nepotism.faces.selection import Chosen, Groups, select, with_licences
 from PIL import Image
+from select_images import pairs
 
 PAPER = Groups(
     "a photo of a {age} {race} {gender}.",
@@ -61,10 +62,25 @@ def test_a_bad_image_is_a_row_with_its_error(faces, weights, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
     (tmp_path / "good.png").write_bytes((faces / official_name(0)).read_bytes())
     broken, missing, good = classified(tmp_path, weights, ["broken.png", "missing.png", "good.png"])
-    assert "UnidentifiedImageError" in broken.error
+    assert broken.error == "it has no format that Pillow knows"
     assert missing.error == "there is no such file"
     assert good.error == ""
     assert good.gender
+
+
+def test_faces_are_classified_in_all_their_depth_and_on_white(weights, tmp_path):
+    """Like plain pictures of what a viewer shows."""
+    Image.new("RGB", (64, 64), (156, 156, 156)).save(tmp_path / "plain.png")
+    Image.fromarray(np.full((64, 64), 40_000, np.uint16)).save(tmp_path / "deep.png")
+    Image.new("RGB", (64, 64), "white").save(tmp_path / "white.png")
+    Image.new("RGBA", (64, 64), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    (tmp_path / "pointer.png").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    names = ["plain.png", "deep.png", "white.png", "clear.png", "pointer.png"]
+    plain, deep, white, clear, pointer = classified(tmp_path, weights, names)
+    assert deep.age == pytest.approx(plain.age)
+    assert clear.age == pytest.approx(white.age)
+    assert plain.age != pytest.approx(white.age, abs=0.1)
+    assert "Git LFS pointer" in pointer.error
 
 
 def test_missing_weights_are_named_and_nothing_is_downloaded(tmp_path):
@@ -161,14 +177,99 @@ def test_a_table_like_that_of_ffhq_aging_is_read(tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("age", "years"),
+    [("23", 23), ("23.5", 23.5), ("20-29", 20), ("20 - 29", 20), ("20\u201329", 20), ("70+", 70), ("", None)],
+)
+def test_ages_are_years_or_ranges_of_years(tmp_path, age, years):
+    (found,) = read_table(
+        table(tmp_path / "labels.csv", [["image_number", "age_group", "gender"], [0, age, ""]]), COLUMNS
+    )
+    assert found.age == years
+
+
+def test_ages_that_are_neither_are_told_together_with_their_lines(tmp_path):
+    # What a spreadsheet makes of 10-14 and 3-6, serial days among it; and what begins like an age.
+    wrong = [
+        "14-Oct",
+        "Oct-14",
+        "2003-06-10",
+        "45213",
+        "29-20",
+        "20-",
+        "23 years",
+        "2\u00b2",
+        "23,5",
+        "more than 70",
+        "old",
+    ]
+    rows = [
+        ["image_number", "age_group", "gender"],
+        [0, "20-29", ""],
+        *([i, age, ""] for i, age in enumerate(wrong, 1)),
+    ]
+    with pytest.raises(UserError) as caught:
+        read_table(table(tmp_path / "labels.csv", rows), COLUMNS)
+    for line, age in enumerate(wrong, 3):
+        assert f"labels.csv line {line}: column age_group has '{age}', which is neither years nor a range" in str(
+            caught.value
+        )
+    assert "line 2:" not in str(caught.value)
+
+
+def test_files_of_a_table_are_numbers_or_paths_inside_of_the_folder(tmp_path):
+    rows = [["image_number", "age_group", "gender"], *([file, "", ""] for file in ("7", "00042", "./a/b.png"))]
+    found = read_table(table(tmp_path / "labels.csv", rows), COLUMNS)
+    assert [each.file for each in found] == ["00000/00007.png", "00000/00042.png", "a/b.png"]
+    rows += [[file, "", ""] for file in ("\u00b2", "42.0", "-1", "1e3", "../x.png", "/x.png", "")]
+    with pytest.raises(UserError) as caught:
+        read_table(table(tmp_path / "labels.csv", rows[:1] + rows[5:]), COLUMNS)
+    for part in (
+        "line 2: column image_number has 42.0, which is neither a number", "line 3: column image_number has -1",
+        "line 4: column image_number has 1e3", "line 5: column image_number has ../x.png, which is outside",
+        "line 6: column image_number has /x.png, which is outside", "line 7: column image_number is empty",
+    ):  # fmt: skip
+        assert part in str(caught.value)
+    assert read_table(table(tmp_path / "labels.csv", rows[:1] + rows[4:5]), COLUMNS)[0].file == "\u00b2"
+
+
+def test_a_face_that_is_twice_in_a_table_counts_once_and_with_other_labels_is_refused(tmp_path):
+    rows = [
+        ["image_number", "age_group", "gender"],
+        [3, "20-29", "male"],
+        [4, "20-29", "male"],
+        ["00003", "20-29", "male"],
+    ]
+    assert len(read_table(table(tmp_path / "labels.csv", rows), COLUMNS)) == 2
+    rows += [[4, "20-29", "female"]]
+    with pytest.raises(UserError, match=r"labels.csv line 5: 00000/00004.png has other labels in line 3"):
+        read_table(table(tmp_path / "labels.csv", rows), COLUMNS)
+
+
+def test_labels_are_read_in_one_spelling_and_from_utf8_only(tmp_path):
+    rows = [["image_number", "age_group", "gender"], [3, "", "me\u0301tis"]]
+    assert read_table(table(tmp_path / "labels.csv", rows), COLUMNS)[0].gender == "m\u00e9tis"
+    (tmp_path / "labels.csv").write_bytes("image_number,age_group,gender\n3,,m\u00e9tis\n".encode("cp1252"))
+    with pytest.raises(UserError, match="labels.csv: not a CSV file in UTF-8"):
+        read_table(tmp_path / "labels.csv", COLUMNS)
+
+
 def test_what_is_wrong_with_a_table_is_told(tmp_path):
-    path = table(tmp_path / "labels.csv", [["number", "age_group"], ["0", "old"]])
-    with pytest.raises(UserError, match="no column image_number, gender; its first line has: number, age_group"):
+    path = table(tmp_path / "labels.csv", [["number", "age_group"], ["0", "1", "2"], ["1", "20", "a, b"], ["2", "3"]])
+    with pytest.raises(
+        UserError, match="missing columns image_number, gender; its first line has: number, age_group. Name"
+    ):
         read_table(path, COLUMNS)
-    with pytest.raises(UserError, match=r"labels.csv line 2: column age_group has 'old'"):
+    with pytest.raises(UserError, match=r"line 2: 3 values for 2 columns(.|\n)*line 3: 3 values"):
         read_table(path, {"file": "number", "age": "age_group", "gender": None, "race": None})
     with pytest.raises(UserError, match="there is no file"):
         read_table(tmp_path / "none.csv", COLUMNS)
+
+
+def test_words_of_the_command_line_have_a_name_and_a_value():
+    assert pairs(["young=0", "a=b=c"]) == [("young", "0"), ("a=b", "c")]
+    with pytest.raises(UserError, match="young: expected NAME=VALUE"):
+        pairs(["young"])
 
 
 def test_licences_are_carried_along():
@@ -178,3 +279,8 @@ def test_licences_are_carried_along():
     assert (told[3].licence, told[3].author, told[3].url) == ("CC BY 2.0", "A", "u")
     assert told[3].file_name == chosen[3].file_name
     assert told[4] == chosen[4]
+
+
+def test_files_whose_names_only_look_like_numbers_have_no_licence():
+    chosen = [Chosen("\u00b2.png", "t", "g")]
+    assert with_licences(chosen, {"2": {"metadata": {"license": "CC BY 2.0"}}}) == chosen

@@ -49,6 +49,53 @@ def test_text_and_parquet_files_are_read_as_wikitext_has_them(tmp_path, name):
     assert data.load(str(tmp_path)) == {split: f" = {split} = \nWords .\n" for split in data.SPLITS}
 
 
+def write_splits(folder, content="words\n", suffix="txt"):
+    folder.mkdir(parents=True, exist_ok=True)
+    for split in data.SPLITS:
+        (folder / f"{split}.{suffix}").write_text(content, encoding="utf-8")
+
+
+def test_a_text_begins_without_the_mark_of_its_bytes_and_rows_keep_their_lines(tmp_path):
+    write_splits(tmp_path, "\ufeffwords\nmore words")
+    assert data.load(str(tmp_path))["test"] == "words\nmore words\n"
+    for split in data.SPLITS:
+        (tmp_path / f"{split}.txt").unlink()
+        rows = ["\ufeffOne row.", "", None, "Another.\n", "A third."]
+        pq.write_table(pa.table({"text": rows}), tmp_path / f"{split}.parquet")
+    assert data.load(str(tmp_path))["train"] == "One row.\nAnother.\nA third.\n"
+
+
+def test_parts_of_a_split_are_joined_and_hidden_files_are_no_text(tmp_path):
+    write_splits(tmp_path)
+    (tmp_path / "train.txt").unlink()
+    for number in range(2):
+        pq.write_table(pa.table({"text": [f"part {number}"]}), tmp_path / f"train-0000{number}-of-00002.parquet")
+    write_splits(tmp_path / ".ipynb_checkpoints", "old words\n")
+    write_splits(tmp_path / ".git", "old words\n")
+    (tmp_path / "._test.txt").write_text("old words\n")
+    assert data.load(str(tmp_path)) == {"train": "part 0\npart 1\n", "validation": "words\n", "test": "words\n"}
+
+
+def test_a_clone_with_several_texts_is_refused_by_name(tmp_path):
+    for name in ("wikitext-103-raw-v1", "wikitext-2-raw-v1"):
+        write_splits(tmp_path / name)
+    told = r"`lm.data`: .* several candidates for the split \w+: wikitext-103-raw-v1/\w+.txt, wikitext-2-raw-v1/"
+    with pytest.raises(UserError, match=told):
+        data.load(str(tmp_path))
+    assert data.load(str(tmp_path / "wikitext-2-raw-v1"))["train"] == "words\n"
+    # A pattern that two splits share would train on what is tested.
+    (tmp_path / "wikitext-2-raw-v1" / "train-test.txt").write_text("words\n")
+    with pytest.raises(UserError, match="names two splits"):
+        data.load(str(tmp_path / "wikitext-2-raw-v1"))
+
+
+@pytest.mark.parametrize("suffix", ["txt", "parquet"])
+def test_pointers_are_no_text(tmp_path, suffix):
+    write_splits(tmp_path, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", suffix)
+    with pytest.raises(UserError, match=rf"\w+.{suffix}: it is a Git LFS pointer, not the file itself"):
+        data.load(str(tmp_path))
+
+
 def test_wrong_text_is_told(tmp_path):
     with pytest.raises(UserError, match="neither `documentation` nor a folder"):
         data.load("documentatio")

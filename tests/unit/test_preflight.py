@@ -176,6 +176,18 @@ def test_the_papers_groups_follow_from_its_factors_and_others_need_to_be_told():
         groups(merged(DEFAULT, {"reference": {"source": "folder", "folder": {"path": "/nowhere"}}}))
 
 
+def test_groups_of_a_folder_are_its_visible_folders_unless_metadata_names_them(tmp_path):
+    for name in ("cat", "dog", ".git", "__MACOSX"):
+        (tmp_path / name).mkdir()
+    config = merged(DEFAULT, {"reference": {"source": "folder", "folder": {"path": str(tmp_path)}}})
+    assert groups(config) == 2
+    for name in ("metadata.jsonl", "Metadata.csv"):
+        (tmp_path / name).write_text("")
+        with pytest.raises(ValueError, match="give the number with --groups"):
+            groups(config)
+        (tmp_path / name).unlink()
+
+
 def test_the_table_of_rates_is_read():
     rates = read_rates(ROOT / "resources" / "rates.csv")
     assert all(rate.train_per_second > 0 and rate.passes_per_second > 0 for rate in rates)

@@ -1,8 +1,11 @@
 """Real images: distinct, disjoint between splits, deterministic, and legible about mistakes."""
 
 import csv
+import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +13,7 @@ from nepotism import reference, streams
 from nepotism.errors import UserError
 from nepotism.images import digest, read_records
 from nepotism.pretrain import data as pretrain_data
-from nepotism.sources import digits, folder, portraits, splits
+from nepotism.sources import digits, ffhq, folder, portraits, splits
 from PIL import Image
 
 CAPTION = portraits.DEFAULT_CAPTION
@@ -94,7 +97,7 @@ def picture(path, seed, size=(50, 40), mode="RGB"):
 
 
 def read(path, per_group=2, on_bad_image="fail", resolution=16):
-    return folder.real_images(per_group, "holdout", resolution, "a photo of {group}", path, on_bad_image)
+    return folder.real_images(per_group, "holdout", resolution, "a photo of {group}", path, on_bad_image, "lanczos")
 
 
 def test_a_folder_with_one_sub_folder_per_group(tmp_path):
@@ -125,8 +128,204 @@ def test_a_folder_with_metadata(tmp_path):
     assert {image.prompt for image in images.reference["g"]} < {f"caption {i}" for i in range(8)}
 
 
-def test_all_mistakes_of_a_folder_are_told_at_once(tmp_path):
+ROWS = [(f"{i}.png", f"caption {i}, with a comma", "g") for i in range(8)]
+
+
+def write_rows(path, suffix, rows, columns=("file_name", "text", "group")):
+    """Metadata as Hugging Face's image folders have it."""
+    if suffix == "csv":
+        write_metadata(path, rows, columns)
+    elif suffix == "jsonl":
+        lines = [json.dumps(dict(zip(columns, row, strict=True))) for row in rows]
+        (path / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    else:
+        table = pa.table(dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True)))
+        pq.write_table(table, path / "metadata.parquet")
+
+
+def pictures(path, count=8):
+    for index in range(count):
+        picture(path / f"{index}.png", index)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_metadata_is_read_in_every_format_of_image_folders(tmp_path, suffix):
+    pictures(tmp_path)
+    write_rows(tmp_path, suffix, ROWS)
+    images = read(tmp_path)
+    assert list(images.reference) == ["g"]
+    assert {image.prompt for image in images.reference["g"]} < {text for _, text, _ in ROWS}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_what_is_wrong_with_a_row_is_told_in_every_format(tmp_path, suffix):
+    pictures(tmp_path)
+    write_rows(tmp_path, suffix, [*ROWS, ("../outside.png", "t", "g"), ("9.png", "t", "g"), ("0.png", "", "g")])
+    with pytest.raises(UserError) as caught:
+        read(tmp_path)
+    first = {"csv": "line 10", "jsonl": "line 9", "parquet": "row 8"}[suffix]
+    for part in (f"metadata.{suffix} {first}: ../outside.png is outside", "no file 9.png", "column text is empty"):
+        assert part in str(caught.value)
+    write_rows(tmp_path, suffix, [("0.png", "t")], columns=("file_name", "caption"))
+    with pytest.raises(UserError, match=r"missing columns text, group|column text is missing"):
+        read(tmp_path)
+
+
+def test_values_of_metadata_are_texts_or_whole_numbers_of_groups(tmp_path):
+    pictures(tmp_path)
+    write_rows(tmp_path, "parquet", [(name, text, 3) for name, text, _ in ROWS])
+    assert list(read(tmp_path).reference) == ["3"]
+    (tmp_path / "metadata.parquet").unlink()
+    lines = ['{"file_name": "0.png", "text": 5, "group": true}', '{"file_name": "0.png"', '["0.png"]']
+    lines += ['{"text": "a", "text": "b"}', '{"file_name": "0.png", "text": "\\ud83d", "group": "g"}']
+    (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
+    with pytest.raises(UserError) as caught:
+        read(tmp_path)
+    for part in (
+        "line 1: column text is no text, but 5", "line 1: column group is no text, but True", "line 2: no JSON object",
+        "line 3: no JSON object", "line 4: no JSON object (text given twice)", "line 5: column text is no text",
+    ):  # fmt: skip
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("names", [["Metadata.csv"], ["metadata.json"], ["metadata.csv", "metadata.jsonl"]])
+def test_metadata_of_another_name_or_twice_is_refused_by_name(tmp_path, names):
+    pictures(tmp_path / "g")
+    for name in names:
+        (tmp_path / name).write_text("file_name,text,group\n")
+    with pytest.raises(UserError, match=rf"{names[-1]}[:;].*"):
+        read(tmp_path)
+
+
+def test_metadata_inside_of_a_group_is_refused(tmp_path):
+    pictures(tmp_path / "g")
+    write_metadata(tmp_path / "g", [("0.png", "t", "g")])
+    with pytest.raises(UserError, match="group 'g': metadata.csv is not read there"):
+        read(tmp_path, on_bad_image="skip")
+
+
+def test_a_comma_or_a_quote_in_metadata_shifts_and_swallows_nothing(tmp_path):
+    pictures(tmp_path)
+    lines = [f"{i}.png,a cat,g" for i in range(8)]
+    lines[2], lines[5] = "2.png,a cat, asleep,g", '5.png,"a cat,g'
+    (tmp_path / "metadata.csv").write_text("file_name,text,group\n" + "\n".join(lines))
+    with pytest.raises(UserError) as caught:
+        read(tmp_path)
+    assert "metadata.csv line 4: 4 values for 3 columns" in str(caught.value)
+    assert "metadata.csv line 7: a quote is opened and not closed" in str(caught.value)
+
+
+def test_a_file_with_two_captions_is_refused_and_a_repeated_row_is_told(tmp_path, caplog):
+    pictures(tmp_path)
+    write_metadata(tmp_path, [*ROWS, ROWS[3]])
+    assert len(read(tmp_path).reference["g"]) == 2
+    assert "warning: 1 rows of metadata.csv repeat others; each image counts once" in caplog.text
+    write_metadata(tmp_path, [*ROWS, ("./3.png", "another", "g"), ("4.png", ROWS[4][1], "h")])
+    with pytest.raises(UserError) as caught:
+        read(tmp_path)
+    assert "line 10: 3.png has another caption or group in metadata.csv line 5" in str(caught.value)
+    assert "line 11: 4.png has another caption or group in metadata.csv line 6" in str(caught.value)
+
+
+def test_images_that_metadata_does_not_name_are_left_out_and_counted(tmp_path, caplog):
+    pictures(tmp_path, 10)
+    picture(tmp_path / "deep" / "10.png", 10)
+    picture(tmp_path / ".ipynb_checkpoints" / "0.png", 0)
+    (tmp_path / "notes.txt").write_text("no image")
+    write_metadata(tmp_path, ROWS)
+    assert len(read(tmp_path).reference["g"]) == 2
+    assert "metadata.csv names 8 images; 3 others of the folder are left out: 8.png, 9.png, deep/10.png" in caplog.text
+
+
+def test_hidden_files_are_no_images_and_what_lies_beside_groups_is_told(tmp_path, caplog):
+    pictures(tmp_path / "g", 6)
+    for hidden in ("g/.ipynb_checkpoints/0.png", "g/._0.png", "__MACOSX/g/0.png", ".git/0.png", "g/Thumbs.db"):
+        (tmp_path / hidden).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / hidden).write_bytes(b"none")
+    assert list(read(tmp_path).reference) == ["g"]
+    assert "left out" not in caplog.text
+    (tmp_path / "labels.csv").write_text("file,label\n")
+    read(tmp_path)
+    assert "warning: 1 files beside the groups are left out: labels.csv" in caplog.text
+
+
+def test_images_may_be_links_into_a_store_and_paths_out_of_the_folder_may_not(tmp_path):
+    pictures(tmp_path / "store")
+    images = tmp_path / "images"
+    images.mkdir()
     for index in range(8):
+        (images / f"{index}.png").symlink_to(tmp_path / "store" / f"{index}.png")
+    write_metadata(images, ROWS)
+    assert len(read(images).scoring["g"]) == 4
+    (images / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    outside = tmp_path / "store" / "0.png"
+    write_metadata(images, [*ROWS, ("../store/0.png", "t", "g"), (outside, "t", "g"), ("gone.png", "t", "g")])
+    with pytest.raises(UserError) as caught:
+        read(images)
+    for part in ("../store/0.png is outside", f"{outside} is outside", "no file gone.png (it is a link to nothing)"):
+        assert part in str(caught.value)
+
+
+def test_names_of_files_and_groups_may_be_decomposed(tmp_path, caplog):
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    for index in range(8):
+        picture(tmp_path / f"{decomposed}{index}.png", index)
+    groups = [composed, decomposed] * 4
+    write_metadata(tmp_path, [(f"{composed}{i}.png", f"a {decomposed}", group) for i, group in enumerate(groups)])
+    images = read(tmp_path)
+    assert list(images.reference) == [composed]
+    assert images.reference[composed][0].prompt == f"a {composed}"
+    assert images.reference[composed][0].name.startswith(composed)
+    assert "left out" not in caplog.text
+    folders = tmp_path / "folders"
+    for index in range(6):
+        picture(folders / decomposed / f"{index}.png", index)
+    images = read(folders)
+    assert list(images.reference) == [composed]
+    assert images.reference[composed][0].prompt == f"a photo of {composed}"
+
+
+def test_captions_of_copies_that_are_left_out_are_told(tmp_path, caplog):
+    pictures(tmp_path)
+    (tmp_path / "copy.png").write_bytes((tmp_path / "3.png").read_bytes())
+    write_metadata(tmp_path, [*ROWS, ("copy.png", "another caption", "g")])
+    read(tmp_path)
+    assert "the captions of 1 copies are left out" in caplog.text
+    assert "copy.png (as 3.png)" in caplog.text
+
+
+def test_pointers_and_pictures_of_other_depths_in_a_folder(tmp_path, caplog):
+    for index in range(6):
+        grey = np.full((20, 20), 100 + index, np.uint16)
+        Image.fromarray(grey * np.uint16(257)).save(tmp_path / f"{index}.png")
+    write_metadata(tmp_path, ROWS[:6])
+    images = read(tmp_path)
+    shown = {image.name: int(image.pixels.max()) for image in [*images.reference["g"], *images.scoring["g"]]}
+    assert shown == {f"{index}.png": 100 + index for index in range(6)}
+    (tmp_path / "6.png").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    frames = [Image.new("L", (8, 8), value) for value in (9, 99)]
+    frames[0].save(tmp_path / "7.gif", save_all=True, append_images=frames[1:])
+    write_metadata(tmp_path, [*ROWS[:7], ("7.gif", "t", "g")])
+    with pytest.raises(UserError, match="6.png: cannot be read as an image .it is a Git LFS pointer"):
+        read(tmp_path)
+    assert "7.gif: it has several frames or pages; the first is taken" in caplog.text
+
+
+def test_faces_that_were_chosen_are_found_in_decomposed_letters_and_resized_as_asked(tmp_path):
+    rows = [["file_name", "text", "group"]]
+    for index in range(6):
+        picture(tmp_path / f"cafe\u0301{index}.png", index, size=(40, 40))
+        rows.append([f"caf\u00e9{index}.png", "t", "g"])
+    with open(tmp_path / "selection.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    images = ffhq.real_images(2, "holdout", 16, tmp_path, tmp_path / "selection.csv", "fail", "bilinear")
+    first = images.reference["g"][0]
+    with Image.open(tmp_path / f"cafe\u0301{first.name[4]}.png") as image:
+        np.testing.assert_array_equal(first.pixels, image.resize((16, 16), Image.Resampling.BILINEAR))
+
+
+def test_all_mistakes_of_a_folder_are_told_at_once(tmp_path):
+    for index in range(9):
         picture(tmp_path / f"{index}.png", index)
     (tmp_path / "broken.png").write_bytes(b"no image")
     rows = [(f"{i}.png", "t", "full") for i in range(8)]
@@ -136,7 +335,7 @@ def test_all_mistakes_of_a_folder_are_told_at_once(tmp_path):
         ("../outside.png", "t", "full"),
         ("0.png", "", "full"),
     ]
-    rows += [("1.png", "t", "short")]
+    rows += [("8.png", "t", "short")]
     write_metadata(tmp_path, rows)
     with pytest.raises(UserError) as caught:
         read(tmp_path)
@@ -205,22 +404,25 @@ def test_groups_that_are_paths_are_refused(tmp_path):
         read(tmp_path)
 
 
-def test_photographs_are_turned_upright_cropped_and_flattened(tmp_path):
-    wide = Image.new("RGB", (40, 20), "red")
-    wide.paste("blue", (0, 0, 40, 10))
-    exif = wide.getexif()
-    exif[0x0112] = 6  # the camera was turned: shown, the picture's left side is at the top
-    wide.save(tmp_path / "turned.jpg", exif=exif, quality=95)
-    shown = folder._read(tmp_path / "turned.jpg", 16)
-    assert shown[8, 2, 0] > 200 > 60 > shown[8, 2, 2]
-    assert shown[8, 13, 2] > 200
+@pytest.mark.parametrize("name", ["lanczos", "bicubic", "bilinear"])
+def test_images_are_resized_by_the_filter_that_is_asked_for_and_cropped_in_the_middle(name):
+    """As training scripts do: the shorter side becomes the resolution, then the middle is cut out."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
+    expected = image.resize((24, 16), Image.Resampling[name.upper()]).crop((4, 0, 20, 16))
+    np.testing.assert_array_equal(folder.fitted(image, 16, name), np.array(expected))
 
-    Image.new("RGBA", (20, 20), (255, 0, 0, 0)).save(tmp_path / "clear.png")
-    assert folder._read(tmp_path / "clear.png", 8).min() == 255
-    Image.fromarray(np.full((20, 20), 40_000, np.uint16)).save(tmp_path / "deep.png")
-    assert abs(int(folder._read(tmp_path / "deep.png", 8)[0, 0, 0]) - 155) <= 1
-    Image.fromarray(np.full((20, 20), 77, np.uint8)).save(tmp_path / "grey.png")
-    assert folder._read(tmp_path / "grey.png", 8).shape == (8, 8, 3)
+
+def test_the_filter_reaches_the_pictures_of_a_folder(tmp_path):
+    for index in range(6):
+        picture(tmp_path / "g" / f"{index}.png", index)
+    sharp, soft = (
+        folder.real_images(2, "holdout", 16, "{group}", tmp_path, "fail", name) for name in ("lanczos", "bilinear")
+    )
+    shown = {image.name: image.pixels for image in [*soft.reference["g"], *soft.scoring["g"]]}
+    for index in range(6):
+        with Image.open(tmp_path / "g" / f"{index}.png") as image:
+            np.testing.assert_array_equal(shown[f"g/{index}.png"], folder.fitted(image, 16, "bilinear"))
+    assert set(digests(sharp.reference)).isdisjoint(digests(soft.reference))
 
 
 def test_ratios_are_checked_where_group_sizes_are_known(caplog):

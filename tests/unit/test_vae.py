@@ -83,7 +83,77 @@ def test_labels_are_beside_the_images_and_are_digits(tmp_path):
     with pytest.raises(UserError, match="labels from 10 to 1.; expected 0 to 9"):
         data.load(str(tmp_path))
     (tmp_path / "train-labels-idx1-ubyte").unlink()
-    with pytest.raises(UserError, match="train-labels-idx1-ubyte, are not beside it"):
+    with pytest.raises(UserError, match="train-labels-idx1-ubyte, are not in .*; labels there: none"):
+        data.load(str(tmp_path))
+
+
+IMAGE_FILE, LABEL_FILE = idx(IMAGES, 0x803), idx(LABELS, 0x801)
+
+
+def write_files(folder, files):
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"train-images.idx3-ubyte": IMAGE_FILE, "train-labels.idx1-ubyte": LABEL_FILE},
+        {
+            "train-images-idx3-ubyte/train-images-idx3-ubyte": IMAGE_FILE,
+            "train-labels-idx1-ubyte/train-labels-idx1-ubyte": LABEL_FILE,
+        },
+        # Named .gz and unpacked, and the other way round.
+        {"train-images-idx3-ubyte.gz": IMAGE_FILE, "train-labels-idx1-ubyte": gzip.compress(LABEL_FILE)},
+        # Kaggle has both ways of naming; torchvision keeps what it unpacked.
+        {
+            "train-images.idx3-ubyte": IMAGE_FILE, "train-images-idx3-ubyte/train-images-idx3-ubyte": IMAGE_FILE,
+            "train-labels.idx1-ubyte": LABEL_FILE, "train-labels-idx1-ubyte/train-labels-idx1-ubyte": LABEL_FILE,
+        },
+        {
+            "MNIST/raw/train-images-idx3-ubyte": IMAGE_FILE, "MNIST/raw/train-images-idx3-ubyte.gz": gzip.compress(IMAGE_FILE),
+            "MNIST/raw/train-labels-idx1-ubyte": LABEL_FILE, "MNIST/raw/train-labels-idx1-ubyte.gz": gzip.compress(LABEL_FILE),
+        },
+        {"train-images-idx3-ubyte": IMAGE_FILE, "train-labels-idx1-ubyte": LABEL_FILE, "._train-images-idx3-ubyte": b"x"},
+    ],
+)  # fmt: skip
+def test_mnist_is_found_as_others_unpack_it_and_counted_once(tmp_path, files):
+    write_files(tmp_path, files)
+    images, labels = data.load(str(tmp_path))
+    np.testing.assert_array_equal(images, IMAGES)
+    np.testing.assert_array_equal(labels, LABELS)
+
+
+def test_both_splits_of_mnist_are_taken(tmp_path):
+    files = {"train-images-idx3-ubyte": IMAGE_FILE, "train-labels-idx1-ubyte": LABEL_FILE}
+    test = {"t10k-images-idx3-ubyte": idx(IMAGES[:9], 0x803), "t10k-labels-idx1-ubyte": idx(LABELS[:9], 0x801)}
+    write_files(tmp_path, files | test)
+    images, labels = data.load(str(tmp_path))
+    np.testing.assert_array_equal(images, np.concatenate([IMAGES[:9], IMAGES]))
+    np.testing.assert_array_equal(labels, np.concatenate([LABELS[:9], LABELS]))
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        (
+            {"MNIST/raw/train-images-idx3-ubyte": IMAGE_FILE, "Fashion/raw/train-images-idx3-ubyte": idx(255 - IMAGES, 0x803)},
+            "have the same name and hold different data",
+        ),
+        (
+            {"emnist-digits-train-images-idx3-ubyte": IMAGE_FILE, "emnist-mnist-train-images-idx3-ubyte": IMAGE_FILE},
+            "several candidates for the split train",
+        ),
+        ({"train-images-idx3-ubyte": IMAGE_FILE, "digits.parquet": b""}, "give the folder of one data set"),
+        ({"mnist.pkl.gz": b"x", "mnist_train.csv": b"x"}, "it holds mnist.pkl.gz, mnist_train.csv"),
+        ({"train-images-idx3-ubyte": IMAGE_FILE, "t10k-labels-idx1-ubyte": b""}, "labels there: t10k-labels-idx1-ubyte"),
+        ({"train-images-idx3-ubyte": b"version https://git-lfs.github.com/spec/v1\n"}, "it is a Git LFS pointer"),
+    ],
+)  # fmt: skip
+def test_what_is_no_single_data_set_of_digits_is_told(tmp_path, files, told):
+    write_files(tmp_path, files)
+    with pytest.raises(UserError, match=told):
         data.load(str(tmp_path))
 
 
@@ -103,9 +173,38 @@ def test_parquet_files_are_read_as_the_hub_has_them(tmp_path):
     np.testing.assert_array_equal(labels, LABELS)
 
 
+def test_pictures_of_16_bits_or_with_opaque_alpha_in_parquet_are_the_same_digits(tmp_path):
+    deep = [png(image.astype(np.uint16) * 257) for image in IMAGES]
+    pq.write_table(pa.table({"image": deep, "label": LABELS}), tmp_path / "digits.parquet")
+    np.testing.assert_array_equal(data.load(str(tmp_path / "digits.parquet"))[0], IMAGES)
+    layers = [png(np.dstack([image] * 3 + [np.full_like(image, 255)])) for image in IMAGES]
+    pq.write_table(pa.table({"image": layers, "label": LABELS}), tmp_path / "digits.parquet")
+    np.testing.assert_array_equal(data.load(str(tmp_path / "digits.parquet"))[0], IMAGES)
+
+
+def test_a_split_that_is_there_twice_or_in_part_is_refused_by_name(tmp_path):
+    table = pa.table({"image": [png(image) for image in IMAGES], "label": LABELS})
+    for name in ("mnist/train-00000-of-00001.parquet", "copy/train-00000-of-00001.parquet"):
+        (tmp_path / name).parent.mkdir()
+        pq.write_table(table, tmp_path / name)
+    with pytest.raises(UserError, match=r"several candidates for the split train: copy/train-.*, mnist/train-"):
+        data.load(str(tmp_path))
+    (tmp_path / "copy" / "train-00000-of-00001.parquet").rename(tmp_path / "copy" / "test-00001-of-00002.parquet")
+    with pytest.raises(UserError, match="lacks 1 of 2 parts of the split test: number 0"):
+        data.load(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("columns", "told"),
     [
+        (
+            {"image": [png(np.zeros((8, 8, 4), np.uint8))], "label": [1]},
+            "row 0 cannot be opened .it has transparent pixels",
+        ),
+        (
+            {"image": [b"version https://git-lfs.github.com/spec/v1"], "label": [1]},
+            "row 0 cannot be opened .it is a Git LFS",
+        ),
         ({"image": [b"no picture"], "label": [1]}, "the image of row 0 cannot be opened"),
         ({"image": [3], "label": [1]}, "row 0 of its column image holds no bytes"),
         ({"image": [png(IMAGES[0])], "label": ["one"]}, "its column label is string; expected whole numbers"),
@@ -124,6 +223,9 @@ def test_what_is_no_data_is_told(tmp_path):
         data.load(str(tmp_path / "nowhere"))
     (tmp_path / "text.parquet").write_text("no Parquet")
     with pytest.raises(UserError, match="expected a Parquet file"):
+        data.load(str(tmp_path / "text.parquet"))
+    (tmp_path / "text.parquet").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(UserError, match="text.parquet: it is a Git LFS pointer"):
         data.load(str(tmp_path / "text.parquet"))
 
 

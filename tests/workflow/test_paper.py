@@ -17,14 +17,16 @@ CELLS = {
     "classify_faces": 70,
     "select_images": 1,
     "reference": 1,
-    "finetune": 45,
-    "sample": 45,
-    "score": 45,
+    "finetune": 50,
+    "sample": 50,
+    "score": 50,
+    "sifid_threshold": 2,
+    "sifid_cull": 10,
 }
 
 
 def test_the_papers_grid_is_planned_without_data_or_weights(project):
-    """45 retrainings for one seed: six ratios and two controls times five, and five of healing."""
+    """50 retrainings for one seed: six ratios and three controls times five, and five of healing; 45 are the paper's."""
     jobs = project.jobs("--configfile", "resources/experiments/paper.yaml")
     assert {rule: jobs[rule] for rule in CELLS} == CELLS
 
@@ -37,8 +39,8 @@ def small(project, folder, prediction_type, scheduler):
     config["arms"][0]["ratios"] = [25, 100]
     (healing,) = (arm for arm in config["arms"] if arm["type"] == "heal")
     healing["parameters"] = {"after": 1, "iterations": 1}
-    culling = config["arms"][2]["parameters"]
-    culling |= {"inception": str(stem), "inception_sha256": sha256(stem), "tries": 1, "pair": "group_mean"}
+    for culling, pair in zip(config["arms"][2:4], ["group_mean", "nearest_in_group"], strict=True):
+        culling["parameters"] |= {"inception": str(stem), "inception_sha256": sha256(stem), "tries": 1, "pair": pair}
     config["reference"]["images_per_group"] = 4
     config["reference"]["ffhq"] |= {
         "path": str(tiny.ffhq(folder / "ffhq")), "images": 100, "shard_size": 60,
@@ -75,14 +77,17 @@ def test_every_rule_of_the_paper_runs_on_tiny_models_of_its_formats(
     results = project.folder / "results" / "paper"
     rows = read_text_csv(results / "tables" / "metrics.csv")
     assert {row["features"] for row in rows if row["metric"] == "fid"} == {"inception", "clip"}
-    assert {row["control"] for row in rows} == {"base", "none", "histogram_match", "sifid_cull", "heal"}
-    # Models at the ends of chains stay: of 100 %, the two controls and healing.
+    assert {row["control"] for row in rows} == {
+        "base", "none", "histogram_match", "sifid_cull", "sifid_cull_nearest", "heal",
+    }  # fmt: skip
+    # Models at the ends of chains stay: of 100 %, the three controls and healing.
     ends = results.glob("*/ratio-*/*/*/model/diffusion_pytorch_model.safetensors")
     assert sorted(path.relative_to(results).parts[0] for path in ends) == [
         "heal",
         "histogram_match",
         "none",
         "sifid_cull",
+        "sifid_cull_nearest",
     ]
     assert json.loads((results / "preflight.json").read_text())["prediction_type"] == prediction_type
     chosen = read_text_csv(results / "reference" / "selection.csv")

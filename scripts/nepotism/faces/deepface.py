@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from nepotism.errors import UserError
 from nepotism.faces.labels import Label
 from nepotism.files import mismatches
+from nepotism.user_images import ImageError, read_rgb
 
 ATTRIBUTES = ("Age", "Gender", "Race")
 WEIGHTS = ("age_model_weights.onnx", "gender_model_weights.onnx", "race_model_single_batch.onnx")
@@ -124,15 +124,15 @@ class Classifier:
     def _face(self, folder: Path, file: str) -> tuple[NDArray[np.float32] | None, Label]:
         """The largest face of an image as DeepFace's models want it, (1, 224, 224, 3) BGR in [0, 1]."""
         try:
-            with Image.open(folder / file) as opened:
-                pixels = np.array(opened.convert("RGB"))
+            pixels = np.array(read_rgb(folder / file, file))
+        except ImageError as error:
+            return None, Label(file, error=str(error))
+        try:
             faces = self._detection.extract_faces(
                 np.ascontiguousarray(pixels[:, :, ::-1]), detector_backend=self._detector, enforce_detection=True
             )
-        except FileNotFoundError:
-            return None, Label(file, error="there is no such file")
         except Exception as error:
-            # Broken files and missing faces make decoders and detectors raise whatever they please: a row tells which.
+            # Missing faces make detectors raise whatever they please: a row tells which.
             return None, Label(file, error=f"{type(error).__name__}: {error}")
         face = max(faces, key=lambda each: each["facial_area"]["w"] * each["facial_area"]["h"])
         resized = self._preprocessing.resize_image(face["face"][:, :, ::-1], target_size=(224, 224))

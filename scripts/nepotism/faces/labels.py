@@ -1,6 +1,5 @@
 """What a classifier, or a table of labels, says of every face of a data set."""
 
-import csv
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -11,6 +10,16 @@ import pyarrow.parquet as pq
 
 from nepotism.errors import UserError
 from nepotism.files import whole
+from nepotism.user_files import inside
+from nepotism.user_tables import read_user_csv, refuse
+
+# 23, 23.5, 70+, and 20-29 with a hyphen or an en dash: years, or the lower end of a range of years.
+_AGE = re.compile(r"(?P<low>[0-9]+(?:\.[0-9]+)?)(?:\+| ?[-\u2013] ?(?P<high>[0-9]+(?:\.[0-9]+)?))?")
+# A larger number is something else, such as the day that a spreadsheet made of a range.
+_OLDEST = 150
+_NUMBER = re.compile(r"[0-9]+")
+# As a spreadsheet or pandas may write a number: no name of a file.
+_LIKE_A_NUMBER = re.compile(r"[+-]?[0-9.,]+([eE][+-]?[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -69,37 +78,56 @@ def read_table(path: Path, columns: dict[str, str | None]) -> list[Label]:
     Args:
         path: the table.
         columns: its column for each of ``file``, ``age``, ``gender`` and ``race``; None where it has none. Files may be
-            numbers of FFHQ; ages may be ranges such as ``20-29``.
+            numbers of FFHQ; ages may be ranges such as ``20-29`` or ``70+``, of which the lower end counts. A face that
+            stands there twice with the same labels counts once.
 
     Raises:
-        UserError: if a column is missing or a value cannot be read, naming column, line and what was found.
+        UserError: if a column is missing, or listing the lines whose values cannot be read.
     """
     if not path.is_file():
         raise UserError(f"`reference.ffhq.labels`: there is no file {path}")
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        header = reader.fieldnames or []
-        if missing := [name for name in columns.values() if name and name not in header]:
-            raise UserError(
-                f"{path}: no column {', '.join(missing)}; its first line has: {', '.join(header) or 'nothing'}. "
-                "Name its columns in `reference.ffhq.columns`"
-            )
-        return [_from_row(row, columns, f"{path} line {reader.line_num}") for row in reader]
+    needed = [name for name in columns.values() if name]
+    rows, problems = read_user_csv(path, needed, "Name its columns in `reference.ffhq.columns`")
+    labels: dict[str, Label] = {}
+    lines: dict[str, int] = {}
+    for number, row in rows:
+        label, wrong = _from_row(row, columns)
+        if not wrong and labels.setdefault(label.file, label) != label:
+            wrong = [f"{label.file} has other labels in line {lines[label.file]}; keep one of them"]
+        lines.setdefault(label.file, number)
+        problems += [f"{path.name} line {number}: {each}" for each in wrong]
+    refuse(f"`reference.ffhq.labels`: {path}", problems)
+    return list(labels.values())
 
 
-def _from_row(row: dict[str, str], columns: dict[str, str | None], where: str) -> Label:
+def _from_row(row: dict[str, str], columns: dict[str, str | None]) -> tuple[Label, list[str]]:
+    """The label of a row, and what is wrong with it."""
+
     def value(key: str) -> str:
         name = columns[key]
-        return (row[name] or "").strip() if name else ""
+        return row[name] if name else ""
 
-    file = value("file")
+    file, age = value("file"), value("age")
+    wrong = []
+    named = official_name(int(file)) if _NUMBER.fullmatch(file) else inside(file)
     if not file:
-        raise UserError(f"{where}: column {columns['file']} is empty")
-    age = value("age")
-    years = re.match(r"\d+(\.\d+)?", age)
-    if age and not years:
-        raise UserError(
-            f"{where}: column {columns['age']} has '{age}', which is neither years nor a range such as 20-29"
+        wrong.append(f"column {columns['file']} is empty")
+    elif named is None:
+        wrong.append(f"column {columns['file']} has {file}, which is outside the folder")
+    elif not _NUMBER.fullmatch(file) and _LIKE_A_NUMBER.fullmatch(file):
+        wrong.append(
+            f"column {columns['file']} has {file}, which is neither a number such as 42 nor the path of an image"
         )
-    named = official_name(int(file)) if file.isdigit() else file
-    return Label(named, float(years[0]) if years else None, value("gender"), value("race"))
+    years = _years(age)
+    if age and years is None:
+        wrong.append(f"column {columns['age']} has '{age}', which is neither years nor a range such as 20-29 or 70+")
+    return Label(named or "", years, value("gender"), value("race")), wrong
+
+
+def _years(age: str) -> float | None:
+    """The years that a text says, or the lower end of its range; None if it says neither."""
+    found = _AGE.fullmatch(age)
+    if found is None:
+        return None
+    low, high = float(found["low"]), float(found["high"] or found["low"])
+    return low if low <= high <= _OLDEST else None

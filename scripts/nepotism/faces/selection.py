@@ -127,7 +127,8 @@ def with_licences(chosen: Sequence[Chosen], metadata: Mapping[str, Mapping]) -> 
     told = []
     for each in chosen:
         number = each.file_name.rsplit("/", 1)[-1].split(".")[0]
-        entry = metadata.get(str(int(number)), {}).get("metadata", {}) if number.isdigit() else {}
+        is_number = number.isascii() and number.isdigit()
+        entry = metadata.get(str(int(number)), {}).get("metadata", {}) if is_number else {}
         told.append(
             Chosen(
                 each.file_name, each.text, each.group,

@@ -1,13 +1,11 @@
 """The interface of a source of real images."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from nepotism.images import Pixels
 
 # Groups in the order in which they are shown; each holds its images in slot order.
 Split = dict[str, list["RealImage"]]
-Warn = Callable[[str], None]
 
 
 @dataclass(frozen=True)

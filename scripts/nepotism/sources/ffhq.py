@@ -6,10 +6,17 @@ from nepotism.faces.labels import images_folder
 from nepotism.sources.base import RealImages
 from nepotism.sources.folder import Entry, read_and_split
 from nepotism.tables import read_text_csv
+from nepotism.user_files import find
 
 
 def real_images(
-    images_per_group: int, scoring_split: str, resolution: int, path: Path, selection: Path, on_bad_image: str
+    images_per_group: int,
+    scoring_split: str,
+    resolution: int,
+    path: Path,
+    selection: Path,
+    on_bad_image: str,
+    resize_filter: str,
 ) -> RealImages:
     """Read, crop and split the chosen images.
 
@@ -20,10 +27,16 @@ def real_images(
         path: FFHQ's folder.
         selection: the table of the chosen images.
         on_bad_image: ``fail`` or ``skip``.
+        resize_filter: ``lanczos``, ``bicubic`` or ``bilinear``.
 
     Raises:
         UserError: listing everything that is wrong.
     """
     folder, rows = images_folder(path), read_text_csv(selection)
-    entries = [Entry(folder / row["file_name"], row["file_name"], row["text"], row["group"]) for row in rows]
-    return read_and_split(entries, [], f"`reference.ffhq.path`: {path}", images_per_group, resolution, on_bad_image)
+    entries = [
+        Entry(find(folder, name) or folder / name, name, row["text"], row["group"])
+        for row in rows
+        for name in [row["file_name"]]
+    ]
+    where = f"`reference.ffhq.path`: {path}"
+    return read_and_split(entries, [], where, images_per_group, resolution, on_bad_image, resize_filter)

@@ -1,7 +1,7 @@
-"""A user's own images: a folder with metadata.csv, or with one sub-folder per group."""
+"""A user's own images: a folder with metadata, or with one sub-folder per group."""
 
-import csv
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +11,13 @@ from PIL import Image, ImageOps
 from nepotism.errors import UserError
 from nepotism.images import Pixels, digest
 from nepotism.progress import Progress
-from nepotism.sources import splits
+from nepotism.sources import metadata, splits
 from nepotism.sources.base import RealImage, RealImages, Split
+from nepotism.user_files import first_names, is_metadata, nfc, visible, visible_files
+from nepotism.user_images import ImageError, read_rgb
+from nepotism.user_tables import refuse
 
 logger = logging.getLogger(__name__)
-
-COLUMNS = ("file_name", "text", "group")
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,13 @@ class Entry:
 
 
 def real_images(
-    images_per_group: int, scoring_split: str, resolution: int, caption: str, path: Path, on_bad_image: str
+    images_per_group: int,
+    scoring_split: str,
+    resolution: int,
+    caption: str,
+    path: Path,
+    on_bad_image: str,
+    resize_filter: str,
 ) -> RealImages:
     """Read, crop and split a folder of images.
 
@@ -44,18 +51,24 @@ def real_images(
         caption: caption of sub-folder images, with ``{group}``.
         path: the folder.
         on_bad_image: ``fail`` or ``skip``.
+        resize_filter: ``lanczos``, ``bicubic`` or ``bilinear``.
 
     Raises:
         UserError: listing everything that is wrong with the folder.
     """
     entries, problems = _list(path, caption)
-    return read_and_split(
-        entries, problems, f"`reference.folder.path`: {path}", images_per_group, resolution, on_bad_image
-    )
+    where = f"`reference.folder.path`: {path}"
+    return read_and_split(entries, problems, where, images_per_group, resolution, on_bad_image, resize_filter)
 
 
 def read_and_split(
-    entries: list[Entry], problems: list[str], where: str, images_per_group: int, resolution: int, on_bad_image: str
+    entries: list[Entry],
+    problems: list[str],
+    where: str,
+    images_per_group: int,
+    resolution: int,
+    on_bad_image: str,
+    resize_filter: str,
 ) -> RealImages:
     """Read and crop images, and deal each group's to the two splits.
 
@@ -63,7 +76,7 @@ def read_and_split(
         entries: the images.
         problems: what is already known to be wrong.
         where: key and path, for the message.
-        images_per_group, resolution, on_bad_image: as `real_images`.
+        images_per_group, resolution, on_bad_image, resize_filter: as `real_images`.
 
     Raises:
         UserError: listing everything that is wrong.
@@ -73,9 +86,8 @@ def read_and_split(
     with Progress(len(entries), "reading images", "image") as progress:
         for entry in entries:
             try:
-                pixels[entry.name] = _read(entry.path, resolution)
-            except Exception as error:
-                # Decoders of broken files raise whatever they please; every such file is reported by name.
+                pixels[entry.name] = fitted(read_rgb(entry.path, entry.name), resolution, resize_filter)
+            except ImageError as error:
                 broken.append(f"{entry.name}: cannot be read as an image ({error})")
             progress.advance()
     if on_bad_image == "fail":
@@ -85,6 +97,7 @@ def read_and_split(
             logger.warning("left out: %s", line)
     contents = {name: digest(image) for name, image in pixels.items()}
     problems += _shared_between_groups(entries, contents)
+    _tell_copies(entries, contents)
     reference: Split = {}
     scoring: Split = {}
     for group in dict.fromkeys(entry.group for entry in entries):
@@ -99,8 +112,7 @@ def read_and_split(
             )
         for split, name in ((reference, "reference"), (scoring, "holdout")):
             split[group] = [RealImage(pixels[members[i].name], members[i].prompt, members[i].name) for i in dealt[name]]
-    if problems:
-        raise UserError(f"{where} cannot be used:\n" + "\n".join(f"  - {line}" for line in problems))
+    refuse(where, problems)
     return RealImages(reference, scoring)
 
 
@@ -118,69 +130,81 @@ def _shared_between_groups(entries: list[Entry], contents: dict[str, str]) -> li
     return problems
 
 
+def _tell_copies(entries: Sequence[Entry], contents: dict[str, str]) -> None:
+    """Say how many pictures a group has more than once: each counts once, with the caption of the first."""
+    first: dict[tuple[str, str], Entry] = {}
+    copies = [
+        (entry, original)
+        for entry in entries
+        if entry.name in contents
+        and (original := first.setdefault((entry.group, contents[entry.name]), entry)) is not entry
+    ]
+    captions = [f"{entry.name} (as {original.name})" for entry, original in copies if entry.prompt != original.prompt]
+    if copies:
+        logger.info("%d images are copies of others of their group; each picture counts once", len(copies))
+    if captions:
+        logger.warning(
+            "warning: the captions of %d copies are left out, for each picture has that of its first file: %s",
+            len(captions), ", ".join(captions[:4]),
+        )  # fmt: skip
+
+
 def _list(path: Path, caption: str) -> tuple[list[Entry], list[str]]:
     if not path.is_dir():
         raise UserError(f"`reference.folder.path`: there is no folder {path}")
-    metadata = path / "metadata.csv"
-    if metadata.exists():
-        try:
-            return _list_metadata(path, metadata)
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise UserError(f"{metadata}: not a CSV file in UTF-8 ({error}); save it as such") from None
-    entries, problems = [], []
-    folders = sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    if found := metadata.find_metadata(path):
+        return _list_described(path, found)
+    folders = [each for each in visible(path) if each.is_dir()]
+    beside = [each for each in visible(path) if not each.is_dir()]
+    entries: list[Entry] = []
+    problems: list[str] = []
     if not folders:
-        problems.append("neither metadata.csv (columns file_name, text, group) nor a sub-folder per group")
+        holds = f"; it holds {first_names(beside, path)}" if beside else ""
+        problems.append(
+            f"neither {metadata.NAMES[0]} (columns {', '.join(metadata.COLUMNS)}; or .jsonl, .parquet) "
+            f"nor a sub-folder per group{holds}"
+        )
+    elif beside:
+        logger.warning("warning: %d files beside the groups are left out: %s", len(beside), first_names(beside, path))
     for folder in folders:
-        files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+        group = nfc(folder.name)
+        files = [each for each in visible(folder) if each.is_file()]
+        described = [file.name for file in files if is_metadata(file.name)]
+        if described:
+            problems.append(f"group '{group}': {described[0]} is not read there; put it into {path}, for all images")
         if not files:
-            problems.append(f"group '{folder.name}': the folder is empty")
-        if any(file.is_dir() for file in folder.iterdir()):
+            problems.append(f"group '{group}': the folder is empty")
+        if any(each.is_dir() for each in visible(folder)):
             logger.warning("warning: folders inside %s are left out; groups are one level deep", folder)
-        prompt = caption.format(group=folder.name)
-        entries += [Entry(file, f"{folder.name}/{file.name}", prompt, folder.name) for file in files]
+        if any(entry.group == group for entry in entries):
+            problems.append(f"group '{group}': two folders have this name, written with other letters; rename one")
+        prompt = caption.format(group=group)
+        entries += [
+            Entry(file, f"{group}/{nfc(file.name)}", prompt, group) for file in files if file.name not in described
+        ]
     return entries, problems
 
 
-def _list_metadata(path: Path, metadata: Path) -> tuple[list[Entry], list[str]]:
-    entries, problems = [], []
-    with open(metadata, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        header = reader.fieldnames or []
-        missing = [column for column in COLUMNS if column not in header]
-        if missing:
-            found = ", ".join(header) or "nothing"
-            raise UserError(f"{metadata}: missing columns {', '.join(missing)}; its first line has: {found}")
-        for row in reader:
-            line, name = reader.line_num, row["file_name"] or ""
-            for column in COLUMNS:
-                if not (row[column] or "").strip():
-                    problems.append(f"metadata.csv line {line}: column {column} is empty")
-            if "/" in (row["group"] or "") or (row["group"] or "").strip() in (".", ".."):
-                problems.append(f"metadata.csv line {line}: group '{row['group']}' must not contain / nor be a path")
-            target = (path / name).resolve()
-            if not target.is_relative_to(path.resolve()):
-                problems.append(f"metadata.csv line {line}: {name} is outside the folder")
-            elif name and not target.is_file():
-                problems.append(f"metadata.csv line {line}: there is no file {name}")
-            elif name and row["group"] and row["text"]:
-                entries.append(Entry(target, name, row["text"].strip(), row["group"].strip()))
-    if not entries and not problems:
-        problems.append("metadata.csv lists no images")
-    return entries, problems
+def _list_described(path: Path, found: Path) -> tuple[list[Entry], list[str]]:
+    described, problems, repeated = metadata.described(path, found)
+    if repeated:
+        logger.warning("warning: %d rows of %s repeat others; each image counts once", repeated, found.name)
+    named = {entry.name for entry in described}
+    known = Image.registered_extensions()
+    left_out = [
+        file
+        for file in visible_files(path)
+        if file.suffix.lower() in known and nfc(str(file.relative_to(path))) not in named
+    ]
+    if left_out and not problems:
+        logger.warning(
+            "warning: %s names %d images; %d others of the folder are left out: %s",
+            found.name, len(named), len(left_out), first_names(left_out, path),
+        )  # fmt: skip
+    return [Entry(each.path, each.name, each.text, each.group) for each in described], problems
 
 
-def _read(path: Path, resolution: int) -> Pixels:
-    """Open any format that Pillow reads, turn it upright, lay it on white, crop its centre and resize it."""
-    with Image.open(path) as opened:
-        image = ImageOps.exif_transpose(opened)
-        if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-            # Pillow clips deep greys to 255 when converting; scale them instead.
-            values = np.asarray(image, dtype=np.float64)
-            top = 65535.0 if values.max() > 255 else 255.0
-            image = Image.fromarray(np.clip(values * (255 / top), 0, 255).astype(np.uint8))
-        if image.has_transparency_data:
-            layers = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers)
-        fitted = ImageOps.fit(image.convert("RGB"), (resolution, resolution), Image.Resampling.LANCZOS)
-        return np.array(fitted)
+def fitted(image: Image.Image, resolution: int, resize_filter: str) -> Pixels:
+    """The middle square of an image, resized with one of Pillow's filters."""
+    method = Image.Resampling[resize_filter.upper()]
+    return np.array(ImageOps.fit(image, (resolution, resolution), method))

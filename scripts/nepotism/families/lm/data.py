@@ -10,15 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nepotism.errors import UserError
+from nepotism.user_files import by_split, check_readable, first_names, visible_files
 
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
-# What WikiText's own archives call them.
-_SHORT = {"validation": "valid"}
+_SUFFIXES = (".parquet", ".txt", ".tokens", ".raw")
 DOCUMENTATION = "documentation"
 # Shares of the documentation that test and validation begin with; the rest is to train on.
 _APART = 0.1
+# What some editors write before text.
+_BOM = "\ufeff"
 # Prose has more than this share of letters.
 _PROSE = 0.75
 
@@ -28,8 +30,8 @@ def load(source: str) -> dict[str, str]:
 
     Args:
         source: ``documentation`` for the English text of Python's language reference (`pydoc_data.topics`), or a folder with
-            one or more files of each split, named after it: Parquet with a column ``text`` as the hub stores WikiText, or
-            plain text in UTF-8 (``train.txt``, ``wiki.train.tokens``).
+            one file of each split, or all parts of one, as `user_files.by_split` knows them: Parquet with a column ``text``
+            as the hub stores WikiText, or plain text in UTF-8 (``train.txt``, ``wiki.valid.tokens``).
 
     Raises:
         UserError: naming the folder or file, what was found and what was expected.
@@ -41,19 +43,18 @@ def load(source: str) -> dict[str, str]:
         raise UserError(
             f"`lm.data`: {source} is neither `{DOCUMENTATION}` nor a folder; give the path of one with text or Parquet"
         )
-    files = [path for path in sorted(folder.rglob("*")) if path.suffix in (".parquet", ".txt", ".tokens", ".raw")]
+    there = visible_files(folder)
+    found = by_split(folder, [path for path in there if path.suffix in _SUFFIXES], "`lm.data`")
     texts = {}
     for split in SPLITS:
-        names = {split, _SHORT.get(split, split)}
-        mine = [path for path in files if names & set(path.name.replace("-", ".").split("."))]
-        if not mine:
+        if split not in found:
             raise UserError(
                 f"`lm.data`: {folder} has no file of the split {split}; expected one called like {split}-00000-of-00001.parquet, "
-                f"{split}.txt or wiki.{_SHORT.get(split, split)}.tokens"
+                f"{split}.txt or wiki.{split}.tokens; it holds {first_names(there, folder) or 'nothing'}"
             )
-        texts[split] = "".join(itertools.chain.from_iterable(map(_read, mine)))
+        texts[split] = "".join(itertools.chain.from_iterable(map(_read, found[split])))
         if not texts[split].strip():
-            raise UserError(f"{mine[0]}: it holds no text")
+            raise UserError(f"{found[split][0]}: it holds no text")
     return texts
 
 
@@ -85,15 +86,23 @@ def _is_prose(paragraph: str) -> bool:
 
 
 def _read(path: Path) -> Iterator[str]:
-    """The text of a file, piece by piece."""
+    """The text of a file, piece by piece, each with a line end: no piece goes on in the middle of the line of another."""
+    for piece in _pieces(path):
+        yield piece if piece.endswith("\n") else piece + "\n"
+
+
+def _pieces(path: Path) -> Iterator[str]:
+    check_readable(path)
     try:
         if path.suffix == ".parquet":
-            column = pq.read_table(path, columns=["text"])["text"]
+            # Of this file alone: read_table takes names of folders, such as split=1, for columns.
+            with pq.ParquetFile(path) as file:
+                column = file.read(columns=["text"])["text"]
             if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
                 raise UserError(f"{path}: its column text is {column.type}; expected text")
-            yield from (text for text in column.to_pylist() if text)
+            yield from (text.removeprefix(_BOM) for text in column.to_pylist() if text)
         else:
-            yield path.read_text(encoding="utf-8")
+            yield path.read_text(encoding="utf-8-sig")
     except (pa.ArrowInvalid, KeyError) as error:
         raise UserError(f"{path}: expected a Parquet file with a column text ({error})") from None
     except UnicodeDecodeError as error:

@@ -3,27 +3,34 @@
 import gzip
 import io
 import math
+import re
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from nepotism.errors import UserError
 from nepotism.families.vae import CLASSES
 from nepotism.images import Pixels, digest
 from nepotism.sources.splits import deal
+from nepotism.user_files import by_split, check_readable, first_names, read_bytes, visible_files
+from nepotism.user_images import ImageError, read_rgb
 
 Labels = NDArray[np.int64]
 # The networks halve an image twice.
 DIVISOR = 4
 # IDX: two zero bytes, the type of the numbers (8: unsigned bytes), and how many dimensions there are.
 _IMAGES_MAGIC, _LABELS_MAGIC = 0x00000803, 0x00000801
+# Files are called <stem>-images-idx3-ubyte, <stem>-images.idx3-ubyte and so on, whatever is or was compressed.
+_IMAGES_NAME, _LABELS_NAME = (
+    re.compile(rf"(?P<stem>.*?)[-.]?{kind}[-.]ubyte(\.gz)?") for kind in ("images[-.]idx3", "labels[-.]idx1")
+)
+_GZIP = b"\x1f\x8b"
 # Far more than MNIST has: what a damaged header may not make us read.
 _LARGEST = 2**31
 
@@ -33,8 +40,9 @@ def load(source: str) -> tuple[Pixels, Labels]:
 
     Args:
         source: ``digits`` for scikit-learn's 1,797 of 8 x 8 pixels; a folder of IDX files as MNIST is published,
-            ``<name>-images-idx3-ubyte`` with ``<name>-labels-idx1-ubyte``, also ``.gz``; a Parquet file, or a folder of such
-            files, with columns ``image`` and ``label`` as the hub stores MNIST.
+            ``<name>-images-idx3-ubyte`` with ``<name>-labels-idx1-ubyte``, also ``.gz``, with a dot instead of a hyphen, or
+            in folders of their own; a Parquet file, or a folder of such files, with columns ``image`` and ``label`` as the hub
+            stores MNIST. A split has one file, or parts of one (`user_files.by_split`); all splits are taken.
 
     Returns:
         uint8 (N, side, side) and labels 0 to 9.
@@ -48,16 +56,7 @@ def load(source: str) -> tuple[Pixels, Labels]:
         data = load_digits()
         return np.round(data.images * (255 / 16)).astype(np.uint8), data.target
     path = Path(source)
-    if path.is_file():
-        parts = [_parquet(path)]
-    else:
-        names = sorted(path.glob("*-images-idx3-ubyte*")) if path.is_dir() else []
-        parts = [_idx(name) for name in names] or [_parquet(name) for name in sorted(path.rglob("*.parquet"))]
-    if not parts:
-        raise UserError(
-            f"`vae.data`: {source} is neither `digits` nor a Parquet file nor a folder with *-images-idx3-ubyte or *.parquet; "
-            "give the path of one"
-        )
+    parts = [_parquet(path)] if path.is_file() else _folder(path)
     if len({images.shape[1:] for images, _ in parts}) > 1:
         raise UserError(f"{source}: its files hold images of different sizes; keep those of one data set there")
     images, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -87,19 +86,66 @@ def split(images: Pixels, labels: Labels, sizes: Mapping[str, int]) -> dict[str,
     return {name: (images[chosen], labels[chosen]) for name, chosen in dealt.items()}
 
 
-def _idx(path: Path) -> tuple[Pixels, Labels]:
-    labels_path = path.with_name(path.name.replace("-images-idx3-", "-labels-idx1-"))
-    if not labels_path.is_file():
-        raise UserError(f"{path}: the labels that belong to it, {labels_path.name}, are not beside it")
-    images = read_idx(path, _IMAGES_MAGIC)
-    labels = read_idx(labels_path, _LABELS_MAGIC)
-    if len(images) != len(labels):
-        raise UserError(f"{labels_path}: {len(labels)} labels, but {path.name} has {len(images)} images")
-    return images, labels.astype(np.int64)
+def _folder(folder: Path) -> list[tuple[Pixels, Labels]]:
+    """Images and labels of every split of a folder."""
+    there = visible_files(folder)
+    images = [path for path in there if _IMAGES_NAME.fullmatch(path.name)]
+    tables = [path for path in there if path.suffix == ".parquet"]
+    if images and tables:
+        raise UserError(
+            f"`vae.data`: {folder} has {first_names(images[:1] + tables[:1], folder)}; give the folder of one data set"
+        )
+    if images:
+        return _idx(folder, images, [path for path in there if _LABELS_NAME.fullmatch(path.name)])
+    by_split(folder, tables, "`vae.data`")
+    if not tables:
+        holds = f"; it holds {first_names(there, folder)}" if there else ""
+        raise UserError(
+            f"`vae.data`: {folder} is neither `digits` nor a Parquet file nor a folder with *-images-idx3-ubyte or *.parquet"
+            f"{holds}; give the path of one"
+        )
+    return [_parquet(table) for table in tables]
+
+
+def _idx(folder: Path, images: Sequence[Path], labels: Sequence[Path]) -> list[tuple[Pixels, Labels]]:
+    stems = {_stem(path, _IMAGES_NAME): path for path in reversed(images)}
+    # A split may be there several times: packed and unpacked, or beside a folder of its own. Then it must be the same.
+    by_split(folder, list(stems.values()), "`vae.data`")
+    parts = []
+    for stem, first in sorted(stems.items()):
+        pixels = _same([path for path in images if _stem(path, _IMAGES_NAME) == stem], _IMAGES_MAGIC)
+        belonging = [path for path in labels if _stem(path, _LABELS_NAME) == stem]
+        if not belonging:
+            raise UserError(
+                f"{first}: the labels that belong to it, {stem}-labels-idx1-ubyte, are not in {folder}; labels there: "
+                f"{first_names(labels, folder) or 'none'}"
+            )
+        classes = _same(belonging, _LABELS_MAGIC)
+        if len(pixels) != len(classes):
+            raise UserError(f"{belonging[0]}: {len(classes)} labels, but {first.name} has {len(pixels)} images")
+        parts.append((pixels, classes.astype(np.int64)))
+    return parts
+
+
+def _stem(path: Path, pattern: re.Pattern[str]) -> str:
+    found = pattern.fullmatch(path.name)
+    assert found is not None
+    return found["stem"]
+
+
+def _same(paths: Sequence[Path], magic: int) -> NDArray[np.uint8]:
+    """The content of a file that may be there several times."""
+    first = read_idx(paths[0], magic)
+    for path in paths[1:]:
+        if not np.array_equal(first, read_idx(path, magic)):
+            raise UserError(
+                f"`vae.data`: {paths[0]} and {path} have the same name and hold different data; give the folder of one data set"
+            )
+    return first
 
 
 def read_idx(path: Path, magic: int) -> NDArray[np.uint8]:
-    """An IDX file of unsigned bytes, also compressed by gzip.
+    """An IDX file of unsigned bytes, also compressed by gzip, whether its name says so or not.
 
     Args:
         path: of the file.
@@ -108,9 +154,10 @@ def read_idx(path: Path, magic: int) -> NDArray[np.uint8]:
     Raises:
         UserError: if magic number, sizes or length are others than they must be.
     """
+    packed = read_bytes(path)
     try:
         # One byte more than may be there tells a file that is too long.
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+        with gzip.open(io.BytesIO(packed)) if packed.startswith(_GZIP) else io.BytesIO(packed) as file:
             header = file.read(4 + 4 * (magic & 0xFF))
             if len(header) < 4 + 4 * (magic & 0xFF):
                 raise UserError(f"{path}: it ends within its header; it is no IDX file, or damaged")
@@ -131,8 +178,11 @@ def read_idx(path: Path, magic: int) -> NDArray[np.uint8]:
 
 
 def _parquet(path: Path) -> tuple[Pixels, Labels]:
+    check_readable(path)
     try:
-        table = pq.read_table(path, columns=["image", "label"])
+        # Of this file alone: read_table takes names of folders, such as split=1, for columns.
+        with pq.ParquetFile(path) as file:
+            table = file.read(["image", "label"]).select(["image", "label"])
     except (pa.ArrowInvalid, KeyError) as error:
         raise UserError(f"{path}: expected a Parquet file with columns image and label ({error})") from None
     except OSError as error:
@@ -149,8 +199,8 @@ def _parquet(path: Path) -> tuple[Pixels, Labels]:
         if not isinstance(data, bytes):
             raise UserError(f"{path}: row {number} of its column image holds no bytes of a picture")
         try:
-            images.append(np.array(Image.open(io.BytesIO(data)).convert("L")))
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+            images.append(np.array(read_rgb(data, f"{path} row {number}", background=None).convert("L")))
+        except ImageError as error:
             raise UserError(f"{path}: the image of row {number} cannot be opened ({error})") from None
     if len({image.shape for image in images}) > 1:
         raise UserError(f"{path}: its images are of different sizes; expected one size")
