@@ -4,6 +4,8 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -48,8 +50,27 @@ def choose(device: str, threads: int) -> torch.device:
             torch.cuda.set_device(gpus.claim(1, torch.cuda.device_count())[0])
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
+        # Else every tensor is written twice, once by torch, in case that a program reads what it has not written.
+        torch.utils.deterministic.fill_uninitialized_memory = False
         torch.backends.cudnn.allow_tf32 = False
     return torch.device(device)
+
+
+@contextmanager
+def reproducible_gradients(device: torch.device) -> Iterator[None]:
+    """Inside, the gradients of attention are the same in every run on a GPU, too.
+
+    Torch makes them so only where it was told that anything else is an error: after `choose`, it would but warn.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=True)
 
 
 def accelerator(device: torch.device, precision: str) -> "Accelerator":
