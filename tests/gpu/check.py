@@ -201,7 +201,8 @@ class Check:
             "import torch\n"
             "if torch.cuda.is_available():\n"
             "    it = torch.cuda.get_device_properties(0)\n"
-            "    print('GPU:', it.name, f'{it.total_memory / 2**30:.0f} GiB', f'capability {it.major}.{it.minor}', 'CUDA', torch.version.cuda)\n"
+            "    size, kind = f'{it.total_memory / 2**30:.0f} GiB', f'capability {it.major}.{it.minor}'\n"
+            "    print('GPU:', it.name, size, kind, 'CUDA', torch.version.cuda)\n"
         )
         process = self.start("device", [sys.executable, "-c", asked], ROOT)
         self.end("device", process, 120)
