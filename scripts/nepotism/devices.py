@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Of NVIDIA's matrix products: with another workspace their sums may differ from run to run.
+REPRODUCIBLE_WORKSPACES = (":4096:8", ":16:8")
+
 
 def start(device: str, threads: int) -> torch.device:
     """Set up torch and the libraries around it for one process and return its device: `choose`."""
@@ -48,7 +51,8 @@ def choose(device: str, threads: int) -> torch.device:
     if device == "cuda":
         if not _launched():
             torch.cuda.set_device(gpus.claim(1, torch.cuda.device_count())[0])
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        if os.environ.get("CUBLAS_WORKSPACE_CONFIG") not in REPRODUCIBLE_WORKSPACES:
+            os.environ["CUBLAS_WORKSPACE_CONFIG"] = REPRODUCIBLE_WORKSPACES[0]
         torch.use_deterministic_algorithms(True, warn_only=True)
         # Else every tensor is written twice, once by torch, in case that a program reads what it has not written.
         torch.utils.deterministic.fill_uninitialized_memory = False
