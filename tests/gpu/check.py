@@ -4,6 +4,7 @@
    up to rounding.
 2. Interruptions: retraining and sampling, killed by SIGKILL at a random moment, go on; do they end in the same bytes?
 3. Precisions: retraining and sampling in bf16, fp16, tf32 and compiled run, and stay close to single precision.
+   Beside them, generation 0 of the other families whose models run on a GPU.
 4. Speed: tests/benchmark/model_speed.py at the true shapes of Stable Diffusion 2.1.
 
 Every part has its time, and ends when that is over; one that fails does not keep others from running. All that was found
@@ -23,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
@@ -99,6 +100,7 @@ class Check:
     def __init__(self, chosen: argparse.Namespace, scratch: Path) -> None:
         self.device, self.tiny, self.out, self.scratch = chosen.device, chosen.tiny, chosen.out.absolute(), scratch
         self.size = TINY if chosen.tiny else FULL
+        self.families = ("vae",) if chosen.tiny else ("vae", "lm")
         self.began, self.seconds = time.monotonic(), chosen.seconds
         self.lines: list[Line] = []
         self.title = ""
@@ -233,14 +235,19 @@ class Check:
         (folder / "how.json").write_text(json.dumps({"how": how}))
         return folder
 
-    def snakemake(self, name: str, folder: Path) -> subprocess.Popen:
-        """Start the smoke experiment's jobs. Several start at once: they wait for the GPU when they need it."""
+    def snakemake(self, name: str, folder: Path, experiment: str, targets: Sequence[str]) -> subprocess.Popen:
+        """Start an experiment's jobs. Several start at once: they wait for the GPU when they need it."""
         command = [
             sys.executable, "-m", "snakemake", "--cores", str(self.size.jobs), "--resources", "gpu=4", "--scheduler", "greedy",
-            "--keep-going", *(str(RESULTS / target) for target in self.size.targets),
-            "--configfile", "resources/experiments/smoke.yaml", "how.json",
+            "--keep-going", *(f"results/{experiment}/{target}" for target in targets),
+            "--configfile", f"resources/experiments/{experiment}.yaml", "how.json",
         ]  # fmt: skip
         return self.start(name, command, folder)
+
+    def log_jobs(self, folder: Path) -> None:
+        """Keep what the jobs of a copy of the project said."""
+        for file in sorted((folder / "results").rglob("logs/**/*.log")):
+            self.log(str(file.relative_to(folder)), file.read_text(encoding="utf-8", errors="replace"))
 
     def jobs(self) -> None:
         """The same jobs on the device and on the processor."""
@@ -248,13 +255,12 @@ class Check:
         how = {"micro_batch_size": 7, "sample_batch_size": 11, "embed_batch_size": 13} if self.device == "cpu" else {}
         self.on_device = self.project("on-device", {"device": self.device, **how})
         self.on_processor = self.project("on-processor", {"device": "cpu"})
-        process = self.snakemake("jobs", self.on_device)
-        self.beside = self.snakemake("jobs on the processor", self.on_processor)
+        process = self.snakemake("jobs", self.on_device, "smoke", self.size.targets)
+        self.beside = self.snakemake("jobs on the processor", self.on_processor, "smoke", self.size.targets)
         began = self.age()
         status = self.end("jobs", process, min(self.size.limits["jobs"], self.left()))
         if status:
-            for file in sorted((self.on_device / RESULTS / "logs").rglob("*.log")):
-                self.log(str(file.relative_to(self.on_device)), file.read_text(encoding="utf-8", errors="replace"))
+            self.log_jobs(self.on_device)
         self.found("jobs", "smoke jobs through Snakemake", self.age() - began, "s", status == 0)
 
     def comparison(self) -> None:
@@ -289,6 +295,26 @@ class Check:
             self.found("jobs", "colour matching chooses the same real images", agree, "of all", agree > 0.9)
 
     # ---- 2. and 3. Retraining and sampling by hand
+
+    def generations(self) -> None:
+        """Generation 0 of the other families: started beside the variants, judged after them."""
+        limit = min(self.size.limits["variants"], self.left())
+        for name, (folder, process) in self.generating.items():
+            status = self.end(f"family {name}", process, limit)
+            if status:
+                self.log_jobs(folder)
+                self.found("families", f"generation 0 of {name}", f"exit code {status}", "see check.log", ok=False)
+                continue
+            content = json.loads((folder / f"results/{name}/base/seed-0/metrics.json").read_text(encoding="utf-8"))
+            finite = bool(np.isfinite([row["value"] for row in content["rows"]]).all())
+            self.found("families", f"generation 0 of {name}", len(content["rows"]), "scores", finite)
+
+    def begin_generations(self) -> None:
+        self.generating = {}
+        for name in self.families:
+            folder = self.project(f"family-{name}", {"device": self.device})
+            process = self.snakemake(f"family {name}", folder, name, ["base/seed-0/metrics.json"])
+            self.generating[name] = (folder, process)
 
     def variants(self) -> None:
         """Retrain and sample in several ways, side by side, from what the jobs made."""
@@ -555,7 +581,9 @@ def main() -> None:
             check.machine()
             check.attempt("speed", "the large model", check.build_model)
             check.attempt("jobs", "smoke jobs", check.jobs)
+            check.attempt("families", "other families", check.begin_generations)
             check.attempt("variants", "retraining and sampling", check.variants)
+            check.attempt("families", "other families", check.generations)
             check.attempt("jobs", "device against processor", check.comparison)
             check.attempt("speed", "model_speed.py", check.speed)
         finally:

@@ -34,7 +34,7 @@ def test_it_runs_and_writes_a_table_and_speeds(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr + (out / "check.log").read_text()[-20_000:]
     lines = read_text_csv(out / "check.csv")
     assert {line["ok"] for line in lines} == {"yes", ""}
-    assert list(dict.fromkeys(line["part"] for line in lines)) == ["machine", "jobs", "variants", "speed"]
+    assert list(dict.fromkeys(line["part"] for line in lines)) == ["machine", "jobs", "variants", "families", "speed"]
     found = {line["name"]: line["value"] for line in lines}
     killed = {name: value for name, value in found.items() if "killed, resumed" in name}
     assert len(killed) == 2
