@@ -55,7 +55,7 @@ def choose(device: str, threads: int) -> torch.device:
             os.environ["CUBLAS_WORKSPACE_CONFIG"] = REPRODUCIBLE_WORKSPACES[0]
         torch.use_deterministic_algorithms(True, warn_only=True)
         # Else every tensor is written twice, once by torch, in case that a program reads what it has not written.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.backends.cudnn.allow_tf32 = False
     return torch.device(device)
 
