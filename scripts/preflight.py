@@ -112,7 +112,9 @@ def check_memory(arguments: argparse.Namespace, pipeline: Any, hardware: Acceler
         keys = [("preflight", index) for index in range(count)]
         prompts = ["a face"] * count
         guidance, size = arguments.guidance_scale, arguments.resolution
-        return peak_bytes(lambda: sample(pipeline, prompts, keys, guidance, 1, size, count, "preflight"))
+        # Not every scheduler can do with one step.
+        steps = min(4, arguments.num_inference_steps)
+        return peak_bytes(lambda: sample(pipeline, prompts, keys, guidance, steps, size, count, "preflight"))
 
     drawn = tried("sampling", arguments.sample_batch_size, "how.sample_batch_size", sampled)
     side = arguments.resolution // pipeline.vae_scale_factor

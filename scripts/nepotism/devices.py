@@ -4,6 +4,8 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 logger = logging.getLogger(__name__)
+
+# Of NVIDIA's matrix products: with another workspace their sums may differ from run to run.
+REPRODUCIBLE_WORKSPACES = (":4096:8", ":16:8")
 
 
 def start(device: str, threads: int) -> torch.device:
@@ -46,10 +51,30 @@ def choose(device: str, threads: int) -> torch.device:
     if device == "cuda":
         if not _launched():
             torch.cuda.set_device(gpus.claim(1, torch.cuda.device_count())[0])
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        if os.environ.get("CUBLAS_WORKSPACE_CONFIG") not in REPRODUCIBLE_WORKSPACES:
+            os.environ["CUBLAS_WORKSPACE_CONFIG"] = REPRODUCIBLE_WORKSPACES[0]
         torch.use_deterministic_algorithms(True, warn_only=True)
+        # Else every tensor is written twice, once by torch, in case that a program reads what it has not written.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.backends.cudnn.allow_tf32 = False
     return torch.device(device)
+
+
+@contextmanager
+def reproducible_gradients(device: torch.device) -> Iterator[None]:
+    """Inside, the gradients of attention are the same in every run on a GPU, too.
+
+    Torch makes them so only where it was told that anything else is an error: after `choose`, it would but warn.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=True)
 
 
 def accelerator(device: torch.device, precision: str) -> "Accelerator":

@@ -5,7 +5,8 @@
     python tests/benchmark/model_speed.py --rates resources/rates.csv       # and add the speeds to the forecast's table
 
 The reference loop encodes images and captions at every step, as diffusers' train_text_to_image.py does; ours encodes
-them once. Everything runs in one process, one after the other, and prints one table.
+them once. Everything runs in one process, one after the other, and prints one table. What the forecast needs most comes
+first, and files are written after every line: with `--seconds`, what would not end in time is left out and named.
 """
 
 import argparse
@@ -14,12 +15,15 @@ import gc
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import diffusers
 import numpy as np
+import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -29,9 +33,11 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 from nepotism.devices import accelerator, start
 from nepotism.families.diffusion import fit as fitting
 from nepotism.families.diffusion.latents import encode_images
-from nepotism.families.diffusion.pipeline import encode_prompts, load_pipeline, load_unet, load_vae
+from nepotism.families.diffusion.pipeline import encode_prompts, load_pipeline, load_unet
 from nepotism.families.diffusion.sample import sample
+from nepotism.families.diffusion.training_set import TrainingSet
 from nepotism.forecast import Rate
+from nepotism.progress import Progress
 from torch.nn.functional import mse_loss
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -42,19 +48,50 @@ PEAKS = {
     "H200": {"fp32": 67, "tf32": 495, "bf16": 989},
     "A100": {"fp32": 19.5, "tf32": 156, "bf16": 312},
 }
+# Steps before those that are timed, and as often as the loop reads its losses: a sign that the steps so far are done.
+WARM = 4
+# Seconds that compiling takes about: of sampling's network, and of retraining's, whose gradients are compiled too.
+COMPILING = {"sampling": 60.0, "retraining": 100.0}
+TOO_LARGE = "does not fit into the device's memory"
+# What others are told against, if it was measured: the training script as it is, and a plain pipeline call.
+FIRST = {
+    "retraining": ("retraining, encoding at every step", "fp32"),
+    "sampling": ("sampling, a plain pipeline call", "fp32"),
+}
 
 
 @dataclass
 class Result:
-    """One line of the table."""
+    """One line of the table. What was left out or failed has no numbers, and a ``note`` that says why."""
 
     what: str
     precision: str
-    per_second: float
-    speedup: float
-    utilisation: float | None
-    idle: float | None
-    peak_gib: float | None
+    per_second: float | None = None
+    speedup: float | None = None
+    utilisation: float | None = None
+    idle: float | None = None
+    peak_gib: float | None = None
+    note: str = ""
+
+
+@dataclass
+class Planned:
+    """A line to measure: ``build`` loads what it takes and returns what is timed.
+
+    ``smaller`` is what to try instead if that does not fit.
+    """
+
+    what: str
+    precision: str
+    build: Callable[[], "Timed"]
+    compiled: bool = False
+    smaller: "Planned | None" = None
+    note: str = ""
+
+
+# Given how many steps to warm up with, and how many to time: seconds of these steps of retraining, or of drawing a batch
+# in so many steps.
+Timed = Callable[[int, int], float]
 
 
 def main() -> None:
@@ -72,25 +109,51 @@ def main() -> None:
     parser.add_argument(
         "--compile", action=argparse.BooleanOptionalAction, default=True, help="also time compiled ones"
     )
+    parser.add_argument("--seconds", type=float, help="leave out what would not end so many seconds after the start")
     parser.add_argument("--output", type=Path, help="the table as CSV")
     parser.add_argument("--rates", type=Path, help="table of the forecast, to add the speeds to")
     chosen = parser.parse_args()
     device = start(chosen.device, chosen.threads)
+    imported = age()
     if device.type == "cpu":
         chosen.precisions, chosen.compile = ["fp32"], False
+    earlier = chosen.rates.read_text(encoding="utf-8") if chosen.rates and chosen.rates.is_file() else ""
     with tempfile.TemporaryDirectory() as scratch:
         folder = chosen.model or stable_diffusion(Path(scratch))
-        bench = Bench(chosen, folder, device)
-        results = [*bench.retraining(), *bench.sampling()]
+        bench = Bench(chosen, folder, device, imported)
+        results: list[Result] = []
+        for result in bench.results():
+            results.append(result)
+            compare(results)
+            if chosen.output:
+                write_csv(chosen.output, Result, results)
+            if chosen.rates:
+                write_csv(chosen.rates, Rate, rates(results, bench), earlier)
     for line in table(results, bench):
         print(line)
-    if chosen.output:
-        with open(chosen.output, "w", newline="") as file:
-            writer = csv.DictWriter(file, [field.name for field in fields(Result)])
+
+
+def age() -> float:
+    """Seconds since this process began."""
+    return time.time() - psutil.Process().create_time()
+
+
+def compare(results: list[Result]) -> None:
+    """Fill in how much faster each is than the usual way, as far as that was measured."""
+    for result in results:
+        first = FIRST[result.what.split(",")[0]]
+        usual = next((each.per_second for each in results if (each.what, each.precision) == first), None)
+        result.speedup = result.per_second / usual if result.per_second and usual else None
+
+
+def write_csv(path: Path, kind: type, rows: list, earlier: str = "") -> None:
+    """Write rows of a dataclass after what a table had ``earlier``."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        file.write(earlier)
+        writer = csv.DictWriter(file, [field.name for field in fields(kind)], lineterminator="\n")
+        if not earlier:
             writer.writeheader()
-            writer.writerows(asdict(result) for result in results)
-    if chosen.rates:
-        add_rate(chosen.rates, results, bench)
+        writer.writerows(asdict(row) for row in rows)
 
 
 def stable_diffusion(folder: Path) -> Path:
@@ -136,48 +199,115 @@ def fresh_accelerator(device: torch.device, precision: str) -> Accelerator:
     return accelerator(device, precision)
 
 
+class Clock(Progress):
+    """The progress of retraining, which also notes when steps were done: losses are read then, so that they are."""
+
+    seen: list[tuple[int, float]] = []  # noqa: RUF012
+
+    def advance(self, count: int = 1, **values: float) -> None:
+        super().advance(count, **values)
+        self.seen.append((self._done, time.perf_counter()))
+
+
 class Bench:
     """Everything that is timed, on one model and device."""
 
-    def __init__(self, chosen: argparse.Namespace, folder: Path, device: torch.device) -> None:
+    def __init__(self, chosen: argparse.Namespace, folder: Path, device: torch.device, imported: float) -> None:
         self.chosen, self.folder, self.device = chosen, folder, device
         self._hardware: Accelerator | None = None
-        unet = load_unet(folder, None)
-        self.parameters = sum(parameter.numel() for parameter in unet.parameters()) / 1e6
-        vae = load_vae(folder)
-        shrink = 2 ** (len(vae.config.block_out_channels) - 1)
-        self.resolution = chosen.resolution or int(unet.config.sample_size * shrink)
-        self.pixels = np.random.default_rng(0).integers(
-            0, 256, (chosen.batch_size, self.resolution, self.resolution, 3), dtype=np.uint8
-        )
         self.name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
-        latents = torch.zeros(1, unet.config.in_channels, self.resolution // shrink, self.resolution // shrink)
-        text = torch.zeros(1, 77, unet.config.cross_attention_dim)
+        began = time.perf_counter()
+        pipeline = load_pipeline(folder, None, "DDIMScheduler", device)
+        self._synchronize()
+        # What a job does before its first step; the files were just written, so that no disk is waited for.
+        self.job_seconds = imported + time.perf_counter() - began
+        config, vae = pipeline.unet.config, pipeline.vae
+        self.parameters = sum(parameter.numel() for parameter in pipeline.unet.parameters()) / 1e6
+        shrink = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.resolution = chosen.resolution or int(config.sample_size * shrink)
+        size = chosen.batch_size
+        self.pixels = np.random.default_rng(0).integers(
+            0, 256, (size, self.resolution, self.resolution, 3), dtype=np.uint8
+        )
+        self.scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
+        self.data = TrainingSet(
+            [f"group/{index:03d}" for index in range(size)], encode_images(vae, self.pixels),
+            vae.config.scaling_factor, encode_prompts(pipeline, ["a photo of a face", ""]).cpu(), [0] * size,
+        )  # fmt: skip
+        latents = torch.zeros(1, config.in_channels, self.resolution // shrink, self.resolution // shrink)
+        text = torch.zeros(1, 77, config.cross_attention_dim)
         with FlopCounterMode(display=False) as counter, torch.device("meta"):
-            shape = UNet2DConditionModel.from_config(unet.config)
+            shape = UNet2DConditionModel.from_config(config)
             shape(latents.to("meta"), torch.zeros(1, device="meta"), text.to("meta"))
         self.forward_tflop = counter.get_total_flops() / 1e12
+        fitting.STEPS_BETWEEN_LOSSES = WARM
+        fitting.Progress = Clock  # type: ignore[misc]
+
+    def results(self) -> Iterator[Result]:
+        """Measure one line after the other, while there is time for it."""
+        longest = 0.0
+        left = deque(self.plan())
+        while left:
+            planned = left.popleft()
+            began = time.perf_counter()
+            needed = longest + (COMPILING[planned.what.split(",")[0]] if planned.compiled else 0.0)
+            if self.chosen.seconds and age() + needed > self.chosen.seconds:
+                yield Result(planned.what, planned.precision, note="left out for want of time")
+                continue
+            print(f"... {planned.what}, {planned.precision}", flush=True)
+            result = self._measured(planned)
+            yield result
+            if result.note == TOO_LARGE and planned.smaller:
+                left.appendleft(planned.smaller)
+            if not planned.compiled:
+                longest = max(longest, time.perf_counter() - began)
+
+    def plan(self) -> list[Planned]:
+        """What is measured, the most wanted first: the forecast needs our speeds in single precision and in half of it."""
+        chosen, lines = self.chosen, list[Planned]()
+
+        def ours(precision: str, **means: bool) -> None:
+            lines.append(self._planned(precision, fitting.Means(**means)))
+
+        def drawn(precision: str, compiled: bool = False) -> None:
+            what = "sampling, ours" + (", compiled" if compiled else "")
+            lines.append(Planned(what, precision, lambda: self._sampling(precision, compiled), compiled))
+
+        kinds = ["fp32"] if self.device.type == "cpu" else ["fp16", "bf16", "fp32"]
+        ours(chosen.precisions[0])
+        drawn(kinds[0])
+        for precision in chosen.precisions[1:]:
+            ours(precision)
+        for kind in kinds[1:]:
+            drawn(kind)
+        ours("tf32" if "tf32" in chosen.precisions else chosen.precisions[0], gradient_checkpointing=True)
+        for precision in chosen.precisions:
+            lines.append(Planned(FIRST["retraining"][0], precision, lambda it=precision: self._reference(it)))
+        lines.append(Planned(*FIRST["sampling"], lambda: self._sampling("fp32", False, plain=True)))
+        if chosen.compile:
+            ours(chosen.precisions[-1], compile=True)
+            drawn(kinds[0], compiled=True)
+            for precision in chosen.precisions[:-1]:
+                ours(precision, compile=True)
+            for kind in kinds[1:]:
+                drawn(kind, compiled=True)
+        return lines
 
     # ---- Retraining
 
-    def retraining(self) -> list[Result]:
-        """The reference loop and ours, at every precision."""
-        results: list[Result] = []
-        # The script's default is what speed-ups are told against; at equal precision, compare line by line.
-        for precision in self.chosen.precisions:
-            results.append(
-                self._timed("retraining, encoding at every step", precision, self._reference(precision), 1, results)
-            )
-        for precision in self.chosen.precisions:
-            for compiled in [False, True] if self.chosen.compile else [False]:
-                name = "retraining, ours" + (", compiled" if compiled else "")
-                results.append(self._timed(name, precision, self._ours(precision, compiled), 3, results))
-        return results
+    def _planned(self, precision: str, means: fitting.Means) -> Planned:
+        """Our retraining; where a batch does not fit, in ever smaller parts."""
+        what = "retraining, ours"
+        what += ", gradient checkpointing" if means.gradient_checkpointing else ""
+        what += ", compiled" if means.compile else ""
+        held = means.micro_batch_size or self.chosen.batch_size
+        half = self._planned(precision, replace(means, micro_batch_size=held // 2)) if held > 1 else None
+        note = f"{held} images at a time" if held < self.chosen.batch_size else ""
+        return Planned(what, precision, lambda: self._ours(precision, means), means.compile, half, note)
 
-    def _reference(self, precision: str) -> Callable[[int], None]:
+    def _reference(self, precision: str) -> Timed:
         hardware = self._hardware = fresh_accelerator(self.device, precision)
         pipeline = load_pipeline(self.folder, None, "DDIMScheduler", self.device)
-        scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
         if self.device.type == "cuda" and precision == "fp32":
             # The script leaves torch as it is: convolutions in TF32, and no need to be deterministic.
             torch.backends.cudnn.allow_tf32 = True
@@ -196,8 +326,8 @@ class Bench:
         ).input_ids
         images = torch.from_numpy(self.pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
 
-        def run(steps: int) -> None:
-            for _ in range(steps):
+        def steps(count: int) -> None:
+            for _ in range(count):
                 with torch.no_grad():
                     batch = images.to(self.device, kind)
                     latents = vae.encode(batch).latent_dist.sample().float() * vae.config.scaling_factor
@@ -205,7 +335,8 @@ class Bench:
                 noise = torch.randn_like(latents)
                 times = torch.randint(0, 1000, (len(latents),), device=self.device)
                 with hardware.autocast():
-                    predicted = unet(scheduler.add_noise(latents, noise, times), times, text, return_dict=False)[0]
+                    noisy = self.scheduler.add_noise(latents, noise, times)
+                    predicted = unet(noisy, times, text, return_dict=False)[0]
                     loss = mse_loss(predicted.float(), noise.float())
                 hardware.backward(loss)
                 hardware.clip_grad_norm_(unet.parameters(), 1.0)
@@ -214,43 +345,36 @@ class Bench:
                 # The script logs its loss at every step.
                 loss.item()
 
-        return run
+        def timed(warm: int, count: int) -> float:
+            steps(warm)
+            return self._seconds(lambda: steps(count))
 
-    def _ours(self, precision: str, compiled: bool) -> Callable[[int], None]:
+        return timed
+
+    def _ours(self, precision: str, means: fitting.Means) -> Timed:
         hardware = self._hardware = fresh_accelerator(self.device, precision)
-        torch.use_deterministic_algorithms(self.device.type == "cuda", warn_only=True)
-        pipeline = load_pipeline(self.folder, None, "DDIMScheduler", self.device)
-        scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
-        size = self.chosen.batch_size
-        data = fitting.TrainingSet(
-            [f"group/{index:03d}" for index in range(size)], encode_images(pipeline.vae, self.pixels),
-            pipeline.vae.config.scaling_factor, encode_prompts(pipeline, ["a photo of a face", ""]), [0] * size,
-        )  # fmt: skip
+        self._deterministic(True)
         unet = load_unet(self.folder, None)
 
-        def run(steps: int) -> None:
-            settings = fitting.FitSettings(2e-6, steps, size, flip=True, caption_dropout=0.0)
-            fitting.fit(unet, scheduler, data, settings, 0, 1, hardware, "benchmark", fitting.Means(compile=compiled))
+        def timed(warm: int, count: int) -> float:
+            # One retraining, because each compiles anew: its own clock tells when the first steps were done.
+            Clock.seen = []
+            size = self.chosen.batch_size
+            settings = fitting.FitSettings(2e-6, warm + count, size, flip=True, caption_dropout=0.0)
+            began = time.perf_counter()
+            fitting.fit(unet, self.scheduler, self.data, settings, 0, 1, hardware, "benchmark", means)
+            ends = dict(Clock.seen)
+            return ends[warm + count] - ends.get(warm, began)
 
-        return run
+        return timed
 
     # ---- Sampling
 
-    def sampling(self) -> list[Result]:
-        """A plain pipeline call, and ours in half precision, with and without compiling."""
-        results = [self._sampled("sampling, a plain pipeline call", "fp32", False, [], plain=True)]
-        kinds = ["fp32"] if self.device.type == "cpu" else ["fp32", "fp16", "bf16"]
-        for precision in kinds:
-            results.append(self._sampled("sampling, ours", precision, False, results))
-            if self.chosen.compile:
-                results.append(self._sampled("sampling, ours, compiled", precision, True, results))
-        return results
-
-    def _sampled(self, what: str, precision: str, compiled: bool, before: list[Result], plain: bool = False) -> Result:
+    def _sampling(self, precision: str, compiled: bool, plain: bool = False) -> Timed:
         chosen, count = self.chosen, self.chosen.sample_batch_size
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = plain
-        torch.use_deterministic_algorithms(self.device.type == "cuda" and not plain, warn_only=True)
+        self._deterministic(not plain)
         if plain:
             diffusers.utils.logging.disable_progress_bar()
             pipeline = StableDiffusionPipeline.from_pretrained(self.folder, safety_checker=None, local_files_only=True)
@@ -260,115 +384,139 @@ class Bench:
             pipeline = load_pipeline(self.folder, None, "DDIMScheduler", self.device, precision, compile=compiled)
         pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
 
-        def run(times: int) -> None:
-            for _ in range(times):
-                if plain:
-                    pipeline(
-                        ["a photo of a face"] * count, num_inference_steps=chosen.num_inference_steps,
-                        guidance_scale=chosen.guidance_scale, height=self.resolution, width=self.resolution,
-                    )  # fmt: skip
-                else:
-                    sample(
-                        pipeline, ["a photo of a face"] * count, [("benchmark", index) for index in range(count)],
-                        chosen.guidance_scale, chosen.num_inference_steps, self.resolution, count, "benchmark",
-                    )  # fmt: skip
+        def draw(steps: int) -> None:
+            if plain:
+                pipeline(
+                    ["a photo of a face"] * count, num_inference_steps=steps,
+                    guidance_scale=chosen.guidance_scale, height=self.resolution, width=self.resolution,
+                )  # fmt: skip
+            else:
+                sample(
+                    pipeline, ["a photo of a face"] * count, [("benchmark", index) for index in range(count)],
+                    chosen.guidance_scale, steps, self.resolution, count, "benchmark",
+                )  # fmt: skip
 
-        return self._measured(what, precision, run, 1, 1, count, before, None)
+        def timed(warm: int, steps: int) -> float:
+            if warm:
+                draw(1)
+            return self._seconds(lambda: draw(steps))
+
+        return timed
 
     # ---- Measuring
 
-    def _timed(self, what: str, precision: str, run: Callable[[int], None], warm: int, before: list[Result]) -> Result:
-        return self._measured(
-            what, precision, run, warm, self.chosen.steps, self.chosen.batch_size, before, 3 * self.forward_tflop
-        )
-
-    def _measured(
-        self, what: str, precision: str, run: Callable[[int], None], warm: int, times: int, images: int,
-        before: list[Result], tflop: float | None,
-    ) -> Result:  # fmt: skip
-        print(f"... {what}, {precision}", flush=True)
-        run(warm)
-        cuda = self.device.type == "cuda"
-        if cuda:
-            torch.cuda.synchronize()
-            torch.cuda.reset_peak_memory_stats()
-        began = time.perf_counter()
-        run(times)
-        if cuda:
-            torch.cuda.synchronize()
-        seconds = time.perf_counter() - began
-        peak = torch.cuda.max_memory_allocated() / 2**30 if cuda else None
-        idle = self._idle(run, times) if cuda else None
-        rate = images * times / seconds
-        base = before[0].per_second if before else rate
-        used = self._utilisation(rate, tflop, precision) if tflop else None
-        del run
+    def _measured(self, planned: Planned) -> Result:
+        result = Result(planned.what, planned.precision, note=planned.note)
+        try:
+            timed = planned.build()
+            if self._cuda:
+                torch.cuda.reset_peak_memory_stats()
+            if planned.what.startswith("retraining"):
+                warm, count = (WARM, max(1, self.chosen.steps // WARM) * WARM) if self._cuda else (1, self.chosen.steps)
+                result.per_second = self.chosen.batch_size * count / timed(warm, count)
+                result.utilisation = self._utilisation(3 * self.forward_tflop * result.per_second, planned.precision)
+            else:
+                result.per_second = self.chosen.sample_batch_size / self._batch_seconds(timed)
+            if self._cuda:
+                result.peak_gib = torch.cuda.max_memory_allocated() / 2**30
+                if not planned.compiled:
+                    result.idle = self._idle(timed)
+        except torch.OutOfMemoryError:
+            result.note = TOO_LARGE
+        except Exception as error:
+            traceback.print_exc()
+            result.note = f"failed: {type(error).__name__}: {error}".splitlines()[0][:200]
+        # Models that were prepared or compiled hold one another: only then is their memory free.
+        timed = None
         if self._hardware is not None:
             self._hardware.free_memory()
+        torch._dynamo.reset()
         gc.collect()
-        if cuda:
+        if self._cuda:
             torch.cuda.empty_cache()
-        return Result(what, precision, rate, rate / base, used, idle, peak)
+        return result
 
-    def _utilisation(self, rate: float, tflop: float, precision: str) -> float | None:
+    def _batch_seconds(self, timed: Timed) -> float:
+        """Seconds of a batch of images, from two shorter runs: every step takes as long as another."""
+        steps = self.chosen.num_inference_steps
+        if steps < 12:
+            return timed(1, steps)
+        few, more = max(1, steps // 25), steps // 6
+        seconds = timed(1, few)
+        return seconds + (timed(0, more) - seconds) * (steps - few) / (more - few)
+
+    def _utilisation(self, tflops: float, precision: str) -> float | None:
         peaks = next((peaks for name, peaks in PEAKS.items() if name in self.name), None)
-        return rate * tflop / peaks[precision] if peaks else None
+        return tflops / peaks[precision] if peaks else None
 
-    def _idle(self, run: Callable[[int], None], times: int) -> float:
-        """Share of the wall-clock in which no kernel ran, in another run under the profiler."""
+    def _idle(self, timed: Timed) -> float | None:
+        """Share of the wall-clock in which no kernel ran, in another run under the profiler; None if it saw nothing."""
         from torch.profiler import ProfilerActivity, profile
 
         with profile(activities=[ProfilerActivity.CUDA]) as profiled:
-            began = time.perf_counter()
-            run(max(2, times // 4))
-            torch.cuda.synchronize()
-            wall = (time.perf_counter() - began) * 1e6
+            wall = 1e6 * timed(0, 4)
+        # A loop's own clock starts after its set-up, in which few kernels run.
         busy = sum(event.self_device_time_total for event in profiled.key_averages())
-        return max(0.0, 1 - busy / wall)
+        return max(0.0, 1 - busy / wall) if busy else None
+
+    def _seconds(self, run: Callable[[], None]) -> float:
+        self._synchronize()
+        began = time.perf_counter()
+        run()
+        self._synchronize()
+        return time.perf_counter() - began
+
+    def _deterministic(self, wanted: bool) -> None:
+        torch.use_deterministic_algorithms(self._cuda and wanted, warn_only=True)
+
+    @property
+    def _cuda(self) -> bool:
+        return self.device.type == "cuda"
+
+    def _synchronize(self) -> None:
+        if self._cuda:
+            torch.cuda.synchronize()
 
 
 def table(results: list[Result], bench: Bench) -> list[str]:
     """The results as Markdown."""
 
-    def percent(value: float | None) -> str:
-        return "" if value is None else f"{value:.0%}"
+    def told(value: float | None, form: str) -> str:
+        return "" if value is None else format(value, form)
 
     lines = [
         f"{bench.name}, torch {torch.__version__}, diffusers {diffusers.__version__}, {time.strftime('%Y-%m-%d')}: U-Net of "
-        f"{bench.parameters:.0f} M parameters, {bench.resolution} x {bench.resolution}, {bench.forward_tflop:.3g} TFLOP a pass",
+        f"{bench.parameters:.0f} M parameters, {bench.resolution} x {bench.resolution}, {bench.forward_tflop:.3g} TFLOP a pass, "
+        f"batches of {bench.chosen.batch_size} and {bench.chosen.sample_batch_size}, {bench.chosen.num_inference_steps} steps of "
+        f"sampling, guidance {bench.chosen.guidance_scale:g}",
         "",
-        "| | precision | images/s | against the first | FLOP utilisation | idle | peak GiB |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| | precision | images/s | against the usual way | FLOP utilisation | idle | peak GiB | |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for each in results:
-        memory = "" if each.peak_gib is None else f"{each.peak_gib:.1f}"
-        lines.append(
-            f"| {each.what} | {each.precision} | {each.per_second:.3g} | {each.speedup:.2f} | {percent(each.utilisation)} | "
-            f"{percent(each.idle)} | {memory} |"
-        )
+        numbers = [
+            told(each.per_second, ".3g"), told(each.speedup, ".2f"), told(each.utilisation, ".0%"), told(each.idle, ".0%"),
+            told(each.peak_gib, ".1f"),
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join([each.what, each.precision, *numbers, each.note])} |")
     return lines
 
 
-def add_rate(path: Path, results: list[Result], bench: Bench) -> None:
-    """Add what was measured to the forecast's table: a line for every pair of precisions."""
+def rates(results: list[Result], bench: Bench) -> list[Rate]:
+    """What was measured as lines of the forecast's table: one for every pair of precisions."""
     guided = 2 if bench.chosen.guidance_scale > 1 else 1
-    rates = [
+    return [
         Rate(
             bench.name, round(bench.parameters, 1), bench.resolution, f"{train.precision}/{draw.precision}{compiled and ' compiled'}",
-            round(train.per_second, 3), round(draw.per_second * bench.chosen.num_inference_steps * guided, 3), 30.0,
-            f"{time.strftime('%Y-%m-%d')} torch {torch.__version__}",
+            round(train.per_second, 3), round(draw.per_second * bench.chosen.num_inference_steps * guided, 3),
+            round(bench.job_seconds, 1), f"{time.strftime('%Y-%m-%d')} torch {torch.__version__}",
         )
         for compiled in ("", ", compiled")
         for train in results
         for draw in results
         if train.what == f"retraining, ours{compiled}" and draw.what == f"sampling, ours{compiled}"
+        if train.per_second and draw.per_second
     ]  # fmt: skip
-    new = not path.is_file()
-    with open(path, "a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Rate)], lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerows(asdict(rate) for rate in rates)
 
 
 if __name__ == "__main__":

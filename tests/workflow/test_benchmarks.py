@@ -1,7 +1,12 @@
 """The commands behind the documented measurements still run; what they measure here means nothing."""
 
+import runpy
+from types import SimpleNamespace
+
 import pytest
-from conftest import benchmark
+from conftest import ROOT, benchmark
+from nepotism.forecast import read_rates
+from nepotism.tables import read_text_csv
 
 pytestmark = pytest.mark.slow
 
@@ -19,3 +24,27 @@ pytestmark = pytest.mark.slow
 )
 def test_it_runs(command):
     assert benchmark(*command.split())
+
+
+def test_what_does_not_end_in_time_is_left_out_and_named(tmp_path):
+    table, rates = tmp_path / "speed.csv", tmp_path / "rates.csv"
+    benchmark(
+        "model_speed.py", "--model", "resources/tiny-diffusion", "--device", "cpu", "--batch-size", 2, "--seconds", 0.1,
+        "--output", table, "--rates", rates,
+    )  # fmt: skip
+    lines = read_text_csv(table)
+    assert {(line["per_second"], line["note"]) for line in lines} == {("", "left out for want of time")}
+    assert read_rates(rates) == []
+
+
+def test_sampling_is_timed_by_two_shorter_runs():
+    speed = runpy.run_path(str(ROOT / "tests" / "benchmark" / "model_speed.py"))
+    asked = []
+
+    def timed(warm, steps):
+        asked.append(steps)
+        return 3 + 2 * steps
+
+    bench = SimpleNamespace(chosen=SimpleNamespace(num_inference_steps=50))
+    assert speed["Bench"]._batch_seconds(bench, timed) == 3 + 2 * 50
+    assert sum(asked) < 12

@@ -21,6 +21,7 @@ from torch.nn.functional import mse_loss
 
 from nepotism import streams
 from nepotism.ahead import ahead
+from nepotism.devices import reproducible_gradients
 from nepotism.errors import UserError
 from nepotism.families.diffusion import fit_state
 from nepotism.families.diffusion.training_set import TrainingSet
@@ -250,7 +251,7 @@ def fit(
     objective = Objective(scheduler, data, device)
     pending: list[torch.Tensor] = []
     patience = checkpoints.patience() if checkpoints else nullcontext()
-    with Progress(plan.total, label, done=start) as progress, patience:
+    with Progress(plan.total, label, done=start) as progress, patience, reproducible_gradients(device):
         for step, pieces in ahead(plan.pieces, plan.steps(start), threaded=device.type != "cpu"):
             pending.append(_gradients(network, objective, pieces, accelerator))
             accelerator.clip_grad_norm_(unet.parameters(), 1.0)

@@ -1,0 +1,79 @@
+"""How torch is set up for GPUs, as far as a machine without one shows it."""
+
+import argparse
+import importlib
+import logging
+from contextlib import contextmanager
+
+import pytest
+import torch
+from nepotism.devices import accelerator, reproducible_gradients
+from nepotism.families.diffusion import fit as fitting
+from nepotism.families.diffusion import preflight
+from nepotism.families.diffusion.pipeline import load_pipeline
+from test_fit import SETTINGS, data, scheduler, small_unet, vae  # noqa: F401
+
+
+@pytest.fixture
+def warned_only():
+    """As `devices.choose` leaves torch on a GPU."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def strict():
+    return torch.are_deterministic_algorithms_enabled() and not torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+def test_on_a_gpu_gradients_of_attention_are_reproducible_inside_and_nothing_else_is_refused_after(warned_only):
+    """Torch's kernels of attention look at this switch: where it only warns, their gradients differ from run to run."""
+    with reproducible_gradients(torch.device("cuda")):
+        assert strict()
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not strict()
+
+
+def test_a_benchmark_that_wants_no_determinism_keeps_what_it_set():
+    with reproducible_gradients(torch.device("cuda")):
+        assert strict()
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_retraining_is_done_inside(monkeypatch, data, scheduler):  # noqa: F811
+    from accelerate import Accelerator
+
+    seen = []
+
+    @contextmanager
+    def entered(device):
+        seen.append(device.type)
+        yield
+        seen.append("left")
+
+    monkeypatch.setattr(fitting, "reproducible_gradients", entered)
+    fitting.fit(small_unet(), scheduler, data, SETTINGS, 0, 1, Accelerator(cpu=True), "test")
+    assert seen == ["cpu", "left"]
+
+
+@pytest.mark.parametrize("scheduler_class", ["PNDMScheduler", "UniPCMultistepScheduler"])
+def test_trying_the_memory_of_a_gpu_works_with_any_scheduler(tiny_diffusion, monkeypatch, caplog, scheduler_class):
+    """PNDM's first steps are four; only a machine with a GPU would have told."""
+    script = importlib.import_module("preflight")
+
+    def peak_bytes(run):
+        run()
+        return 2.0**30
+
+    monkeypatch.setattr(script, "peak_bytes", peak_bytes)
+    monkeypatch.setattr(preflight, "peak_bytes", peak_bytes)
+    monkeypatch.setattr(script, "total_bytes", lambda: 80 * 2.0**30)
+    device = torch.device("cpu")
+    pipeline = load_pipeline(tiny_diffusion, None, scheduler_class, device)
+    arguments = argparse.Namespace(
+        guidance_scale=3.0, num_inference_steps=50, resolution=64, sample_batch_size=2, base_model=tiny_diffusion,
+        gradient_checkpointing=True, batch_size=2, training_devices=1, micro_batch_size=1,
+    )  # fmt: skip
+    with caplog.at_level(logging.INFO):
+        script.check_memory(arguments, pipeline, accelerator(device, "fp32"))
+    assert "GPU memory: sampling 1 GiB, retraining 1 GiB of 80 GiB" in caplog.text
