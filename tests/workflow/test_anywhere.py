@@ -101,6 +101,15 @@ def test_snakemake_may_work_in_another_folder(mine, tmp_path, way):
     assert "finetune" in elsewhere(project, start, *words, "-n", "--quiet", "host")
 
 
+def test_a_forecast_does_not_guess_how_long_a_language_model_takes(project):
+    told = project.script("forecast", "resources/experiments/lm-wikitext.yaml")
+    assert told.returncode == 0, told.stderr
+    # Five conditions of nine generations, three seeds; another first training or another penalty is another generation 0.
+    assert "135 generations of the family lm, after 12 generations 0" in told.stdout
+    assert "time and disk: not known" in told.stdout
+    assert "seconds" not in told.stdout
+
+
 def test_a_key_given_twice_is_told_before_anything_runs(project):
     changes = project.folder / "twice.yaml"
     changes.write_text("seeds: [1]\nfinetune:\n  epochs: 1\nseeds: [0]\n")
