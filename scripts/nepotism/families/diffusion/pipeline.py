@@ -69,10 +69,10 @@ def check_kind(folder: Path) -> None:
         what = "it has no model_index.json" if folder.is_dir() else "there is no such folder"
         raise UserError(f"`{KEY}`: {folder} is no diffusers pipeline: {what}")
     index = loading.read_json(folder / "model_index.json", KEY)
-    kind = index.get("_class_name")
+    kind = index.get("_class_name", "pipeline without a name")
     if kind not in KINDS:
         raise UserError(
-            f"`{KEY}`: {folder} is a {kind or 'pipeline without a name'}; what can be used is a {KINDS[0]}: Stable Diffusion 1 or 2, which text alone guides"
+            f"`{KEY}`: {folder} is a {kind}; what can be used is a {KINDS[0]}: Stable Diffusion 1 or 2, which text alone guides"
         )
     wanted = {part: (model.__name__,) for part, model in PARTS.items()} | {"tokenizer": TOKENIZERS}
     for part, names in wanted.items():
