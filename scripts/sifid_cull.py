@@ -65,8 +65,9 @@ def judge_and_replace(arguments: argparse.Namespace, job: Job) -> None:
             )
             for each in records
         ]
-        started_from = sources(real, records) if arguments.strength else None
-        return drawer.draw("curated", wanted, arguments.iteration - 1, started_from, part=attempt)
+        started_from = None if arguments.strength is None else sources(real, records)
+        # An image set of its own for every attempt, so that no two images of a slot have one id.
+        return drawer.draw(f"regenerated-{attempt}", wanted, arguments.iteration - 1, started_from)
 
     curated, verdicts = cull(
         generated, threshold, arguments.replacement, arguments.tries, scored, drawn,

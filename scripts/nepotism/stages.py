@@ -11,6 +11,8 @@ STAGE_VERSIONS = {
     "score": 3,
     "figure_3": 3,
     "generations": 2,
+    "histogram_match": 2,
+    "sifid_cull": 2,
 }
 
 

@@ -231,7 +231,7 @@ class World:
         self.drawn.append([record.slot for record in missing])
         made = []
         for record in missing:
-            fresh = dataclasses.replace(record, id=f"cell/curated/{record.slot}", rng=f"try {attempt}")
+            fresh = dataclasses.replace(record, id=f"cell/regenerated-{attempt}/{record.slot}", rng=f"try {attempt}")
             self.values[fresh.id] = self.redrawn[attempt - 1]
             made.append(fresh)
         return ImageSet(pictures(len(missing), 20 + attempt, size=4), made)
@@ -256,7 +256,9 @@ def test_regenerating_stops_when_all_are_accepted_or_the_tries_are_used_up():
     curated, verdicts = world.cull("regenerate")
     assert world.drawn == [["a/001", "b/000", "b/002"]] * 2
     assert [v.tries for v in verdicts] == [0, 2, 0, 2, 0, 2]
-    assert [v.replaced_by for v in verdicts if not v.kept] == [f"cell/curated/{s}" for s in ("a/001", "b/000", "b/002")]
+    new = [f"cell/regenerated-2/{slot}" for slot in ("a/001", "b/000", "b/002")]
+    assert [v.replaced_by for v in verdicts if not v.kept] == new
+    assert [r.id for r in curated.records if r not in world.records] == new
     assert [r.slot for r in curated.records] == [r.slot for r in world.records]
 
 
@@ -285,12 +287,22 @@ def test_duplicates_are_taken_at_once_and_the_same_ones_every_time():
 
 
 def test_a_group_without_an_accepted_image_falls_back_on_its_best_and_says_so(caplog):
-    _, verdicts = World([0.5, 0.6, 0.7, 3.0, 2.0, 5.0]).cull("duplicate_kept")
+    world = World([0.5, 0.6, 0.7, 3.0, 2.0, 5.0])
+    curated, verdicts = world.cull("duplicate_kept")
     assert {v.replaced_by for v in verdicts[3:]} == {"generated/b/001"}
     assert "no image of 1 groups was accepted" in caplog.text
+    # For its own slot it is the image itself, for others a copy of it.
+    assert curated.records[4] == world.records[4]
+    assert [curated.records[i].parents for i in (3, 5)] == [("generated/b/001",)] * 2
     # A new image that came closer is better than the best of the old ones.
-    _, verdicts = World([0.5, 0.6, 0.7, 3.0, 2.0, 5.0], redrawn=[1.5, 9.0]).cull("regenerate", tries=2)
-    assert {v.replaced_by for v in verdicts[3:]} == {"cell/curated/b/000"}
+    world = World([0.5, 0.6, 0.7, 3.0, 2.0, 5.0], redrawn=[1.5, 9.0])
+    curated, verdicts = world.cull("regenerate", tries=2)
+    assert {v.replaced_by for v in verdicts[3:]} == {"cell/regenerated-1/b/000"}
+    assert [(r.id, r.parents) for r in curated.records[3:]] == [
+        ("cell/regenerated-1/b/000", ()),
+        ("cell/curated/b/001", ("cell/regenerated-1/b/000",)),
+        ("cell/curated/b/002", ("cell/regenerated-1/b/000",)),
+    ]
 
 
 def test_dropping_leaves_slots_empty():
