@@ -9,7 +9,12 @@ from typing import Any
 STAGE_VERSIONS = {
     "embed_reference": 3,
     "score": 3,
+    "figure_1": 2,
+    "figure_2": 2,
     "figure_3": 3,
+    "figure_4": 2,
+    "figure_5": 2,
+    "figure_6": 2,
     "generations": 2,
     "histogram_match": 2,
     "sifid_cull": 2,

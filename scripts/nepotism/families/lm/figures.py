@@ -75,8 +75,7 @@ def draw_texts(arguments: argparse.Namespace) -> None:
         lines.append((condition, "bold"))
         for text in texts:
             if text.condition == condition:
-                # A dollar sign would begin a formula.
-                told = " ".join(text.text.split()).replace("$", r"\$")
+                told = " ".join(text.text.split())
                 lines += [
                     (line, "normal")
                     for line in textwrap.wrap(f"{text.iteration}: {told}", WIDTH, subsequent_indent="    ")
