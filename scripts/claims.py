@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nepotism import claims, cli
 from nepotism.tables import read_csv, write_csv
+from nepotism.verdicts import Claim
 
 DETAILS = [
     "claim",
@@ -45,7 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         arms = claims.Arms(arguments.histogram_match, arguments.sifid_cull, arguments.heal, arguments.pair)
         verdicts, parts = claims.judge(scores, arms)
-    write_csv(arguments.output, verdicts)
+    write_csv(arguments.output, verdicts, Claim)
     rows = [
         [
             part.claim, part.features, part.statistic, part.relation, part.bound, part.decision.value,

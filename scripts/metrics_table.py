@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from nepotism import cli
-from nepotism.tables import read_metrics, write_csv
+from nepotism.tables import Row, read_metrics, write_csv
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    write_csv(arguments.output, [row for path in arguments.metrics for row in read_metrics(path)])
+    write_csv(arguments.output, [row for path in arguments.metrics for row in read_metrics(path)], Row)
 
 
 if __name__ == "__main__":

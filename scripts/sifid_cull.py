@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from nepotism import cli, sampling
 from nepotism.controls.sifid import Scores, read_real, score
-from nepotism.controls.sifid_cull import cull
+from nepotism.controls.sifid_cull import Verdict, cull
 from nepotism.controls.sifid_features import all_patches, extractor
 from nepotism.controls.slots import read_treated
 from nepotism.devices import start
@@ -76,7 +76,7 @@ def judge_and_replace(arguments: argparse.Namespace, job: Job) -> None:
     dropped = [index for index, verdict in enumerate(verdicts) if not verdict.kept]
     job.check()
     contact_sheet(arguments.sheet, ImageSet(generated.pixels[dropped], [generated.records[index] for index in dropped]))
-    write_csv(arguments.table, verdicts)
+    write_csv(arguments.table, verdicts, Verdict)
     write_image_set(arguments.output, curated.pixels, curated.records)
     logging.info("%s: %d of %d images dropped", arguments.output, len(dropped), len(verdicts))
 

@@ -3,7 +3,7 @@
 import math
 import textwrap
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
@@ -52,15 +52,20 @@ def save(figure: Figure, paths: Sequence[Path], dpi: int) -> None:
                 figure.savefig(temporary, dpi=dpi, bbox_inches="tight", metadata=metadata)
 
 
+def nothing(what: str) -> Figure:
+    """A figure that says that there is nothing to draw."""
+    figure = Figure(figsize=(4, 1))
+    figure.text(0.5, 0.5, f"there is no such {what}", ha="center", va="center", fontsize=8)
+    return figure
+
+
 def image_grid(pictures: Sequence[Picture], pixels: dict[str, Pixels]) -> Figure:
     """A block of rows per panel; rows and columns appear in the order in which the pictures name them.
 
     Without any picture, a figure that says so.
     """
     if not pictures:
-        figure = Figure(figsize=(4, 1))
-        figure.text(0.5, 0.5, "there is no such image", ha="center", va="center", fontsize=8)
-        return figure
+        return nothing("image")
     panels = {name: [p for p in pictures if p.panel == name] for name in dict.fromkeys(p.panel for p in pictures)}
     rows = {name: list(dict.fromkeys(p.row for p in shown)) for name, shown in panels.items()}
     columns = {name: list(dict.fromkeys(p.column for p in shown)) for name, shown in panels.items()}
@@ -141,5 +146,4 @@ def titled(records: Sequence[Record]) -> str:
 def write_grid(output: Sequence[Path], pictures: Sequence[Picture], pixels: dict[str, Pixels], dpi: int) -> None:
     """Draw a figure of images under its two names, and its table: ``output`` is .svg, .png and .csv."""
     save(image_grid(pictures, pixels), output[:2], dpi)
-    names = [field.name for field in fields(Picture)]
-    write_csv(output[2], [astuple(picture) for picture in pictures], names)
+    write_csv(output[2], pictures, Picture)

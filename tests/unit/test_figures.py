@@ -111,7 +111,7 @@ def test_figures_are_the_same_bytes_twice(tmp_path):
 
 
 def test_tables_survive_their_files(tmp_path):
-    write_csv(tmp_path / "t.csv", ROWS)
+    write_csv(tmp_path / "t.csv", ROWS, Row)
     assert read_csv(tmp_path / "t.csv") == ROWS
     write_metrics(tmp_path / "m.json", ROWS)
     assert read_metrics(tmp_path / "m.json") == ROWS
