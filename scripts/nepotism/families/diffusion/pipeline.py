@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from diffusers import (
 from numpy.typing import NDArray
 
 from nepotism.errors import UserError
-from nepotism.files import mismatches, sha256, share
+from nepotism.files import beside, mismatches, sha256, share
 
 logger = logging.getLogger(__name__)
 
@@ -74,15 +73,12 @@ def load_unet(base_model: Path, model: Path | None, precision: str = "fp32") -> 
 
 def save_unet(unet: UNet2DConditionModel, folder: Path) -> None:
     """Save beside ``folder`` first, then move file by file: weights last, so that they never lack their config."""
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
+    with beside(folder) as temporary:
         unet.save_pretrained(temporary, safe_serialization=True)
         folder.mkdir(parents=True, exist_ok=True)
         for file in sorted(temporary.iterdir()):
             share(file)
             os.replace(file, folder / file.name)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def load_vae(base_model: Path, precision: str = "fp32") -> AutoencoderKL:
