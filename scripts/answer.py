@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nepotism import cli
 from nepotism.answer import page, told, told_in_short
-from nepotism.cost import costs
+from nepotism.cost import Cost, costs
 from nepotism.files import write_text
 from nepotism.tables import read_csv, read_text_csv, write_csv
 from nepotism.verdicts import Claim
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
     spent = costs(arguments.benchmarks)
     provenance = json.loads(arguments.base_metrics.read_text(encoding="utf-8"))["provenance"]
     verdicts = [Claim(**{**row, "claim": int(row["claim"])}) for row in read_text_csv(arguments.claims)]  # type: ignore[arg-type]
-    write_csv(arguments.cost, spent)
+    write_csv(arguments.cost, spent, Cost)
     details, rows = read_text_csv(arguments.details), read_csv(arguments.metrics)
     if arguments.family:
         told_by = importlib.import_module(f"nepotism.families.{arguments.family}.claims")

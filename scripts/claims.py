@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nepotism import claims, cli
 from nepotism.tables import read_csv, write_csv
-from nepotism.verdicts import Part
+from nepotism.verdicts import Claim, Part
 
 PART = [
     "features",
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         arms = claims.Arms(arguments.histogram_match, arguments.sifid_cull, arguments.heal, arguments.pair)
         verdicts, parts = claims.judge(scores, arms)
-    write_csv(arguments.output, verdicts)
+    write_csv(arguments.output, verdicts, Claim)
     write_csv(arguments.details, [[part.claim, *_columns(part)] for part in parts], ["claim", *PART])
     write_csv(arguments.diagnostics, list(map(_columns, claims.diagnose(scores, arguments.diagnosed))), PART)
 

@@ -12,7 +12,7 @@ from nepotism.families.diffusion.pipeline import identity, load_noise_scheduler,
 from nepotism.families.diffusion.preflight import training_peak
 from nepotism.families.diffusion.training_set import load_training_set
 from nepotism.files import sha256
-from nepotism.memory import TRAINING_ADVICE, too_large, total_bytes
+from nepotism.memory import too_large, total_bytes, training_advice
 from nepotism.resume.job import Job
 from nepotism.tables import write_csv
 from torch import OutOfMemoryError
@@ -90,20 +90,21 @@ def run(arguments: argparse.Namespace) -> None:
             fits = False
         if not fits:
             del unet
+            others = training_advice(arguments.gradient_checkpointing, arguments.precision)
             # Accelerate holds on to every model that it has prepared.
             hardware.free_memory()
             if hardware.num_processes > 1:
                 # Others may have had room, and would wait for this one in vain.
                 raise UserError(
                     f"{label}: {cli.images_at_a_time(arguments)} images at a time do not fit into a device's memory; lower "
-                    f"`how.micro_batch_size`{TRAINING_ADVICE}"
+                    f"`how.micro_batch_size`{others}"
                 )
             shape = tuple(data.posteriors.mean.shape[2:])
             probe = training_peak(
                 arguments.base_model, shape, data.text[:1], hardware, arguments.gradient_checkpointing
             )
             count = cli.images_at_a_time(arguments)
-            raise too_large(label, count, "how.micro_batch_size", probe, total_bytes(), TRAINING_ADVICE)
+            raise too_large(label, count, "how.micro_batch_size", probe, total_bytes(), others)
         if hardware.is_main_process:
             job.check()
             rows = [(step, loss, arguments.learning_rate) for step, loss in enumerate(losses, 1)]

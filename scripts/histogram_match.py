@@ -37,8 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
     of_generated = control.histograms(generated.pixels, bins, threads, "histograms (generated)")
     of_real = control.histograms(real.pixels, bins, threads, "histograms (real)")
     divergences = control.divergences(of_generated, of_real, arguments.direction, arguments.epsilon)
-    # Ties go to the first slot: real images are in the order of their slots.
-    nearest = divergences.argmin(1)
+    nearest = control.nearest(divergences, [record.slot for record in real.records])
     logging.info("decoding, histograms and divergences: %.1f s", time.monotonic() - start)
     # Views of the real images, no copies: at full size a set of them takes most of a gigabyte.
     targets = (real.pixels[at] for at in nearest)

@@ -25,7 +25,7 @@ from nepotism.families.diffusion.pipeline import (
 from nepotism.families.diffusion.sample import sample
 from nepotism.features import load_clip
 from nepotism.files import write_text
-from nepotism.memory import TRAINING_ADVICE, peak_bytes, total_bytes, tried
+from nepotism.memory import peak_bytes, total_bytes, training_advice, tried
 
 
 def main() -> None:
@@ -124,7 +124,8 @@ def check_memory(arguments: argparse.Namespace, pipeline: Any, hardware: Acceler
     pipeline.to("cpu")
     probe = preflight.training_peak(arguments.base_model, shape, text, hardware, arguments.gradient_checkpointing)
     count = cli.images_at_a_time(arguments)
-    step = tried("retraining", count, "how.micro_batch_size", probe, other=TRAINING_ADVICE)
+    others = training_advice(arguments.gradient_checkpointing, arguments.training_precision)
+    step = tried("retraining", count, "how.micro_batch_size", probe, other=others)
     logging.info(
         "GPU memory: sampling %.3g GiB, retraining %.3g GiB of %.3g GiB",
         *(each / 2**30 for each in (drawn, step, total_bytes())),

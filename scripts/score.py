@@ -78,7 +78,7 @@ def draw_and_score(arguments: argparse.Namespace, job: Job) -> None:
 
 def kept_column(rows: list[dict[str, str]]) -> list[bool] | None:
     """The column ``kept`` of a control's table, a row per slot; None for a control that keeps everything."""
-    return [row["kept"] == "True" for row in rows] if "kept" in rows[0] else None
+    return [row["kept"] == "True" for row in rows] if rows and "kept" in rows[0] else None
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 from nepotism import cli
 from nepotism.errors import UserError
 from nepotism.faces.labels import read_labels, read_table
-from nepotism.faces.selection import Groups, select, with_licences
+from nepotism.faces.selection import Chosen, Groups, select, with_licences
 from nepotism.tables import write_csv
 from nepotism.user_files import nfc
 
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
             ) from None
     else:
         logging.info("no %s in %s: licences stay empty", METADATA, arguments.path)
-    write_csv(arguments.output, chosen)
+    write_csv(arguments.output, chosen, Chosen)
     logging.info("%s: %d images of %d groups", arguments.output, len(chosen), len({each.group for each in chosen}))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from nepotism import cli, sampling
 from nepotism.controls.sifid import Scores, read_real, score
-from nepotism.controls.sifid_cull import cull
+from nepotism.controls.sifid_cull import Verdict, cull
 from nepotism.controls.sifid_features import all_patches, extractor
 from nepotism.controls.slots import read_treated
 from nepotism.devices import start
@@ -65,8 +65,9 @@ def judge_and_replace(arguments: argparse.Namespace, job: Job) -> None:
             )
             for each in records
         ]
-        started_from = sources(real, records) if arguments.strength else None
-        return drawer.draw("curated", wanted, arguments.iteration - 1, started_from, part=attempt)
+        started_from = None if arguments.strength is None else sources(real, records)
+        # An image set of its own for every attempt, so that no two images of a slot have one id.
+        return drawer.draw(f"regenerated-{attempt}", wanted, arguments.iteration - 1, started_from)
 
     curated, verdicts = cull(
         generated, threshold, arguments.replacement, arguments.tries, scored, drawn,
@@ -75,7 +76,7 @@ def judge_and_replace(arguments: argparse.Namespace, job: Job) -> None:
     dropped = [index for index, verdict in enumerate(verdicts) if not verdict.kept]
     job.check()
     contact_sheet(arguments.sheet, ImageSet(generated.pixels[dropped], [generated.records[index] for index in dropped]))
-    write_csv(arguments.table, verdicts)
+    write_csv(arguments.table, verdicts, Verdict)
     write_image_set(arguments.output, curated.pixels, curated.records)
     logging.info("%s: %d of %d images dropped", arguments.output, len(dropped), len(verdicts))
 

@@ -153,7 +153,7 @@ def page(text: Told, claims: Sequence[Claim], provenance: Mapping[str, Any], cos
             "",
             *_table(*text.ends),
             *_diagnosed(text.diagnosis),
-            *_headed("Time and memory", "-"),
+            *(_headed("Time and memory", "-") if costs else []),
             *_table(
                 ["rule", "jobs", "seconds", "seconds of a core", "peak MiB of a job"],
                 [
@@ -350,6 +350,9 @@ def _headed(text: str, line: str) -> list[str]:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int]) -> list[str]:
+    """A table; nothing where there are no rows, for reStructuredText takes a table of a header only for a mistake."""
+    if not rows:
+        return []
     lines = [".. list-table::", "   :header-rows: 1", f"   :widths: {' '.join(map(str, widths))}", ""]
     for row in [header, *rows]:
         for index, cell in enumerate(row):

@@ -297,7 +297,7 @@ def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
             space for space in court.scores.spaces if any(part.features == space for part in mine) or number in HEALED
         ]
         by_space: dict[str, str] = {}
-        for space in spaces or [mine[0].features]:
+        for space in spaces or [part.features for part in mine[:1]] or [""]:
             verdict = conjunction([part.decision for part in mine if part.features in (space, CAPTIONS, PIXELS)])
             overruled = court.overruled.get((number, space))
             by_space[space] = overruled if overruled and verdict != NOT_RUN else verdict

@@ -17,18 +17,29 @@ from nepotism.errors import Interrupted, UserError
 from nepotism.files import RUN_BEGINS
 from nepotism.stages import stage_version
 
+
+def _starts_a_script() -> bool:
+    """Whether the process is one of our scripts, and not a program that imports this module as a library."""
+    program = getattr(sys.modules["__main__"], "__file__", None)
+    return program is not None and Path(program).resolve().parent == Path(__file__).resolve().parents[1]
+
+
 # What a script imports lives until its end. Looking for garbage in it takes a quarter of the time that torch, diffusers
 # and transformers need to start; `run` switches it on again, for what is made from then on: a look through all that was
 # imported takes a third of a second. So scripts import this module before those.
-gc.disable()
+if _starts_a_script():
+    gc.disable()
 
 # Names and values of glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
+# Options of how many images are held at a time, whatever the result: keys of the config's block `how`.
+BATCHES = ("sample_batch_size", "embed_batch_size", "micro_batch_size")
+
 # Mistakes that only the file system knows of, and what to do about them.
 ADVICE = {
-    errno.ENOSPC: "Make room on that disk and run the same command again: it goes on from the last checkpoint",
-    errno.EDQUOT: "Your quota is used up: make room and run the same command again, it goes on from the last checkpoint",
+    errno.ENOSPC: "Make room on that disk and run the same command again",
+    errno.EDQUOT: "Your quota is used up: make room and run the same command again",
     errno.EACCES: "Give yourself the right to read or write there, or use a folder of your own",
     errno.EROFS: "That file system is read-only; run in a folder that you may write to",
 }
@@ -157,15 +168,37 @@ def add_pretraining(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, help="output: folder of the trained model")
 
 
-def _advice(error: Exception) -> str | None:
-    """What to do about a mistake that only the file system or a GPU knows of; None for other errors."""
-    # Torch's error for a GPU's memory; scripts without torch share this module.
-    if type(error).__name__ == "OutOfMemoryError":
-        return "Lower `how.sample_batch_size` (drawing) or `how.embed_batch_size` (features), or use half precision"
-    if isinstance(error, OSError):
-        return ADVICE.get(error.errno or 0)
+def _advice(error: Exception, arguments: argparse.Namespace) -> str | None:
+    """What to do about a mistake that only the file system or a GPU knows of; None for other errors.
+
+    Args:
+        error: the mistake.
+        arguments: of the job: its options are what it obeys.
+    """
+    # Torch's error for a GPU's memory, and Apple's, which has no class; scripts without torch share this module.
+    if type(error).__name__ == "OutOfMemoryError" or "MPS backend out of memory" in str(error):
+        return _less_memory(arguments)
     # safetensors tells it in words.
-    return ADVICE[errno.ENOSPC] if os.strerror(errno.ENOSPC) in str(error) else None
+    full = errno.ENOSPC if os.strerror(errno.ENOSPC) in str(error) else 0
+    number = (error.errno if isinstance(error, OSError) else 0) or full
+    if number in (errno.ENOSPC, errno.EDQUOT) and hasattr(arguments, "checkpoint_seconds"):
+        return f"{ADVICE[number]}: it goes on from the last checkpoint"
+    return ADVICE.get(number)
+
+
+def _less_memory(arguments: argparse.Namespace) -> str:
+    """The keys of the config by which a job takes less of a device's memory."""
+    given = vars(arguments)
+    batches = [f"`how.{option}`" for option in BATCHES if (given.get(option) or 0) > 1]
+    batches += given.get("batch_keys", [])
+    ways = [f"lower {' or '.join(batches)}"] if batches else []
+    if given.get("gradient_checkpointing") is False:
+        ways.append("set `how.gradient_checkpointing: true`")
+    if "sample_batch_size" in given and given.get("precision") == "fp32":
+        ways.append("draw in half precision (`precision: bf16`)")
+    if not ways:
+        return "No setting of this job takes less; use a device with more memory, or `how.device: cpu`"
+    return (advice := ", or ".join(ways))[0].upper() + advice[1:]
 
 
 def _keep_freed_memory() -> None:
@@ -214,7 +247,7 @@ def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Namespac
         logging.warning("%s", stopped)
         status = 128 + stopped.signal
     except Exception as error:
-        if advice := _advice(error):
+        if advice := _advice(error, arguments):
             logging.error("error: %s. %s", error, advice)
             status = 2
         else:

@@ -37,10 +37,11 @@ def costs(folder: Path) -> list[Cost]:
             max([*_numbers(mine, "max_pss")] or [*_numbers(mine, "max_rss")] or [0.0]),
         )
         for rule, mine in jobs.items()
+        if mine
     ]
     return sorted(rows, key=lambda cost: -cost.seconds)
 
 
 def _numbers(rows: Iterable[dict[str, str]], column: str) -> list[float]:
-    """The column's values; Snakemake writes NA or - where it could not measure."""
-    return [float(row[column]) for row in rows if row.get(column, "NA") not in ("NA", "-", "")]
+    """The column's values; Snakemake writes NA or - where it could not measure, and a job that was killed half a line."""
+    return [float(row[column]) for row in rows if row.get(column) not in (None, "NA", "-", "")]

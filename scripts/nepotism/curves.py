@@ -15,7 +15,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from scipy.special import stdtrit
 
 from nepotism.cells import BRANCHED_ARM
-from nepotism.figures import save
+from nepotism.figures import nothing, save
 from nepotism.tables import METRICS, Row, read_csv, write_csv
 
 # The paper's symbols of its two controls come first.
@@ -102,7 +102,7 @@ def curve_points(rows: Sequence[Row], panels: Sequence[Panel], lines: Sequence[L
             points += _line_points(panel, line, samples)
         # The floor is the same for every seed: its interval is that of one.
         floor = [row for row in mine if row.set == "real" and row.control == "base"][:1]
-        points.append(_point(panel, "floor", "base", "", 0, floor))
+        points += [_point(panel, "floor", "base", "", 0, floor)] if floor else []
     return points
 
 
@@ -131,7 +131,12 @@ def _point(panel: Panel, kind: Kind, control: str, ratio: str, iteration: int, r
 
 
 def curves(points: Sequence[Point], columns: int = 4) -> Figure:
-    """Every score against the iteration, one line per arm and ratio, real against real as a dotted line."""
+    """Every score against the iteration, one line per arm and ratio, real against real as a dotted line.
+
+    Without any point, a figure that says so.
+    """
+    if not points:
+        return nothing("score")
     panels = list(dict.fromkeys(point.panel for point in points))
     columns = min(columns, len(panels))
     height = math.ceil(len(panels) / columns)
@@ -145,7 +150,8 @@ def curves(points: Sequence[Point], columns: int = 4) -> Figure:
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
     labelled = dict(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True))
-    labelled[FLOOR] = labelled.pop(FLOOR)
+    # Last in the legend.
+    labelled |= {FLOOR: labelled.pop(FLOOR)} if FLOOR in labelled else {}
     figure.legend(
         list(labelled.values()), list(labelled), loc="outside lower center", ncols=5, fontsize=8, frameon=False
     )
@@ -174,8 +180,8 @@ def _curve_panel(axis: Axes, points: Sequence[Point], colours: dict) -> None:
             axis.text(
                 line[0].iteration + 0.55, 0.99, "healing", transform=axis.get_xaxis_transform(), fontsize=7, va="top"
             )
-    floor = next(point for point in points if point.kind == "floor")
-    axis.axhline(floor.value, color="0.4", linestyle=":", linewidth=1, label=FLOOR)
+    for floor in (point for point in points if point.kind == "floor"):
+        axis.axhline(floor.value, color="0.4", linestyle=":", linewidth=1, label=FLOOR)
     metric = points[0].metric
     if metric == "fid" and all(point.value > 0 and (point.low is None or point.low > 0) for point in points):
         axis.set_yscale("log")
@@ -225,4 +231,4 @@ def draw(arguments: argparse.Namespace, panels: Callable[[Sequence[Row], str], l
     points = curve_points(rows, panels(rows, arguments.clip.name), lines)
     svg, png, table = arguments.output
     save(curves(points), [svg, png], arguments.dpi)
-    write_csv(table, points)
+    write_csv(table, points, Point)

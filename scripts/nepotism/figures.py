@@ -1,17 +1,24 @@
 """Figures that show images. Every figure is drawn from rows of a table that is written beside it."""
 
+import math
 import textwrap
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from nepotism.errors import UserError
 from nepotism.files import whole
 from nepotism.images import Pixels, Record, read_image_set, read_records
 from nepotism.tables import write_csv
+
+# Letters of a text that are shown, in all and on a line. Tables have all of them.
+SHOWN_LETTERS = 160
+LABEL_WIDTH, COLUMN_WIDTH, LETTERS_PER_INCH = 40, 20, 18
 
 
 @dataclass(frozen=True)
@@ -27,12 +34,29 @@ class Picture:
 
 
 def save(figure: Figure, paths: Sequence[Path], dpi: int) -> None:
-    """Save under every given name, whole or not at all, with no date in the files: equal figures are equal bytes."""
+    """Save under every given name, whole or not at all, with no date in the files: equal figures are equal bytes.
+
+    Texts are shown as they are: Matplotlib would take what is between two dollar signs of a caption for a formula, and SVG has
+    no place for control characters.
+    """
+    # The numbers of axes are made by Matplotlib, and may be formulas, such as powers of ten.
+    axes = figure.findobj(Axis)
+    numbers = {text for axis in axes for text in axis.findobj(Text)} - {axis.label for axis in axes}
+    for text in set(figure.findobj(Text)) - numbers:
+        text.set_parse_math(False)
+        text.set_text("".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in text.get_text()))
     with matplotlib.rc_context({"svg.hashsalt": "nepotism"}):
         for path in paths:
             with whole(path) as temporary:
                 metadata = {"Date": None} if path.suffix == ".svg" else None
                 figure.savefig(temporary, dpi=dpi, bbox_inches="tight", metadata=metadata)
+
+
+def nothing(what: str) -> Figure:
+    """A figure that says that there is nothing to draw."""
+    figure = Figure(figsize=(4, 1))
+    figure.text(0.5, 0.5, f"there is no such {what}", ha="center", va="center", fontsize=8)
+    return figure
 
 
 def image_grid(pictures: Sequence[Picture], pixels: dict[str, Pixels]) -> Figure:
@@ -41,34 +65,55 @@ def image_grid(pictures: Sequence[Picture], pixels: dict[str, Pixels]) -> Figure
     Without any picture, a figure that says so.
     """
     if not pictures:
-        figure = Figure(figsize=(4, 1))
-        figure.text(0.5, 0.5, "there is no such image", ha="center", va="center", fontsize=8)
-        return figure
+        return nothing("image")
     panels = {name: [p for p in pictures if p.panel == name] for name in dict.fromkeys(p.panel for p in pictures)}
     rows = {name: list(dict.fromkeys(p.row for p in shown)) for name, shown in panels.items()}
     columns = {name: list(dict.fromkeys(p.column for p in shown)) for name, shown in panels.items()}
-    heights = [len(names) + 0.6 for names in rows.values()]
     width = max(map(len, columns.values()))
-    longest = max(len(row) for names in rows.values() for row in names)
-    figure = Figure(figsize=(width + 0.2 + 0.07 * longest, sum(heights)), layout="constrained")
+    labels = {row: wrapped(row, LABEL_WIDTH) for names in rows.values() for row in names}
+    longest = max(len(line) for label in labels.values() for line in label.split("\n"))
+    inches = width + 0.2 + 0.07 * longest
+    titles = {name: wrapped(name, math.floor(LETTERS_PER_INCH * inches)) for name in panels}
+    heads = {name: [wrapped(column, COLUMN_WIDTH) for column in names] for name, names in columns.items()}
+    # Above the pictures, a line of a title takes an eighth of an inch, and one of a column's long caption less.
+    heights = [
+        len(rows[name])
+        + 0.17
+        + 0.13 * _lines(titles[name])
+        + max(0.3, 0.09 * max(_lines(head) for head in heads[name]))
+        for name in panels
+    ]
+    figure = Figure(figsize=(inches, sum(heights)), layout="constrained")
     blocks = figure.subfigures(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
     for block, (name, shown) in zip(blocks, panels.items(), strict=True):
-        block.suptitle(name, fontsize=8)
+        block.suptitle(titles[name], fontsize=8)
         spacing = {"wspace": 0.02, "hspace": 0.02}
         axes = block.subplots(len(rows[name]), len(columns[name]), squeeze=False, gridspec_kw=spacing)
         for picture in shown:
             axis = axes[rows[name].index(picture.row), columns[name].index(picture.column)]
             axis.imshow(pixels[picture.id], interpolation="nearest")
         for axis, label in zip(axes[:, 0], rows[name], strict=True):
-            axis.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
-        for axis, label in zip(axes[0], columns[name], strict=True):
-            axis.set_title(textwrap.fill(label, 20), fontsize=8 if len(label) < 8 else 5, pad=3)
+            axis.set_ylabel(labels[label], rotation=0, ha="right", va="center", fontsize=8)
+        for axis, label in zip(axes[0], heads[name], strict=True):
+            axis.set_title(label, fontsize=8 if len(label) < 8 else 5, pad=3)
         for axis in axes.flat:
             axis.set_xticks([])
             axis.set_yticks([])
             for spine in axis.spines.values():
                 spine.set_visible(False)
     return figure
+
+
+def wrapped(text: str, width: int) -> str:
+    """A text from data in lines of at most ``width`` letters; of a long one its beginning."""
+    words = " ".join(text.split())
+    if len(words) > SHOWN_LETTERS:
+        words = words[: SHOWN_LETTERS - 1] + "…"
+    return textwrap.fill(words, width)
+
+
+def _lines(text: str) -> int:
+    return text.count("\n") + 1
 
 
 def load(file: Path, slots: set[str], pixels: dict[str, Pixels]) -> list[Record]:
@@ -101,5 +146,4 @@ def titled(records: Sequence[Record]) -> str:
 def write_grid(output: Sequence[Path], pictures: Sequence[Picture], pixels: dict[str, Pixels], dpi: int) -> None:
     """Draw a figure of images under its two names, and its table: ``output`` is .svg, .png and .csv."""
     save(image_grid(pictures, pixels), output[:2], dpi)
-    names = [field.name for field in fields(Picture)]
-    write_csv(output[2], [astuple(picture) for picture in pictures], names)
+    write_csv(output[2], pictures, Picture)

@@ -1,18 +1,21 @@
 """Files that appear whole or not at all."""
 
 import hashlib
+import math
 import os
 import posixpath
 import re
+import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from nepotism import processes
 from nepotism.errors import UserError
 
-# Rights that new files do not get. It can only be asked for by setting it, so once, before there are threads.
-_UMASK = os.umask(0)
-os.umask(_UMASK)
+# After so long without a sign of life, what is unfinished belongs to nobody.
+ABANDONED_SECONDS = 3600
 
 # What a run's part of a log begins with: runs are written one below the other.
 RUN_BEGINS = "--- "
@@ -29,27 +32,87 @@ _ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 
 @contextmanager
 def whole(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary name in the folder of ``path``; rename it to ``path`` when the block ends well.
+    """Yield a name for what will be ``path``, in a folder of `beside`; rename it to ``path`` when the block ends well.
 
-    If the block raises, the temporary file is removed and nothing appears. The suffix is kept, because libraries choose
-    their format by it. Missing parent folders are made.
+    If the block raises, nothing appears.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
+    with beside(path) as folder:
+        temporary = folder / path.name
         yield temporary
         share(temporary)
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """Yield a new hidden folder in the folder of ``path``, for what is not finished; it is gone when the block ends.
+
+    A folder, because libraries have temporary files of their own. That of a process that was killed stays until the next
+    one makes the same output: `remove_leftovers`. Missing parent folders are made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = path.with_name(f".{path.name}.{_here()}-{os.getpid()}")
+    # Of a process that had this one's number.
+    remove(folder)
+    folder.mkdir()
+    try:
+        remove_leftovers(path, folder.stat().st_mtime)
+        yield folder
     finally:
-        temporary.unlink(missing_ok=True)
+        remove(folder)
+
+
+def remove_leftovers(path: Path, now: float | None = None) -> None:
+    """Remove what killed processes left unfinished beside ``path``.
+
+    That is what belongs to a process of this machine that is no more, or was not written to for an hour: another machine's
+    processes cannot be asked.
+
+    Args:
+        path: the output.
+        now: by the clock of the file system, for those of two machines may differ; None if no other process makes this
+            output, so that everything goes.
+    """
+    name = re.compile(re.escape(f".{path.name}.") + r"(?P<place>[0-9a-f]{8})-(?P<pid>\d+)")
+    for leftover, found in [(each, name.fullmatch(each.name)) for each in path.parent.iterdir()]:
+        if found is None:
+            continue
+        dead = found["place"] == _here() and not processes.alive(int(found["pid"]))
+        if dead or now is None or now - _newest(leftover) > ABANDONED_SECONDS:
+            remove(leftover)
+
+
+def _here() -> str:
+    """What tells this machine's processes from those of others, and a container's from its host's."""
+    return hashlib.sha256(f"{socket.gethostname()} {processes.space()}".encode()).hexdigest()[:8]
+
+
+def _newest(folder: Path) -> float:
+    """When something in a folder was last written to."""
+    try:
+        return max(each.stat().st_mtime for each in (folder, *folder.rglob("*")))
+    except FileNotFoundError:
+        # It is being finished.
+        return math.inf
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def share(path: Path) -> None:
-    """Give a new file the rights that files usually get: safetensors makes its own readable to their owner only."""
-    path.chmod(0o666 & ~_UMASK)
+    """Give a file in a new folder the rights that files usually get, which are the folder's but for searching it.
+
+    safetensors makes its own readable to their owner only.
+    """
+    path.chmod(path.parent.stat().st_mode & 0o666)
 
 
 def write_text(path: Path | str, text: str) -> None:

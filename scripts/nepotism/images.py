@@ -30,13 +30,14 @@ class Record:
     """Provenance of one image: a row of an image set without its pixels.
 
     Attributes:
-        id: unique name of the image within the experiment.
+        id: unique name of the image within the experiment: it stands for one set of pixels.
         prompt: the caption it was drawn, photographed or generated for.
         group: prompt category.
         slot: ``<group>/<index in group>``; pairs a real image with the generated one that replaces it.
         origin: ``real`` or ``generated``.
         iteration: of the model that made it; 0 for the base model and for real images.
-        parents: ids of the images it was made from (the img2img source, a histogram's target).
+        parents: ids of the images it was made from (the img2img source, a histogram's target, the image that it is a copy
+            of). Following them ends at real images, or at images that were drawn from noise and have none.
         model: digest of the weights that made it; empty for real images.
         rng: name of the random stream it was made from.
         sha256: of its pixels (height, width and RGB bytes), filled in when the set is written.
@@ -102,7 +103,7 @@ def write_image_set(path: Path | str, pixels: Pixels, records: Sequence[Record])
         records: N rows; their ``sha256`` is computed here.
 
     Raises:
-        ValueError: if the numbers of images and rows differ, or ids repeat.
+        ValueError: if the numbers of images and rows differ, ids repeat, or an image is its own parent.
     """
     table = image_table(pixels, records)
     with whole(path) as temporary:
@@ -115,6 +116,8 @@ def image_table(pixels: Pixels, records: Sequence[Record]) -> pa.Table:
         raise ValueError(f"{len(pixels)} images but {len(records)} rows")
     if len({record.id for record in records}) != len(records):
         raise ValueError("ids of an image set must be unique")
+    if own := [record.id for record in records if record.id in record.parents]:
+        raise ValueError(f"{own[0]} is named as its own parent")
     rows = [
         {**asdict(record), "sha256": digest(image), "image": {"bytes": encode_png(image), "path": record.slot + ".png"}}
         for image, record in zip(pixels, records, strict=True)

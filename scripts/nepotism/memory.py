@@ -6,7 +6,12 @@ import torch
 
 from nepotism.errors import UserError
 
-TRAINING_ADVICE = ", or `how.gradient_checkpointing: true`, or `finetune.precision: bf16`"
+
+def training_advice(gradient_checkpointing: bool, precision: str) -> str:
+    """What else than fewer images at a time makes retraining take less, of what is not so yet."""
+    ways = ["" if gradient_checkpointing else ", or `how.gradient_checkpointing: true`"]
+    ways += ["" if precision == "bf16" else ", or `finetune.precision: bf16`"]
+    return "".join(ways)
 
 
 def peak_bytes(run: Callable[[], object]) -> float:

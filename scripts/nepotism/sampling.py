@@ -78,21 +78,18 @@ class Drawer:
     def _digest(self) -> str:
         return unet_digest(self._arguments.base_model, self._arguments.model)
 
-    def draw(
-        self, name: str, wanted: Sequence[Wanted], iteration: int, sources: ImageSet | None = None, part: int = 0
-    ) -> ImageSet:
+    def draw(self, name: str, wanted: Sequence[Wanted], iteration: int, sources: ImageSet | None = None) -> ImageSet:
         """Draw the ``wanted`` images, as the image set ``name`` of the cell.
 
         Args:
-            name: of the image set, part of ids.
+            name: of the image set: an id is cell, name and slot, so that what is drawn anew needs another name.
             wanted: what to draw.
             iteration: of the model.
             sources: real images to start from, one for each; they are named as parents.
-            part: tells several draws for one image set apart.
         """
         chosen = self._arguments
         checkpoints = self._job.checkpoints(
-            f"{name}-{part}",
+            name,
             wanted=wanted,
             sources=[] if sources is None else [source.sha256 for source in sources.records],
             base_model=identity(chosen.base_model),

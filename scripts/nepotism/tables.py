@@ -154,13 +154,20 @@ def write_scores(metrics: Path, blocks: Path, rows: Sequence[Row]) -> None:
     write_csv(blocks, table, BLOCK_COLUMNS)
 
 
-def write_csv(path: Path, rows: Sequence[Any], columns: Sequence[str] | None = None) -> None:
-    """Write dataclass rows (or, with ``columns``, plain sequences) as CSV; None becomes an empty field."""
+def write_csv(path: Path, rows: Sequence[Any], columns: Sequence[str] | type) -> None:
+    """Write a table with its header, also of no rows; None becomes an empty field.
+
+    Args:
+        path: the file.
+        rows: of one dataclass, or plain sequences.
+        columns: that dataclass, or the names of the columns.
+    """
+    names = [field.name for field in fields(columns)] if isinstance(columns, type) else columns
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns or [field.name for field in fields(rows[0])])
+    writer.writerow(names)
     for row in rows:
-        values = row if columns else [getattr(row, field.name) for field in fields(row)]
+        values = [getattr(row, name) for name in names] if isinstance(columns, type) else row
         writer.writerow("" if value is None else value for value in values)
     write_text(path, buffer.getvalue())
 

@@ -1,11 +1,18 @@
 """Figures show what their tables say."""
 
+import argparse
+import csv
 import dataclasses
+import importlib
+import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.mathtext import MathTextParser
 from nepotism import curves, figures
 from nepotism.errors import UserError
+from nepotism.families import drawing
+from nepotism.images import Record, write_image_set
 from nepotism.jackknife import LeftOut
 from nepotism.tables import Row, read_csv, read_metrics, write_metrics, write_scores
 
@@ -131,3 +138,79 @@ def test_values_without_blocks_that_belong_to_no_score_are_refused(tmp_path):
         UserError, match=r"jackknife.csv: x, base, , 0, 0, samples, clip, fid is no row of .*metrics.csv"
     ):
         read_csv(metrics, blocks)
+
+
+# ---- Texts that users give
+
+
+HOSTILE = {
+    "signs": "between $5 and $6, $\\frac{1}$ x_{y}^2 \\alpha under_score {curly} % # & <tag> -- \\n\x07\x00",
+    "lines": "one\nanother\r\n\tand a third: שלום עולם $مرحبا$",
+    "long": "a rather long caption that goes on and on, " * 40,
+    "word": "w" * 700,
+}
+
+
+@pytest.fixture
+def parsed(monkeypatch):
+    """The strings that Matplotlib takes for formulas."""
+    seen = []
+    parse = MathTextParser.parse
+    monkeypatch.setattr(
+        MathTextParser, "parse", lambda self, text, *a, **k: (seen.append(text), parse(self, text, *a, **k))[1]
+    )
+    return seen
+
+
+def sets(folder, text):
+    """Image sets whose captions and groups are a text: real ones, and those of two cells and of culling."""
+    names = ["real.parquet", "none/ratio-50/seed-0/iteration-1/x.parquet", "none/ratio-50/seed-0/iteration-2/x.parquet"]
+    made = [folder / "results/e" / name for name in names]
+    for path in made:
+        records = [
+            Record(f"{group}/{index}", text + group, text + group, f"{text}{group}/{index:03d}", "generated")
+            for group in "ab"
+            for index in range(2)
+        ]
+        write_image_set(path, np.zeros((4, 8, 8, 3), np.uint8), records)
+    table = made[2].with_name("curated.csv")
+    with open(table, "w", newline="") as file:
+        csv.writer(file).writerows([["slot", "kept", "sifid"], [f"{text}a/000", "False", "2"]])
+    return made, table
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("number", [1, 2, 4, 5, 6])
+def test_captions_and_groups_are_shown_as_they_are_in_every_figure_of_images(tmp_path, parsed, number, name):
+    (real, first, last), table = sets(tmp_path, HOSTILE[name])
+    output = [tmp_path / f"figure.{suffix}" for suffix in ("svg", "png", "csv")]
+    options = {
+        1: {"group": None, "samples": real},
+        2: {"slot": None, "base_samples": real, "base_unseen": real, "samples": [first, last], "unseen": [last]},
+        4: {"samples": [first, last]},
+        5: {"group": None, "real": real, "seed_images": first},
+        6: {"tables": [table], "images": [first]},
+    }[number]
+    importlib.import_module(f"figure_{number}").run(argparse.Namespace(dpi=30, output=output, **options))
+    assert parsed == []
+    width, height = (float(ElementTree.parse(output[0]).getroot().get(side)[:-2]) for side in ("width", "height"))
+    # In points: a long caption makes a figure larger, but not longer than a page.
+    assert max(width, height) < 1000
+    with open(output[2], newline="", encoding="utf-8") as file:
+        # As the csv module reads what was written, \r\n in quotes included.
+        assert {row["prompt"] for row in csv.DictReader(file)} <= {HOSTILE[name] + group for group in "ab"}
+
+
+def test_names_are_shown_as_they_are_in_every_figure_of_lines(tmp_path, parsed):
+    text = HOSTILE["signs"]
+    rows = [dataclasses.replace(each, control=text if each.ratio else "base") for each in ROWS]
+    points = curves.curve_points(rows, curves.score_panels(rows, text), [curves.Line(text, "mixture")])
+    figures.save(curves.curves(points), [tmp_path / "a.svg", tmp_path / "a.png"], 30)
+    logarithmic = drawing.line_figure(drawing.curves(rows, "fid"), text, lambda axis: axis.set_yscale("log"))
+    figures.save(logarithmic, [tmp_path / "b.svg"], 30)
+    figures.save(drawing.panels([text, "other"], [0, 1])[0], [tmp_path / "c.svg"], 30)
+    for each in "abc":
+        ElementTree.parse(tmp_path / f"{each}.svg")
+    # The numbers of a logarithmic axis are formulas; nothing else is one.
+    assert parsed
+    assert all(each.startswith(r"$\mathdefault{") for each in parsed)

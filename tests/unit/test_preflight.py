@@ -104,7 +104,7 @@ def test_out_of_memory_names_the_key_and_what_should_fit():
     with pytest.raises(
         UserError, match=r"not even `how.micro_batch_size: 1` fits, or `how.gradient_checkpointing: true`"
     ):
-        memory.tried("retraining", 16, "how.micro_batch_size", hopeless, 100, memory.TRAINING_ADVICE)
+        memory.tried("retraining", 16, "how.micro_batch_size", hopeless, 100, memory.training_advice(False, "fp32"))
 
 
 @pytest.fixture

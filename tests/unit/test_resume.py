@@ -134,8 +134,8 @@ def test_a_signal_after_the_last_checkpoint_is_not_forgotten(tmp_path):
 def test_what_a_killed_process_had_half_written_goes(tmp_path):
     (tmp_path / ".model.state").mkdir()
     halves = [
-        tmp_path / ".model.state" / ".finetune@0123@000000003.77.safetensors",
-        tmp_path / ".model.77" / "config.json",
+        tmp_path / ".model.state" / ".finetune@0123@000000003.safetensors.0123abcd-77" / ".tmpx",
+        tmp_path / ".model.0123abcd-77" / "config.json",
     ]
     for half in halves:
         half.parent.mkdir(exist_ok=True)

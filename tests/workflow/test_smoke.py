@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from ancestry import check_provenance
 from conftest import ROOT, SMOKE, Project, benchmark
 from diffusers import UNet2DConditionModel
 from nepotism.colour import saturation
@@ -131,6 +132,13 @@ def test_matched_images_name_both_images_they_were_made_from(results):
         assert used == {record.id for record in records}
 
 
+def test_every_id_of_the_experiment_is_one_picture_and_every_ancestry_ends(results):
+    files = [path for path in results.rglob("*.parquet") if path.name != "mix.parquet"]
+    rows = check_provenance(files)
+    manifests = {record for path in results.rglob("mix.parquet") for record, _ in read_manifest(path)}
+    assert manifests <= set(rows.values())
+
+
 def test_the_culling_threshold_is_frozen_at_iteration_0(results):
     folder = results / "sifid_cull"
     fixed = json.loads((folder / "seed-0" / "sifid_threshold.json").read_text())
@@ -145,7 +153,8 @@ def test_the_culling_threshold_is_frozen_at_iteration_0(results):
         assert len(records) == 60
         for row in rows:
             record = records[row["slot"]]
-            assert (record.id == row["image"]) == (row["kept"] == "True")
+            # A group without an accepted image keeps its best one.
+            assert (record.id == row["image"]) == (row["kept"] == "True" or row["replaced_by"] == row["image"])
             assert row["kept"] == "True" or row["replaced_by"] in (record.id, *record.parents)
     accepted = [
         row

@@ -21,13 +21,18 @@ Replacement = Literal["regenerate", "duplicate_kept", "drop"]
 class Verdict:
     """What became of one generated image: a row of curated.csv.
 
+    Ids are those of the image sets: a new image is called after the attempt that drew it, so that every id stands for
+    one picture, and every one that is named here or as a parent is in the judged set or in curated.parquet.
+
     Attributes:
         slot, group, image: which image, by id.
         sifid: by the arm's pairing.
         nearest_in_group: SIFID to the nearest real image of the group, whatever the pairing.
         kept: whether it stays.
         tries: images drawn anew for the slot.
-        replaced_by: id of the image that stands in for it: a new one, or a kept one used again; empty if kept or none.
+        replaced_by: id of the image whose picture fills the slot instead; empty if it stays or if the slot is left empty. A
+            new image is the slot's row in curated.parquet; of an image used again for another slot, that row is a copy, whose
+            parent it is. Where no image of the group was accepted it is the group's best one, for its own slot as well.
     """
 
     slot: str
@@ -61,8 +66,9 @@ def cull(
             ``duplicate_kept`` does the latter at once; ``drop`` leaves the slot empty.
         tries: see above.
         score: SIFID of images.
-        draw: new images for the slots of some records, given the number of the attempt (from 1).
-        cell: prefix of new ids.
+        draw: new images for the slots of some records, given the number of the attempt (from 1); every one has an id of its
+            own.
+        cell: prefix of the ids of images that are used again.
         seed: keys which kept image is used again, together with the iteration and the slot.
         iteration: of the cell.
 
@@ -102,7 +108,7 @@ def cull(
         )
     again = {} if replacement == "drop" else _used_again(generated, best, chosen, cell, seed, iteration)
     replaced_by = {slot: record.id for slot, (_, record) in chosen.items() if slot not in kept}
-    replaced_by |= {slot: record.parents[0] for slot, (_, record) in again.items()}
+    replaced_by |= {slot: source for slot, (_, _, source) in again.items()}
     verdicts = [
         Verdict(
             record.slot, record.group, record.id, float(value), float(nearest),
@@ -110,7 +116,7 @@ def cull(
         )
         for record, value, nearest in zip(generated.records, scores.sifid, scores.nearest_in_group, strict=True)
     ]  # fmt: skip
-    filled = chosen | again
+    filled = chosen | {slot: (pixels, record) for slot, (pixels, record, _) in again.items()}
     images = [filled[record.slot] for record in generated.records if record.slot in filled]
     return ImageSet(np.stack([pixels for pixels, _ in images]), [record for _, record in images]), verdicts
 
@@ -129,8 +135,12 @@ class _Best:
 
 def _used_again(
     generated: ImageSet, best: _Best, chosen: dict[str, tuple[Pixels, Record]], cell: str, seed: int, iteration: int
-) -> dict[str, tuple[Pixels, Record]]:
-    """For every empty slot an accepted image of its group; the group's best one where none was accepted."""
+) -> dict[str, tuple[Pixels, Record, str]]:
+    """For every empty slot an accepted image of its group; the group's best one where none was accepted.
+
+    Each as pixels and row, with the id of the image that they are of: the row is a copy of that image's, but for the slot
+    that it was made for, which holds the image itself.
+    """
     again = {}
     without = set()
     for record in generated.records:
@@ -142,10 +152,12 @@ def _used_again(
             pool = [best.of[record.group][1:]]
         pick = int(streams.generator(seed, iteration, "sifid_cull", record.slot).integers(len(pool)))
         pixels, source = pool[pick]
-        again[record.slot] = (
-            pixels,
-            dataclasses.replace(source, id=f"{cell}/curated/{record.slot}", slot=record.slot, parents=(source.id,)),
-        )
+        row = source
+        if source.slot != record.slot:
+            row = dataclasses.replace(
+                source, id=f"{cell}/curated/{record.slot}", slot=record.slot, parents=(source.id,)
+            )
+        again[record.slot] = (pixels, row, source.id)
     if without:
         logger.warning(
             "warning: no image of %d groups was accepted; their best one stands in: %s", len(without), sorted(without)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from nepotism.errors import UserError
 from nepotism.images import ImageSet, Record, read_image_set
 from nepotism.mix import generated_slots, group_sizes
 
@@ -15,5 +16,10 @@ def read_treated(generated: Path, real: Sequence[Record], ratio: str, seed: int)
         real: records of the real images, one per slot.
         ratio: percent of generated images.
         seed: replicate seed.
+
+    Raises:
+        UserError: if the ratio mixes in none.
     """
+    if float(ratio) == 0:
+        raise UserError("`--ratio`: at ratio 0 no generated image is mixed in, so a control has nothing to treat")
     return read_image_set(generated, generated_slots(ratio, group_sizes(real), seed))

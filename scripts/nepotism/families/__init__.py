@@ -29,7 +29,10 @@ def decisive_settings(family: str, block: Mapping[str, Any], iteration: int) -> 
 
 def imported_family(arguments: argparse.Namespace) -> ModuleType:
     """The module that does a family's work: ``--family``; with torch, tensors live on ``--device`` from now on."""
-    if family_package(arguments.family).TORCH:
+    package = family_package(arguments.family)
+    # Told if they take too much memory.
+    arguments.batch_keys = [f"`{arguments.family}.{key}`" for key in getattr(package, "BATCHES", ())]
+    if package.TORCH:
         import torch
 
         from nepotism.devices import choose

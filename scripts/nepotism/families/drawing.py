@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from nepotism.cells import cell_in
 from nepotism.families.judging import Arms, base_of
-from nepotism.figures import save
+from nepotism.figures import nothing, save
 from nepotism.tables import Row, write_csv
 
 # Points of a line: more do not show.
@@ -77,13 +77,15 @@ def thinned(iterations: Sequence[int]) -> list[int]:
 
 
 def line_figure(points: Sequence[Point], label: str, change: Callable[[Axes], object] | None = None) -> Figure:
-    """A line per condition; of its first statistic with the range of the seeds, of others dashed.
+    """A line per condition; of its first statistic with the range of the seeds, of others dashed. Of no points it says so.
 
     Args:
         points: to draw.
         label: of the vertical axis.
         change: what else is done to the axes.
     """
+    if not points:
+        return nothing("score")
     figure = Figure(figsize=(7, 4), layout="constrained")
     axis = figure.subplots()
     colours = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
@@ -113,7 +115,12 @@ def count_generations(axis: Axes) -> None:
 
 
 def panels(conditions: Sequence[str], iterations: Sequence[int], side: float = 1.4) -> tuple[Figure, Any]:
-    """A row of panels per condition, a column per iteration, without ticks; ``side`` of a panel is in inches."""
+    """A row of panels per condition, a column per iteration, without ticks; ``side`` of a panel is in inches.
+
+    Where there is no panel, a figure that says so.
+    """
+    if not conditions or not iterations:
+        return nothing("row"), [[] for _ in conditions]
     size = (side * len(iterations) + 1.5, side * len(conditions) + 0.4)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(conditions), len(iterations), squeeze=False, sharex=True, sharey=True)
@@ -127,8 +134,8 @@ def panels(conditions: Sequence[str], iterations: Sequence[int], side: float = 1
     return figure, axes
 
 
-def finish(figure: Figure, rows: Sequence[Any], arguments: argparse.Namespace) -> None:
-    """Write a figure as SVG and PNG, and the table that it was drawn from."""
+def finish(figure: Figure, rows: Sequence[Any], arguments: argparse.Namespace, kind: type = Point) -> None:
+    """Write a figure as SVG and PNG, and the table of ``kind`` that it was drawn from."""
     svg, png, table = arguments.output
-    write_csv(table, rows)
+    write_csv(table, rows, kind)
     save(figure, [svg, png], arguments.dpi)

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 
 from safetensors import SafetensorError
 
-from nepotism.files import whole, write_text
+from nepotism.files import remove, whole, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Checkpoints:
             # Of other settings, or half written by a process that was killed.
             for file in [*folder.glob(f"{name}@*"), *folder.glob(f".{name}@*")]:
                 if not file.name.startswith(self._prefix):
-                    file.unlink()
+                    remove(file)
         self.told_to_stop, self.patience = keeper.told_to_stop, keeper.patience
 
     def newest(self) -> Checkpoint | None:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import re
 import shutil
 import signal
 import time
@@ -14,6 +13,7 @@ from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
 
 from nepotism.errors import Interrupted
+from nepotism.files import remove_leftovers
 from nepotism.resume.checkpoints import Checkpoints, Framework
 from nepotism.resume.lease import Lease
 
@@ -44,7 +44,8 @@ class Job:
         if self.main:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._lease.acquire()
-            self._remove_leftovers()
+            # Whoever has the lease is alone with the output.
+            remove_leftovers(self._output)
         for number in (signal.SIGTERM, signal.SIGINT):
             # The others wait for the first process, which ends at a whole step, and then fail for want of it.
             self._handlers[number] = signal.signal(number, self._note if self.main else signal.SIG_IGN)
@@ -111,12 +112,6 @@ class Job:
         assert self._signal is not None
         name = signal.Signals(self._signal).name
         raise Interrupted(f"stopped by {name} at {position}; the same command goes on", self._signal)
-
-    def _remove_leftovers(self) -> None:
-        """Remove what a killed process had half written beside the output."""
-        for path in self._folder.parent.glob(f".{self._output.stem}.*"):
-            if re.fullmatch(re.escape(f".{self._output.stem}.") + r"\d+" + re.escape(self._output.suffix), path.name):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def due(self) -> bool:
         """Whether it is time for a checkpoint."""

@@ -16,6 +16,7 @@ import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from nepotism import processes
 from nepotism.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class Holder:
     def here(cls) -> "Holder":
         """This process."""
         job, node = os.environ.get("SLURM_JOB_ID", ""), os.environ.get("SLURMD_NODENAME", "")
-        return cls(socket.gethostname(), _process_space(), os.getpid(), job, node, uuid.uuid4().hex)
+        return cls(socket.gethostname(), processes.space(), os.getpid(), job, node, uuid.uuid4().hex)
 
     def told(self) -> str:
         """Who it is and how to end it, for messages."""
@@ -153,7 +154,7 @@ class Lease:
             probe.unlink(missing_ok=True)
 
     def _is_gone(self, found: Holder) -> bool:
-        if self._is_here(found) and not _alive(found.pid):
+        if self._is_here(found) and not processes.alive(found.pid):
             return True
         # SLURM runs a job again under its number only when it believes the first run to be dead; how often it did so is not
         # told to the steps of a job.
@@ -213,20 +214,3 @@ class Lease:
             except OSError:
                 # The file system does not answer; if that lasts, others may take over, and `check` will tell.
                 continue
-
-
-def _process_space() -> str:
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

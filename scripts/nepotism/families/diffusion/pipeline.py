@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from nepotism import loading
 from nepotism.errors import UserError
-from nepotism.files import sha256, share
+from nepotism.files import beside, sha256, share
 
 logger = logging.getLogger(__name__)
 
@@ -112,16 +111,13 @@ def load_unet(base_model: Path, model: Path | None, precision: str = "fp32") -> 
 
 def save_unet(unet: UNet2DConditionModel, folder: Path) -> None:
     """Save beside ``folder`` first, then move file by file: weights last, so that they never lack their config."""
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
+    with beside(folder) as temporary:
         # One file, whatever its size: the workflow knows it by name.
         unet.save_pretrained(temporary, safe_serialization=True, max_shard_size="1TB")
         folder.mkdir(parents=True, exist_ok=True)
         for file in sorted(temporary.iterdir()):
             share(file)
             os.replace(file, folder / file.name)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def load_vae(base_model: Path, precision: str = "fp32") -> AutoencoderKL:

@@ -57,7 +57,7 @@ def draw_samples(arguments: argparse.Namespace) -> None:
             axis.scatter([dot.x for dot in shown], [dot.y for dot in shown], s=2, linewidths=0, rasterized=True)
             if not shown:
                 axis.axis("off")
-    finish(figure, dots, arguments)
+    finish(figure, dots, arguments, Dot)
 
 
 def draw_distance(arguments: argparse.Namespace) -> None:

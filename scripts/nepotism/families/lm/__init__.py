@@ -22,6 +22,8 @@ HEADLINES = {
 }
 # What its blocks of text and its tokenizer are written to.
 REFERENCE = ("real.parquet", "validation.parquet", "holdout.parquet", "tokenizer.json")
+# Keys of how many rows are held at a time, whatever the result.
+BATCHES = ("generation_batch",)
 # Whether its jobs run torch, on a GPU where there is one.
 TORCH = True
 # Keys that all arms share.

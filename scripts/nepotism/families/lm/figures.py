@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from nepotism.families.drawing import curves, files_of_conditions, finish, line_figure
 from nepotism.families.lm import BINS, BINS_PER_OCTAVE
+from nepotism.figures import nothing
 from nepotism.tables import read_csv
 
 # The block that figure `texts` goes on from, and how a text is cut to lines.
@@ -39,6 +40,8 @@ def draw_histograms(arguments: argparse.Namespace) -> None:
     points = [
         point for number in range(BINS) for point in curves(rows, f"perplexity_share_{number:02d}", arguments.arms)
     ]
+    if not points:
+        return finish(nothing("score"), points, arguments)
     conditions = list(dict.fromkeys(point.condition for point in points))
     figure = Figure(figsize=(3.2 * len(conditions) + 0.8, 3.2), layout="constrained")
     axes = figure.subplots(1, len(conditions), squeeze=False, sharey=True)[0]
@@ -73,12 +76,13 @@ def draw_texts(arguments: argparse.Namespace) -> None:
             table = pq.read_table(path, columns=["iteration", "text"], filters=[("slot", "=", slot)])
             texts += [Text(condition, row["iteration"], row["text"]) for row in table.to_pylist()]
     lines = []
+    if not texts:
+        return finish(nothing("text"), texts, arguments, Text)
     for condition in dict.fromkeys(text.condition for text in texts):
         lines.append((condition, "bold"))
         for text in texts:
             if text.condition == condition:
-                # A dollar sign would begin a formula.
-                told = " ".join(text.text.split()).replace("$", r"\$")
+                told = " ".join(text.text.split())
                 lines += [
                     (line, "normal")
                     for line in textwrap.wrap(f"{text.iteration}: {told}", WIDTH, subsequent_indent="    ")
@@ -86,4 +90,4 @@ def draw_texts(arguments: argparse.Namespace) -> None:
     figure = Figure(figsize=(8, 0.17 * len(lines) + 0.2))
     for number, (line, weight) in enumerate(lines):
         figure.text(0.01, 1 - (number + 1) / (len(lines) + 1), line, family="monospace", fontsize=7, weight=weight)
-    finish(figure, texts, arguments)
+    finish(figure, texts, arguments, Text)

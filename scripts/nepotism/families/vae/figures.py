@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from nepotism.families.drawing import Point, count_generations, curves, files_of_conditions, finish, line_figure, panels
 from nepotism.families.vae import CLASSES
+from nepotism.figures import nothing
 from nepotism.images import Pixels, decode
 from nepotism.tables import read_csv
 
@@ -49,7 +50,7 @@ def draw_digits(arguments: argparse.Namespace) -> None:
                 axis.axis("off")
             else:
                 axis.imshow(sheet, cmap="gray", vmin=0, vmax=255)
-    finish(figure, shown, arguments)
+    finish(figure, shown, arguments, Shown)
 
 
 def _take(
@@ -75,20 +76,24 @@ def draw_distance(arguments: argparse.Namespace) -> None:
     rows = read_csv(arguments.metrics)
     points = curves(rows, "fid", arguments.arms)
     floors = [row.value for row in rows if (row.metric, row.set, row.iteration) == ("fid", "real", 0)]
-    floor = sum(floors) / len(floors)
+    mean = sum(floors) / max(len(floors), 1)
+    floor = [Point("real digits", "fid", 0, mean, min(floors), max(floors))] if floors else []
 
     def change(axis: Axes) -> None:
         axis.set_yscale("log")
-        axis.axhline(floor, color="black", ls=":", lw=1, label="real digits")
+        for point in floor:
+            axis.axhline(point.value, color="black", ls=":", lw=1, label="real digits")
 
     figure = line_figure(points, "Fréchet distance (classifier)", change)
-    finish(figure, [*points, Point("real digits", "fid", 0, floor, min(floors), max(floors))], arguments)
+    finish(figure, [*points, *floor], arguments)
 
 
 def draw_classes(arguments: argparse.Namespace) -> None:
     """What becomes of every digit: a panel per condition, an area per digit."""
     rows = read_csv(arguments.metrics)
     points = [point for digit in range(CLASSES) for point in curves(rows, f"class_share_{digit}", arguments.arms)]
+    if not points:
+        return finish(nothing("score"), points, arguments)
     conditions = list(dict.fromkeys(point.condition for point in points))
     figure = Figure(figsize=(2.6 * len(conditions) + 1, 2.8), layout="constrained")
     axes = figure.subplots(1, len(conditions), squeeze=False, sharey=True)[0]
