@@ -328,7 +328,7 @@ def test_settings_carry_the_version_and_nothing_that_only_changes_how():
     for stage in STAGES:
         assert settings(grid, stage) == settings(other, stage)
         assert f"--stage-version {stage_version(stage)}" in settings(grid, stage)
-    assert set(STAGE_VERSIONS) <= {*STAGES, "originals", "generations", "family_figure"}, "not the name of a stage"
+    assert set(STAGE_VERSIONS) <= {*STAGES, "originals", "generations", "family_figure", "sifid_cull"}, "not the name of a stage"
     assert "--learning-rate" in settings(grid, "finetune")
 
 

@@ -181,8 +181,7 @@ def load_scheduler(base_model: Path, name: str) -> Any:
     made = scheduler_class.from_config(own.config, **{**LATENT, **trained_with})
     if not hasattr(made, "alphas_cumprod"):
         raise UserError(
-            f"`scheduler`: a {name} is for another kind of diffusion, without betas; DDIMScheduler is a "
-            "safe choice"
+            f"`scheduler`: a {name} is for another kind of diffusion, without betas; DDIMScheduler is a safe choice"
         )
     return made
 
