@@ -376,7 +376,8 @@ def test_settings_carry_the_version_and_nothing_that_only_changes_how():
     for stage in STAGES:
         assert settings(grid, stage) == settings(other, stage)
         assert f"--stage-version {stage_version(stage)}" in settings(grid, stage)
-    others = {"originals", "generations", "family_figure", "classify_faces", "select_images"}
+    others = {"originals", "generations", "family_figure", "classify_faces", "select_images", "sifid_cull"}
+    others |= {"histogram_match"}
     assert set(STAGE_VERSIONS) <= {*STAGES, *others}, "not the name of a stage"
     assert "--learning-rate" in settings(grid, "finetune")
 
