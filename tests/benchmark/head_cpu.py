@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2000, help="trivial jobs")
     parser.add_argument("--seconds", type=float, default=20, help="that the share is measured over")
     chosen = parser.parse_args()
-    print("| head | CPU ms a job | share of a core while it waits |\n| --- | ---: | ---: |")
+    print("| head | CPU ms a job | share of a core while it waits |\n| --- | ---: | ---: |", flush=True)
     for cure in (False, True):
         per_job, share = measured(chosen.jobs, chosen.seconds, cure)
         print(f"| {'with' if cure else 'without'} the cure | {1000 * per_job:.1f} | {share:.1%} |", flush=True)
