@@ -45,9 +45,10 @@ def standard_error(value: float, left_out: LeftOut) -> float | None:
     if len(values) < 2 or not np.isfinite([value, *values]).all():
         return None
     times = images.sum() / images
-    pseudo = times * value - (times - 1) * values
-    centre = (pseudo / times).sum()
-    return float(np.sqrt(((pseudo - centre) ** 2 / (times - 1)).mean()))
+    # P_j - P by what the blocks change, so that a statistic which no block changes has an error of exactly 0.
+    changes = values - value
+    apart = ((1 - 1 / times) * changes).sum() - (times - 1) * changes
+    return float(np.sqrt((apart**2 / (times - 1)).mean()))
 
 
 def half_width(se: float, df: float, confidence: float) -> float:

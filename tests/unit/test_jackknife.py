@@ -57,6 +57,10 @@ def test_the_squared_error_of_a_mean_of_unequal_blocks_is_unbiased():
     assert np.mean(plain) > 1.5 / 20
 
 
+def test_what_no_block_changes_has_no_error_at_all():
+    assert standard_error(1 / 3, LeftOut((30, 30, 29, 7), (1 / 3,) * 4)) == 0
+
+
 def test_a_single_block_and_values_that_are_not_finite_have_no_error():
     assert standard_error(1.0, LeftOut((5,), (1.0,))) is None
     assert standard_error(1.0, LeftOut((5, 5), (1.0, math.nan))) is None
