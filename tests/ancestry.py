@@ -13,11 +13,12 @@ def check_provenance(files):
     for record in rows.values():
         seen, front = set(), {record.id}
         while front:
-            assert not front & seen, f"{record.id} is among its own ancestors"
             seen |= front
             for name in front:
                 assert name in rows, f"{record.id} descends from {name}, which is stored nowhere"
                 if not rows[name].parents:
                     assert rows[name].origin == "real" or rows[name].rng, name
-            front = {parent for name in front for parent in rows[name].parents}
+            parents = {parent for name in front for parent in rows[name].parents}
+            assert record.id not in parents, f"{record.id} is among its own ancestors"
+            front = parents - seen
     return rows

@@ -114,14 +114,16 @@ def test_whatever_culling_decides_an_id_is_one_picture_and_ancestry_ends(
             assert source.group == verdict["group"]
 
 
-def test_matched_images_descend_from_both_images(tmp_path, monkeypatch):
+@pytest.mark.parametrize("iteration", [1, 2])
+def test_matched_images_descend_from_both_images(tmp_path, monkeypatch, iteration):
     fake(monkeypatch)
     arguments = argparse.Namespace(
-        **SETTINGS, cell="matched/iteration-2", iteration=2, ratio="50", strength=None, direction="generated_to_real",
+        **SETTINGS, cell=f"matched/iteration-{iteration}", iteration=iteration, ratio="50",
+        strength=0.8 if iteration == 1 else None, direction="generated_to_real",
         bins=16, epsilon=1e-6, generated=tmp_path / "generated.parquet", real=tmp_path / "real.parquet",
         output=tmp_path / "curated.parquet", table=tmp_path / "curated.csv",
     )  # fmt: skip
-    world(tmp_path, [4, 4], arguments, 2)
+    world(tmp_path, [4, 4], arguments, iteration)
     histogram_match.run(arguments)
     check_provenance([arguments.real, arguments.generated, arguments.output])
 
