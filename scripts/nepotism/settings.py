@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from nepotism.cells import ACCUMULATING_TYPES, Arm
-from nepotism.families import family_package
+from nepotism.families import decisive_settings, family_package
 from nepotism.grid import DIFFUSION, Grid
 from nepotism.stages import options, stage_version
 from nepotism.weights import CLEAN_FID_SHA256, location
 
+# Stages that each family has in its own way, and with a version of its own.
+OF_FAMILIES = ("originals", "generations", "score_generations")
 # What decides the single-image FID of an image.
 SIFID_PARAMETERS = ("features", "inception", "inception_sha256", "pair")
 
@@ -28,12 +30,19 @@ def settings(grid: Grid, stage: str, arm: Arm | None = None, iteration: int = 0)
         arm: whose overrides and parameters apply.
         iteration: of the cell; a control draws images as those it treats were drawn.
     """
-    return options({"stage_version": stage_version(stage), **_slice(grid, stage, arm, iteration)})
+    version = stage_version(stage, grid.family if stage in OF_FAMILIES else "")
+    return options({"stage_version": version, **_slice(grid, stage, arm, iteration)})
 
 
 def how(grid: Grid, *names: str) -> str:
     """Options that change how a result is computed but not the result; Snakemake does not track them."""
     return options({name: grid.config["how"][name] for name in names})
+
+
+def family_how(grid: Grid, arm: Arm | None) -> str:
+    """The same of a family's block, as one option."""
+    block = grid.family_block(arm)
+    return options({"execution": _json(family_package(grid.family).execution(block))})
 
 
 def ratios_option(grid: Grid) -> str:
@@ -86,10 +95,13 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
         case "originals":
             chosen = family_package(grid.family).original_settings(grid.family_block(None))
             return {"family": grid.family, "settings": _json(chosen)}
-        case "generations":
-            own = {key: value for key, value in grid.family_block(arm).items() if key != "chunk"}
+        case "generations" | "score_generations":
+            block = grid.family_block(arm)
+            own = {"family": grid.family, "settings": _json(decisive_settings(grid.family, block, iteration))}
+            if stage == "score_generations" or not iteration:
+                return own
             regime = arm.type if arm and arm.type in ACCUMULATING_TYPES else "replace"
-            return {"family": grid.family, "settings": _json(own), "regime": regime}
+            return own | {"regime": regime} | ({"kept": block["kept"]} if regime == "replace" else {})
         case "family_figure":
             return {"family": grid.family, "arms": _arms(grid), "dpi": config["figures"]["dpi"]}
         case "claims" if grid.family != DIFFUSION:
@@ -124,7 +136,12 @@ def _arms(grid: Grid) -> str:
     """Every arm of a family of chunks with its settings."""
     return _json(
         {
-            arm.name: {"type": arm.type, "ratios": arm.ratios, "last": arm.last, **grid.family_block(arm)}
+            arm.name: {
+                "type": arm.type,
+                "ratios": arm.ratios,
+                "last": arm.last,
+                **decisive_settings(grid.family, grid.family_block(arm), arm.last),
+            }
             for arm in grid.arms
         }
     )

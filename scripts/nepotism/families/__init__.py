@@ -2,8 +2,13 @@
 
 import argparse
 import importlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+from nepotism.stages import stage_version
 
 # The families whose cells are chunks of generations.
 FAMILIES = tuple(sorted(path.parent.name for path in Path(__file__).parent.glob("*/family.py")))
@@ -12,6 +17,44 @@ FAMILIES = tuple(sorted(path.parent.name for path in Path(__file__).parent.glob(
 def family_package(family: str) -> ModuleType:
     """What the Snakefile needs to know of a family: its figures, and what its settings may be. Standard library only."""
     return importlib.import_module(f"nepotism.families.{family}")
+
+
+def decisive_settings(family: str, block: Mapping[str, Any], iteration: int) -> dict[str, Any]:
+    """What of a family's block decides a generation: without the keys that only say how, and for generation 0 without those
+    that only later generations look at.
+
+    Arms whose settings of generation 0 are the same can share it.
+    """
+    package = family_package(family)
+    others = {"chunk", "kept", *package.execution(block), *([] if iteration else package.LATER)}
+    return {key: value for key, value in block.items() if key not in others}
+
+
+def add_family(parser: argparse.ArgumentParser) -> None:
+    """Which family it is and its settings, in two parts."""
+    parser.add_argument("--family", required=True, help="kind of model: a package of nepotism.families")
+    parser.add_argument("--settings", required=True, help="what decides the result, of the family's block, as JSON")
+    parser.add_argument("--execution", default="{}", help="the block's keys that only say how, as JSON")
+    parser.add_argument("--stage-version", type=int, help="version of the family's algorithm")
+
+
+def settings_given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Both parts of a family's settings."""
+    return {**json.loads(arguments.execution), **json.loads(arguments.settings)}
+
+
+def version_of(arguments: argparse.Namespace, stage: str) -> int:
+    """The version of a family's stage.
+
+    Raises:
+        ValueError: if another one was asked for.
+    """
+    current = stage_version(stage, arguments.family)
+    if arguments.stage_version not in (None, current):
+        raise ValueError(
+            f"--stage-version {arguments.stage_version}, but {stage} of {arguments.family} is at {current}"
+        )
+    return current
 
 
 def imported_family(arguments: argparse.Namespace) -> ModuleType:

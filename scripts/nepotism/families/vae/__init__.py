@@ -28,6 +28,8 @@ REFERENCE = ("real.parquet", "holdout.parquet", "classifier.safetensors")
 TORCH = True
 # Keys that all arms share.
 SHARED = ("data", "split", "classifier")
+# Keys that generation 0 does not look at.
+LATER = ()
 # Digits, and so classes.
 CLASSES = 10
 # What memory is reckoned with: MNIST's side. The file is not opened to know its own.
@@ -37,6 +39,16 @@ USUAL_SIDE = 28
 def original_settings(block: Mapping[str, Any]) -> dict[str, Any]:
     """What decides the original digits and the classifier."""
     return {key: block[key] for key in SHARED}
+
+
+def execution(block: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a block only says how: nothing."""
+    return {}
+
+
+def reads_parent(block: Mapping[str, Any]) -> bool:
+    """Whether a generation is fitted from the model of the one before: each is trained from scratch."""
+    return False
 
 
 def sources(block: Mapping[str, Any]) -> list[str]:
