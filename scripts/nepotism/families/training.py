@@ -48,8 +48,7 @@ class Training:
         for step in range(self.done, total):
             yield step
             self.done = step + 1
-            if self.done < total:
-                self._checkpoints.offer(self.done, self._state)
+            self._checkpoints.offer(self.done, self._state)
 
     def pause(self) -> None:
         """Save and end if the process was told to stop: for work inside a step that has changed nothing so far."""
