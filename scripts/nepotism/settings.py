@@ -96,12 +96,12 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             chosen = family_package(grid.family).original_settings(grid.family_block(None))
             return {"family": grid.family, "settings": _json(chosen)}
         case "generations" | "score_generations":
-            block = grid.family_block(arm)
-            own = {"family": grid.family, "settings": _json(decisive_settings(grid.family, block, iteration))}
+            merged = grid.family_block(arm)
+            own = {"family": grid.family, "settings": _json(decisive_settings(grid.family, merged, iteration))}
             if stage == "score_generations" or not iteration:
                 return own
             regime = arm.type if arm and arm.type in ACCUMULATING_TYPES else "replace"
-            return own | {"regime": regime} | ({"kept": block["kept"]} if regime == "replace" else {})
+            return own | {"regime": regime} | ({"kept": merged["kept"]} if regime == "replace" else {})
         case "family_figure":
             return {"family": grid.family, "arms": _arms(grid), "dpi": config["figures"]["dpi"]}
         case "claims" if grid.family != DIFFUSION:

@@ -157,7 +157,7 @@ def test_fits_and_draws_that_are_stopped_anywhere_go_on_to_the_same_bytes(family
     undisturbed = made(slow, tmp_path / "undisturbed", base, 1, 3)
     ends = at_random(monkeypatch, seed, 5)
     again = until_done(lambda: made(slow, tmp_path / "killed", base, 1, 3, seconds=0))
-    assert len(ends) > 3
+    assert [name for name, _ in ends].count("fit") >= 2
     same(undisturbed.models, again.models)
     same_rows(undisturbed, again)
 

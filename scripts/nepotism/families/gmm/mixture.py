@@ -5,6 +5,7 @@ over long rows of memory.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,6 +139,11 @@ def fit(
         names = ("weights", "means", "covariances", "active", "reached")
         weights, means, covariances, active, reached = (found.tensors[name] for name in names)
         done = found.position
+
+    def state() -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        arrays = {"weights": weights, "means": means, "covariances": covariances, "active": active, "reached": reached}
+        return arrays, {}
+
     for step in range(done, max_iter if start.weights.shape[1] > 1 else 1):
         current = Mixtures(weights[active], means[active], covariances[active])
         likelihood, stepped = _step(data if len(active) == start.chains else data[:, active], current, floor[active])
@@ -147,8 +153,7 @@ def fit(
         active = active[np.abs(gained) >= tolerance]
         if not len(active):
             break
-        state = {"weights": weights, "means": means, "covariances": covariances, "active": active, "reached": reached}
-        checkpoints.offer(step + 1, lambda state=state: (state, {}))
+        checkpoints.offer(step + 1, state)
     return Mixtures(weights, means, covariances)
 
 

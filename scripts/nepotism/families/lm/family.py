@@ -92,8 +92,11 @@ class Family:
 
     def sample(self, model: Arrays, iteration: int, checkpoints: Store = NOWHERE) -> Rows:
         """What the model writes after each original block."""
-        how = (self._settings[key] for key in ("num_beams", "repetition_penalty", "generation_batch"))
-        return networks.write_on(self._restored(model), self._real, *how, checkpoints)
+        chosen = self._settings
+        return networks.write_on(
+            self._restored(model), self._real, chosen["num_beams"], chosen["repetition_penalty"], chosen["generation_batch"],
+            checkpoints,
+        )  # fmt: skip
 
     def stream(self, iteration: int) -> None:
         """Beam search draws nothing."""
