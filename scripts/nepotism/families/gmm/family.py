@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import cdist
 
 from nepotism import streams
 from nepotism.families.gmm.mixture import Floats, Mixtures, fit, of_clusters, repeated, sample, squared_l2
@@ -224,6 +222,10 @@ def _tail(original: Mixtures) -> Any:
 
 def _wasserstein(rows: Floats, original: Floats) -> NDArray[np.float64]:
     """Squared Wasserstein-2 distance of the empirical distributions of the first samples, by exact assignment, per chain."""
+    # A quarter of a second, which fits need not wait for.
+    from scipy.optimize import linear_sum_assignment
+    from scipy.spatial.distance import cdist
+
     count = min(ASSIGNED, len(rows), len(original))
     found = []
     for chain in range(rows.shape[1]):
