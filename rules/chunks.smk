@@ -25,25 +25,41 @@ if grid.family != DIFFUSION:
     family_gpu = gpu if family_package(grid.family).TORCH else 0
 
 
+def read_chunks(wildcards):
+    """Folders of the chunks that a chunk goes on from: the one before, or all where its arm accumulates."""
+    folders = with_advice(grid.earlier_chunks, cell_of(wildcards))
+    accumulates = arm_of(wildcards).type in ACCUMULATING_TYPES
+    return folders if accumulates else folders[-1:]
+
+
 def earlier_models(wildcards):
-    """Models that a chunk needs: of generation 0, and of the chunks before."""
-    return [
-        f"{folder}/model/{CHUNK_FILES[0]}"
-        for folder in with_advice(grid.earlier_chunks, cell_of(wildcards))
-    ]
+    """Models that a chunk reads: to be fitted from, or to draw again what an accumulating arm keeps."""
+    arm = arm_of(wildcards)
+    reads = family_package(grid.family).reads_parent(grid.family_block(arm))
+    if not reads and arm.type not in ACCUMULATING_TYPES:
+        return []
+    return [f"{folder}/model/{CHUNK_FILES[0]}" for folder in read_chunks(wildcards)]
 
 
 def earlier_samples(wildcards):
-    """What these models drew."""
-    return [
-        f"{folder}/samples.parquet"
-        for folder in with_advice(grid.earlier_chunks, cell_of(wildcards))
-    ]
+    """What earlier generations drew."""
+    return [f"{folder}/samples.parquet" for folder in read_chunks(wildcards)]
+
+
+def first_model(wildcards):
+    """The model of generation 0, which scores compare with."""
+    folder = with_advice(grid.earlier_chunks, cell_of(wildcards))[0]
+    return f"{folder}/model/{CHUNK_FILES[0]}"
 
 
 def how_to_generate(wildcards, resources):
-    """How generations are made, with the keys of their family's block that only say that."""
+    """What changes no generation: functions of resources are not tracked."""
     return f"{how(grid, *HOW_TO_GENERATE)} {family_how(grid, arm_of(wildcards))}"
+
+
+def how_to_score_generations(wildcards, resources):
+    """What changes no score."""
+    return f"{how(grid, 'device', 'threads')} {family_how(grid, arm_of(wildcards))}"
 
 
 def chunk_of_generations(wildcards):

@@ -42,7 +42,6 @@ rule generations:
             "results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/model/generations.safetensors"
         ),
         samples="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/samples.parquet",
-        metrics="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/metrics.json",
     log:
         "results/{experiment}/logs/generations/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.log",
     benchmark:
@@ -60,9 +59,9 @@ rule generations:
         cell=chunk_of_generations,
         how=how_to_generate,
     shell:
-        'python "$SCRIPTS/generations.py" {params.settings} {params.how} --experiment {wildcards.experiment} {params.cell}'
+        'python "$SCRIPTS/generations.py" {params.settings} {params.how} {params.cell}'
         " --reference {input.reference} --models {input.models} --drawn {input.drawn}"
-        " --mix {output.mix} --model {output.model} --samples {output.samples} --metrics {output.metrics} --log {log}"
+        " --mix {output.mix} --model {output.model} --samples {output.samples} --log {log}"
 
 
 # Generation 0, fitted to original data, is shared by every cell of a seed whose arm has the same settings.
@@ -76,12 +75,56 @@ use rule generations as generation_0 with:
         mix="results/{experiment}/{base}/seed-{seed}/mix.parquet",
         model="results/{experiment}/{base}/seed-{seed}/model/generations.safetensors",
         samples="results/{experiment}/{base}/seed-{seed}/samples.parquet",
-        metrics="results/{experiment}/{base}/seed-{seed}/metrics.json",
     log:
         "results/{experiment}/logs/generation_0/{base}/seed-{seed}.log",
     benchmark:
         "results/{experiment}/benchmarks/generation_0/{base}/seed-{seed}.tsv"
     priority: most_urgent
+
+
+# Apart from fitting, so that another score fits nothing anew.
+rule score_generations:
+    input:
+        reference=reference_files,
+        first=first_model,
+        model="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/model/generations.safetensors",
+        samples="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/samples.parquet",
+    output:
+        "results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/metrics.json",
+    log:
+        "results/{experiment}/logs/score_generations/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/score_generations/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.tsv"
+    priority: scoring_urgency
+    conda:
+        "../envs/torch.yaml"
+    threads: grid.config["how"]["threads"]
+    resources:
+        gpu=family_gpu,
+        mem_mb=memory_of_generations,
+        runtime=grown(60),
+    params:
+        settings=settings_of("score_generations"),
+        cell=named_place,
+        how=how_to_score_generations,
+    shell:
+        'python "$SCRIPTS/score_generations.py" {params.settings} {params.how} --experiment {wildcards.experiment} {params.cell}'
+        " --reference {input.reference} --first-model {input.first} --model {input.model} --samples {input.samples}"
+        " --metrics {output} --log {log}"
+
+
+use rule score_generations as score_generation_0 with:
+    input:
+        reference=reference_files,
+        first="results/{experiment}/{base}/seed-{seed}/model/generations.safetensors",
+        model="results/{experiment}/{base}/seed-{seed}/model/generations.safetensors",
+        samples="results/{experiment}/{base}/seed-{seed}/samples.parquet",
+    output:
+        "results/{experiment}/{base}/seed-{seed}/metrics.json",
+    log:
+        "results/{experiment}/logs/score_generation_0/{base}/seed-{seed}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/score_generation_0/{base}/seed-{seed}.tsv"
 
 
 rule family_figure:

@@ -1,18 +1,16 @@
 """Write a family's original rows: those to train on, others to compare with, and what it measures with."""
 
 import argparse
-import json
 from pathlib import Path
 
 from nepotism import cli
-from nepotism.families import imported_family
+from nepotism.families import add_family, imported_family, settings_given, version_of
 
 
 def main() -> None:
-    parser = cli.parser(__doc__, stage="originals")
+    parser = cli.parser(__doc__)
+    add_family(parser)
     cli.add_device(parser)
-    parser.add_argument("--family", required=True, help="kind of model: a package of nepotism.families")
-    parser.add_argument("--settings", required=True, help="the config's block of that family, as JSON")
     parser.add_argument(
         "--output", type=Path, nargs="+", required=True, help="outputs: the files that the family names"
     )
@@ -20,8 +18,9 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    version_of(arguments, "originals")
     imported_family(arguments).write_originals(
-        json.loads(arguments.settings), {path.stem: path for path in arguments.output}
+        settings_given(arguments), {path.stem: path for path in arguments.output}
     )
 
 

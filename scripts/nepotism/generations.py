@@ -1,12 +1,13 @@
-"""Chains of generations: fit, sample, score, and again, many generations in one job.
+"""Chains of generations: fit, sample, and again, many generations in one job; and the scores of what came of it.
 
 What is fitted is a family's business. Here is what all families share: which rows a generation is fitted to, what is
 written down about it, and how a job that is killed goes on.
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -23,6 +24,7 @@ from nepotism.files import whole
 from nepotism.images import Record
 from nepotism.jackknife import LeftOut
 from nepotism.progress import Progress
+from nepotism.resume.checkpoints import NOWHERE, Checkpoints, Store
 from nepotism.resume.job import Job
 from nepotism.tables import Row
 
@@ -33,6 +35,8 @@ Rows = NDArray[Any]
 # A model as named arrays, which is what checkpoints and model files hold.
 Arrays = dict[str, NDArray[Any]]
 Regime = Literal["replace", "accumulate", "accumulate_subsample"]
+# Whether the original rows that stay are the same in every generation, or drawn anew for each.
+Kept = Literal["fixed", "redrawn"]
 
 
 @dataclass(frozen=True)
@@ -59,23 +63,27 @@ class Family(Protocol):
     """What a family says about itself; one object serves one cell.
 
     Its constructor takes the family's block of the configuration, the replicate's seed and, by name, the files that its
-    `write_originals` made.
+    `write_originals` made. Work that may take over ten seconds offers its state to ``checkpoints`` at every step, and goes on
+    from what it finds there, to the same bytes.
     """
 
     def originals(self) -> Rows:
         """The original rows, one per slot."""
 
-    def fit(self, rows: Rows, parent: Arrays | None, iteration: int) -> Arrays:
-        """Fit a model to ``rows``; ``parent`` is the model of the generation before, None for generation 0."""
+    def fit(self, rows: Rows, parent: Arrays | None, iteration: int, checkpoints: Store = NOWHERE) -> Arrays:
+        """Fit a model to ``rows``; ``parent`` is the model of the generation before, if the family's package reads it."""
 
-    def sample(self, model: Arrays, iteration: int) -> Rows:
+    def sample(self, model: Arrays, iteration: int, checkpoints: Store = NOWHERE) -> Rows:
         """Draw one row per slot; the same model and iteration give the same rows."""
 
-    def score(self, model: Arrays, rows: Rows, iteration: int, first: Arrays) -> Iterable[Score]:
-        """The scores of a generation and of the rows that it drew; ``first`` is the model of generation 0."""
+    def stream(self, iteration: int) -> streams.Key | None:
+        """The random stream that `sample` draws from; None if it draws nothing."""
+
+    def score(self, model: Arrays, rows: Callable[[], Rows], iteration: int, first: Arrays) -> Iterable[Score]:
+        """The scores of a generation; ``rows`` returns what it drew, and ``first`` is the model of generation 0."""
 
     def is_shown(self, iteration: int) -> bool:
-        """Whether the rows of this generation are kept for figures."""
+        """Whether the rows of this generation are kept: for figures, or because it takes long to draw them again."""
 
     def table(self, rows: Rows, records: Sequence[Record]) -> pa.Table:
         """Rows with their provenance, as they are stored; ``records`` are one per slot."""
@@ -99,11 +107,12 @@ class Source:
     slots: NDArray[np.int64]
 
 
-def plan(regime: Regime, ratio: str, slots: int, seed: int, iteration: int) -> list[Source]:
+def plan(regime: Regime, ratio: str, slots: int, seed: int, iteration: int, kept: Kept = "fixed") -> list[Source]:
     """What generation ``iteration`` is fitted to: a pure function of its arguments. Generation 0 knows original rows only.
 
     replace: the generation before fills ``ratio`` percent of the slots, the original rows the others. The slots that it
-        fills at a lower ratio are among those of a higher one, and are the same at every iteration.
+        fills at a lower ratio are among those of a higher one, and are the same at every iteration where original rows
+        are ``kept`` fixed.
     accumulate: the original rows and all that every generation so far drew (Gerstgrasser et al., arXiv 2404.01413).
     accumulate_subsample: as many rows as there are slots, drawn from those without repetition.
     """
@@ -111,7 +120,8 @@ def plan(regime: Regime, ratio: str, slots: int, seed: int, iteration: int) -> l
     if iteration == 0:
         return [Source("real", 0, everything)]
     if regime == "replace":
-        order = streams.generator(seed, "mix", "slots").permutation(slots)
+        of = (seed,) if kept == "fixed" else (seed, iteration)
+        order = streams.generator(*of, "mix", "slots").permutation(slots)
         count = generated_count(ratio, slots)
         if count in (0, slots) and ratio not in ("0", "100"):
             raise UserError(
@@ -163,66 +173,94 @@ class History:
 
 @dataclass(frozen=True)
 class Made:
-    """What a chunk of generations leaves behind: its models and scores by iteration, and the rows to keep."""
+    """What a chunk of generations leaves behind: its models by iteration, the rows to keep, and what each was fitted to."""
 
     models: dict[int, Arrays]
-    scores: dict[int, list[Score]]
     rows: dict[int, Rows]
     plans: dict[int, list[Source]]
 
 
 def run(
     family: Family, job: Job, models: dict[int, Arrays], rows: dict[int, Rows], first: int, last: int,
-    regime: Regime, ratio: str, seed: int, label: str, **decisive: str | int,
+    regime: Regime, ratio: str, seed: int, label: str, kept: Kept = "fixed", **decisive: str | int,
 ) -> Made:  # fmt: skip
     """Make generations ``first`` to ``last``.
 
     Args:
         family: of the models.
-        job: whose checkpoints hold what was made so far.
-        models: of generation 0 and of others before ``first``: the last one, or all if the regime accumulates.
-        rows: of those generations, where they were kept.
-        regime, ratio, seed: of the cell.
+        job: whose checkpoints hold what was made so far: finished generations, each written once, and the state of the one
+            that is being fitted or drawn from.
+        models: of those before ``first`` that are read: the last one if generations are fitted from the one before, and all
+            if the regime accumulates.
+        rows: of earlier generations, where they were kept.
+        regime, ratio, seed, kept: of the cell.
         label: what progress is called.
         decisive: what else decides the result: settings, version, checksums of what is read.
     """
     history = History(family, dict(models), dict(rows))
-    checkpoints = job.checkpoints(
-        "generations", framework="numpy", regime=regime, ratio=ratio, seed=seed, first=first, **decisive
-    )
-    made = Made({}, {}, {}, {})
-    begin = first
-    if (found := checkpoints.newest()) is not None:
-        begin = found.position + 1
-        made.models.update(unpacked(found.tensors, "model"))
-        history.models.update(made.models)
-        history.drawn.update({number: held["rows"] for number, held in unpacked(found.tensors, "drawn").items()})
-        made.scores.update(
-            {int(key): [Score(**score) for score in scores] for key, scores in found.values["scores"].items()}
-        )
-        logger.info("resumed at generation %d", found.position)
+    made = Made({}, {}, {})
     for iteration in range(first, last + 1):
-        made.plans[iteration] = plan(regime, ratio, history.slots, seed, iteration)
-    kept = [number for number in range(first, last + 1) if family.is_shown(number) or number == last]
+        made.plans[iteration] = plan(regime, ratio, history.slots, seed, iteration, kept)
 
-    def state() -> tuple[Arrays, dict[str, Any]]:
-        mine = {number: {"rows": drawn} for number, drawn in history.drawn.items() if number >= first}
-        return packed(made.models, "model") | packed(mine, "drawn"), {"scores": _plain(made.scores)}
+    def checkpoints(work: str, parts: bool = False, **more: int) -> Checkpoints:
+        chain: dict[str, Any] = {"regime": regime, "ratio": ratio, "seed": seed, "kept": kept, "first": first}
+        return job.checkpoints(work, "numpy", parts, **chain, **more, **decisive)
 
-    with Progress(last - first + 1, label, "generation", done=begin - first) as progress, checkpoints.patience():
+    finished = checkpoints("generations", parts=True)
+    begin = first
+    for saved in finished.every():
+        begin = saved.position + 1
+        made.models.update(unpacked(saved.tensors, "model"))
+        made.rows.update({number: held["rows"] for number, held in unpacked(saved.tensors, "drawn").items()})
+    if begin > first:
+        logger.info("resumed after generation %d", begin - 1)
+    history.models.update(made.models)
+    history.drawn.update(made.rows)
+    unsaved: list[int] = []
+
+    def part() -> tuple[Arrays, dict[str, Any]]:
+        drawn = {number: {"rows": made.rows[number]} for number in unsaved if number in made.rows}
+        return packed({number: made.models[number] for number in unsaved}, "model") | packed(drawn, "drawn"), {}
+
+    with Progress(last - first + 1, label, "generation", done=begin - first) as progress, finished.patience():
         for iteration in range(begin, last + 1):
             training = np.concatenate([history.rows(source) for source in made.plans[iteration]])
-            model = family.fit(training, history.models[iteration - 1] if iteration else None, iteration)
+            model = family.fit(
+                training, history.models.get(iteration - 1), iteration, checkpoints("fit", iteration=iteration)
+            )
             made.models[iteration] = history.models[iteration] = model
-            drawn = history.rows(Source("generated", iteration, np.arange(history.slots)))
-            made.scores[iteration] = list(family.score(model, drawn, iteration, history.models[0]))
-            if regime == "replace" and iteration - 1 not in kept:
+            drawn = family.sample(model, iteration, checkpoints("sample", iteration=iteration))
+            history.drawn[iteration] = drawn
+            if family.is_shown(iteration) or iteration == last:
+                made.rows[iteration] = drawn
+            if regime == "replace":
                 history.forget(iteration - 1)
             progress.advance()
-            checkpoints.offer(iteration, state)
-        for iteration in kept:
-            made.rows[iteration] = history.rows(Source("generated", iteration, np.arange(history.slots)))
+            unsaved.append(iteration)
+            if finished.offer(iteration, part):
+                unsaved.clear()
     return made
+
+
+def score(
+    family: Family, models: Mapping[int, Arrays], rows: Mapping[int, Rows], first: Arrays
+) -> dict[int, list[Score]]:
+    """The scores of generations.
+
+    Args:
+        family: of the models.
+        models: of the generations, by iteration.
+        rows: that they drew, of those that kept theirs; those of others are drawn again where a score needs them.
+        first: the model of generation 0.
+    """
+
+    def drawn(iteration: int) -> Rows:
+        return rows[iteration] if iteration in rows else family.sample(models[iteration], iteration)
+
+    return {
+        iteration: list(family.score(model, partial(drawn, iteration), iteration, first))
+        for iteration, model in models.items()
+    }
 
 
 def packed(generations: Mapping[int, Arrays], kind: str) -> Arrays:
@@ -264,10 +302,6 @@ def read_drawn(family: Family, path: Path) -> dict[int, Rows]:
         raise UserError(f"{path}: it cannot be read ({error}); delete it, and it is made again") from None
     iterations = np.array(table["iteration"])
     return {int(number): family.rows(table.filter(iterations == number)) for number in np.unique(iterations)}
-
-
-def _plain(scores: dict[int, list[Score]]) -> dict[str, list[dict[str, Any]]]:
-    return {str(iteration): [dict(vars(score)) for score in made] for iteration, made in scores.items()}
 
 
 PLAN_SCHEMA = pa.schema(

@@ -13,6 +13,8 @@ from nepotism.grid import DIFFUSION, Grid
 from nepotism.stages import options, stage_version
 from nepotism.weights import CLEAN_FID_SHA256, in_project, location
 
+# Stages that each family has in its own way, and with a version of its own.
+OF_FAMILIES = ("originals", "generations", "score_generations")
 # What decides the single-image FID of an image.
 SIFID_PARAMETERS = ("features", "inception", "inception_sha256", "pair")
 
@@ -28,7 +30,8 @@ def settings(grid: Grid, stage: str, arm: Arm | None = None, iteration: int = 0)
         arm: whose overrides and parameters apply.
         iteration: of the cell, 0 of what comes before all cells; a control draws images as those it treats were drawn.
     """
-    return options({"stage_version": stage_version(stage), **_slice(grid, stage, arm, iteration)})
+    version = stage_version(stage, grid.family if stage in OF_FAMILIES else "")
+    return options({"stage_version": version, **_slice(grid, stage, arm, iteration)})
 
 
 def how(grid: Grid, *names: str) -> str:
@@ -91,13 +94,13 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
         case "originals":
             chosen = family_package(grid.family).original_settings(grid.family_block(None))
             return {"family": grid.family, "settings": _json(chosen)}
-        case "generations":
-            block = grid.family_block(arm)
-            own = {"family": grid.family, "settings": _json(decisive_settings(grid.family, block, iteration))}
-            if not iteration:
+        case "generations" | "score_generations":
+            merged = grid.family_block(arm)
+            own = {"family": grid.family, "settings": _json(decisive_settings(grid.family, merged, iteration))}
+            if stage == "score_generations" or not iteration:
                 return own
             regime = arm.type if arm and arm.type in ACCUMULATING_TYPES else "replace"
-            return own | {"regime": regime}
+            return own | {"regime": regime} | ({"kept": merged["kept"]} if regime == "replace" else {})
         case "family_figure":
             return {"family": grid.family, "arms": _arms(grid), "dpi": config["figures"]["dpi"]}
         case "claims" if grid.family != DIFFUSION:
@@ -134,7 +137,7 @@ def _arms(grid: Grid) -> str:
     return _json(
         {
             arm.name: {"type": arm.type, "ratios": arm.ratios, "last": arm.last, "base": arm.base}
-            | decisive_settings(grid.family, grid.family_block(arm), arm.first)
+            | decisive_settings(grid.family, grid.family_block(arm), arm.last)
             for arm in grid.arms
         }
     )

@@ -26,7 +26,7 @@ State = Literal["done", "running", "failed", "paused", "waiting"]
 OUTPUTS = {"mix": "mix.parquet", "finetune": "losses.csv", "sample": "samples.parquet", "score": "metrics.json"}
 CURATED = "curated.csv"
 # Of families whose generations are made in chunks.
-CHUNK_OUTPUTS = {"generations": "metrics.json"}
+CHUNK_OUTPUTS = {"generations": "samples.parquet", "score_generations": "metrics.json"}
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ import yaml
 from conftest import ROOT
 from nepotism import config as configuration
 from nepotism.cells import Cell, canonical_ratio, cell_in, healed_ratio
+from nepotism.families import FAMILIES
 from nepotism.grid import Grid
-from nepotism.settings import settings
+from nepotism.settings import OF_FAMILIES, settings
 from nepotism.stages import STAGE_VERSIONS, options, stage_version
 
 DEFAULT = yaml.safe_load((ROOT / "workflow_config.yaml").read_text())
@@ -376,9 +377,9 @@ def test_settings_carry_the_version_and_nothing_that_only_changes_how():
     for stage in STAGES:
         assert settings(grid, stage) == settings(other, stage)
         assert f"--stage-version {stage_version(stage)}" in settings(grid, stage)
-    others = {"originals", "generations", "family_figure", "classify_faces", "select_images", "sifid_cull"}
-    others |= {"histogram_match"}
-    assert set(STAGE_VERSIONS) <= {*STAGES, *others}, "not the name of a stage"
+    others = {"family_figure", "classify_faces", "select_images", "sifid_cull", "histogram_match"}
+    of_families = {f"{stage}.{family}" for stage in OF_FAMILIES for family in FAMILIES}
+    assert set(STAGE_VERSIONS) <= {*STAGES, *others, *of_families}, "not the name of a stage"
     assert "--learning-rate" in settings(grid, "finetune")
 
 

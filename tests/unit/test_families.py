@@ -1,5 +1,6 @@
 """Families whose generations are made in chunks: their configuration, their cells and their claims."""
 
+import argparse
 import json
 import shlex
 
@@ -10,10 +11,11 @@ from conftest import ROOT
 from nepotism import config as configuration
 from nepotism.cells import Cell
 from nepotism.decisions import FAILS, HOLDS, NOT_RUN
-from nepotism.families import FAMILIES, family_package
+from nepotism.families import FAMILIES, family_package, version_of
 from nepotism.families.gmm import claims, theory
 from nepotism.grid import Grid
 from nepotism.settings import family_how, settings
+from nepotism.stages import STAGE_VERSIONS, stage_version
 from nepotism.tables import Row
 from test_config import DEFAULT, merged, mistakes
 
@@ -100,6 +102,9 @@ def test_what_is_no_mixture_is_told(part, told):
         ("lm", {"data": "dataset:wikitext"}, "`lm.data`: 'dataset:wikitext' is not what is needed here"),
         ("lm", {"network": {"heads": 3}}, "`lm.network`: width 64 cannot be shared among 3 heads"),
         ("lm", {"batch_size": 900}, "`lm.batch_size`: 900, but `lm.split.real` has only 400 blocks"),
+        ("lm", {"bos_per_line": True}, "`lm.bos_per_line`: a tokenizer that is trained here has no token"),
+        ("lm", {"final_learning_rate": 0.1}, "`lm.final_learning_rate`: 0.1 is above `learning_rate`"),
+        ("vae", {"kept": "drawn"}, "`vae.kept`"),
         ("lm", {"beams": 3}, "`lm.beams`: unknown key; did you mean `num_beams`?"),
     ],
 )
@@ -212,8 +217,67 @@ def test_generation_0_is_not_made_anew_by_what_only_later_ones_need():
 
 
 def test_a_chunk_size_is_no_setting_of_what_is_made():
-    one, other = (settings(grid_of(gmm={"chunk": chunk}), "generations") for chunk in (100, 500))
+    one, other = (settings(grid_of(gmm={"chunk": chunk}), "generations", iteration=500) for chunk in (100, 500))
     assert one == other
+
+
+def grid_of_family(family, **changes):
+    experiment = yaml.safe_load((ROOT / "resources" / "experiments" / f"{family}.yaml").read_text())
+    return Grid(configuration.checked(merged(DEFAULT, merged(experiment, changes))))
+
+
+def tracked(grid, stage, iteration):
+    return settings(grid, stage, iteration=iteration)
+
+
+def test_what_only_says_how_is_not_tracked_but_given():
+    one, other = (grid_of_family("lm", lm={"generation_batch": size}) for size in (7, 8))
+    for stage in ("originals", "generations", "score_generations"):
+        assert tracked(one, stage, 5) == tracked(other, stage, 5)
+    assert '"generation_batch":7' in family_how(one, None)
+    # Of a pretrained network, the size is a hint for the memory of a job.
+    one, other = (grid_of_family("lm-wikitext", lm={"network": {"width": width}}) for width in (768, 960))
+    for stage in ("originals", "generations", "score_generations"):
+        assert tracked(one, stage, 5) == tracked(other, stage, 5)
+    one, other = (grid_of_family("lm", lm={"network": {"width": width}}) for width in (64, 68))
+    assert tracked(one, "generations", 5) != tracked(other, "generations", 5)
+
+
+def test_generation_0_is_decided_by_what_it_looks_at():
+    plain = grid_of_family("lm")
+    for key, value in (("epochs", 3), ("start_from", "base"), ("kept", "redrawn")):
+        later = grid_of_family("lm", lm={key: value})
+        for stage in ("generations", "score_generations"):
+            assert tracked(plain, stage, 0) == tracked(later, stage, 0)
+        assert tracked(plain, "generations", 5) != tracked(later, "generations", 5)
+    assert tracked(plain, "generations", 0) != tracked(grid_of_family("lm", lm={"first_epochs": 3}), "generations", 0)
+    # Arms that accumulate begin as those that replace.
+    grid = grid_of()
+    assert len({settings(grid, "generations", grid.arm(name)) for name in ("n100", "accumulate")}) == 1
+
+
+def test_a_version_belongs_to_a_family_and_its_stage(monkeypatch):
+    grids = {family: grid_of_family(family) for family in ("gmm", "lm", "vae")}
+
+    def all_tracked():
+        return {
+            (family, stage): tracked(grid, stage, 1)
+            for family, grid in grids.items()
+            for stage in ("originals", "generations", "score_generations")
+        }
+
+    before = all_tracked()
+    monkeypatch.setitem(STAGE_VERSIONS, "score_generations.vae", 17)
+    changed = {place for place, tracked in all_tracked().items() if tracked != before[place]}
+    assert changed == {("vae", "score_generations")}
+
+
+def test_a_script_refuses_the_version_of_another_algorithm():
+    arguments = argparse.Namespace(family="vae", stage_version=stage_version("generations", "vae"))
+    assert version_of(arguments, "generations") == arguments.stage_version
+    arguments.stage_version += 1
+    with pytest.raises(ValueError, match=r"--stage-version \d+, but generations of vae is at \d+"):
+        version_of(arguments, "generations")
 
 
 # ---- Claims

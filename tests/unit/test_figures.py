@@ -206,7 +206,9 @@ def test_names_are_shown_as_they_are_in_every_figure_of_lines(tmp_path, parsed):
     rows = [dataclasses.replace(each, control=text if each.ratio else "base") for each in ROWS]
     points = curves.curve_points(rows, curves.score_panels(rows, text), [curves.Line(text, "mixture")])
     figures.save(curves.curves(points), [tmp_path / "a.svg", tmp_path / "a.png"], 30)
-    logarithmic = drawing.line_figure(drawing.curves(rows, "fid", {text: {}}), text, lambda axis: axis.set_yscale("log"))
+    logarithmic = drawing.line_figure(
+        drawing.curves(rows, "fid", {text: {}}), text, lambda axis: axis.set_yscale("log")
+    )
     figures.save(logarithmic, [tmp_path / "b.svg"], 30)
     figures.save(drawing.panels([text, "other"], [0, 1])[0], [tmp_path / "c.svg"], 30)
     for each in "abc":

@@ -1,14 +1,17 @@
 """Chains of generations: what each is fitted to, in whatever chunks they are made, and whenever a job is killed."""
 
 import logging
+import signal
 
 import numpy as np
 import pytest
+from interrupted import at_random, until_done
 from nepotism import generations
-from nepotism.errors import UserError
+from nepotism.errors import Interrupted, UserError
 from nepotism.families.gmm import family as gmm
 from nepotism.families.gmm import original_settings
 from nepotism.images import Record
+from nepotism.resume.checkpoints import Checkpoints
 from nepotism.resume.job import Job
 from nepotism.rows import write_rows
 
@@ -21,6 +24,9 @@ SETTINGS = {
     "samples": 40,
     "chains": 2,
     "components": 2,
+    "init": "parent",
+    "tolerance": 1e-3,
+    "max_iter": 100,
     "snapshots": [0, 2],
 }
 
@@ -30,14 +36,20 @@ def family(tmp_path_factory):
     folder = tmp_path_factory.mktemp("originals")
     files = {name: folder / f"{name}.parquet" for name in ("real", "holdout")}
     gmm.write_originals(original_settings(SETTINGS), files)
-    return gmm.Family(SETTINGS, 0, files)
+    found = gmm.Family(SETTINGS, 0, files)
+    found.files = files
+    return found
 
 
-def made(family, folder, models, first, last, regime="replace", ratio="100", seconds=1e9, rows=()):
-    with Job(folder / "metrics.json", seconds) as job:
+def made(family, folder, models, first, last, regime="replace", ratio="100", seconds=1e9, rows=(), **options):
+    with Job(folder / "samples.parquet", seconds) as job:
         return generations.run(
-            family, job, models, dict(rows), first, last, regime, ratio, 0, "test", settings="settings"
+            family, job, models, dict(rows), first, last, regime, ratio, 0, "test", settings="settings", **options
         )
+
+
+def scored(family, made, base):
+    return generations.score(family, made.models, made.rows, base[0])
 
 
 def same(one, other):
@@ -45,6 +57,12 @@ def same(one, other):
     for iteration, model in one.items():
         for name, array in model.items():
             np.testing.assert_array_equal(array, other[iteration][name])
+
+
+def same_rows(one, other):
+    assert one.rows.keys() == other.rows.keys()
+    for iteration, rows in one.rows.items():
+        np.testing.assert_array_equal(rows, other.rows[iteration])
 
 
 @pytest.fixture
@@ -57,11 +75,11 @@ def base(family, tmp_path):
 def test_chunks_do_not_matter(family, base, tmp_path, regime, kept):
     whole = made(family, tmp_path, base, 1, 6, regime)
     first = made(family, tmp_path, base, 1, 3, regime)
-    # What replaces needs the last model only, and the first one to compare with.
-    known = base | ({3: first.models[3]} if regime == "replace" else first.models)
+    # What replaces needs the last model only.
+    known = {3: first.models[3]} if regime == "replace" else base | first.models
     second = made(family, tmp_path, known, 4, 6, regime, rows=first.rows if kept else ())
     same(whole.models, first.models | second.models)
-    assert whole.scores == first.scores | second.scores
+    assert scored(family, whole, base) == scored(family, first, base) | scored(family, second, base)
     np.testing.assert_array_equal(whole.rows[6], second.rows[6])
 
 
@@ -73,19 +91,75 @@ def test_a_killed_chunk_goes_on_at_any_generation(family, base, tmp_path, regime
         def __getattr__(self, name):
             return getattr(family, name)
 
-        def fit(self, rows, parent, iteration):
+        def fit(self, rows, parent, iteration, checkpoints):
             if iteration == 5:
                 raise KeyboardInterrupt
-            return family.fit(rows, parent, iteration)
+            return family.fit(rows, parent, iteration, checkpoints)
 
     with pytest.raises(KeyboardInterrupt):
         made(Dies(), tmp_path / "killed", base, 1, 6, regime, seconds=0)
     with caplog.at_level(logging.INFO):
         again = made(family, tmp_path / "killed", base, 1, 6, regime, seconds=0)
-    assert "resumed at generation 4" in caplog.text
+    assert "resumed after generation 4" in caplog.text
     same(undisturbed.models, again.models)
-    assert undisturbed.scores == again.scores
+    same_rows(undisturbed, again)
     assert not list((tmp_path / "killed").glob(".*")), "state was left behind"
+
+
+def test_a_finished_generation_is_written_once(family, base, tmp_path, monkeypatch):
+    written = []
+    original = Checkpoints._write
+
+    def watched(self, position, tensors, values):
+        if self._parts:
+            written.append({name for name in tensors if name.startswith("model/")})
+        original(self, position, tensors, values)
+
+    monkeypatch.setattr(Checkpoints, "_write", watched)
+    chunk = made(family, tmp_path, base, 1, 6, seconds=0)
+    assert sorted(name for names in written for name in names) == sorted(generations.packed(chunk.models, "model"))
+    assert len(written) == 6
+
+
+def test_a_damaged_checkpoint_of_a_generation_costs_what_came_after_it(family, base, tmp_path, monkeypatch, caplog):
+    undisturbed = made(family, tmp_path / "undisturbed", base, 1, 6)
+    stop_at(monkeypatch, 5)
+    with pytest.raises(Interrupted):
+        made(family, tmp_path / "killed", base, 1, 6, seconds=0)
+    monkeypatch.undo()
+    (damaged,) = (tmp_path / "killed" / ".samples.state").glob("generations@*@000000003.safetensors")
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    with caplog.at_level(logging.INFO):
+        again = made(family, tmp_path / "killed", base, 1, 6)
+    assert "000000003 is damaged" in caplog.text
+    assert "resumed after generation 2" in caplog.text
+    same(undisturbed.models, again.models)
+    same_rows(undisturbed, again)
+
+
+def stop_at(monkeypatch, count):
+    """Have a job end after so many generations were saved."""
+    original = Job.saved
+
+    def saved(self, position):
+        original(self, position)
+        if len(list(self._folder.glob("generations@*.json"))) == count:
+            raise Interrupted("stopped", signal.SIGTERM)
+
+    monkeypatch.setattr(Job, "saved", saved)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fits_and_draws_that_are_stopped_anywhere_go_on_to_the_same_bytes(family, base, tmp_path, monkeypatch, seed):
+    """Expectation maximisation from k-means, step by step."""
+    settings = {**SETTINGS, "init": "kmeans", "tolerance": 1e-6, "max_iter": 500}
+    slow = gmm.Family(settings, 0, family.files)
+    undisturbed = made(slow, tmp_path / "undisturbed", base, 1, 3)
+    ends = at_random(monkeypatch, seed, 5)
+    again = until_done(lambda: made(slow, tmp_path / "killed", base, 1, 3, seconds=0))
+    assert [name for name, _ in ends].count("fit") >= 2
+    same(undisturbed.models, again.models)
+    same_rows(undisturbed, again)
 
 
 def test_rows_of_shown_generations_and_of_the_last_are_kept(family, base, tmp_path):
@@ -104,6 +178,16 @@ def test_the_plan_that_replaces_is_nested_and_keeps_original_rows():
     assert taken["10"] < taken["90"] < taken["100"]
     again = generations.plan("replace", "10", 40, 0, 1)
     assert set(again[-1].slots) == taken["10"], "the original rows that stay are the same in every generation"
+
+
+def test_kept_rows_may_be_drawn_anew_for_every_generation():
+    def kept(ratio, iteration):
+        return set(generations.plan("replace", ratio, 40, 0, iteration, "redrawn")[0].slots.tolist())
+
+    assert len({frozenset(kept("90", iteration)) for iteration in range(1, 9)}) > 5
+    assert all(len(kept("90", iteration)) == 4 for iteration in range(1, 9))
+    assert kept("90", 3) < kept("50", 3), "nested within a generation"
+    assert kept("90", 3) == kept("90", 3)
 
 
 @pytest.mark.parametrize("ratio", ["0.1", "99.9"])
@@ -143,14 +227,15 @@ def test_models_survive_their_file(family, base, tmp_path):
 
 
 def test_what_sampling_alone_costs_is_a_row_of_generation_0(family, tmp_path):
-    scores = {(score.set, score.metric): score.value for score in made(family, tmp_path, {}, 0, 0).scores[0]}
+    chunk = made(family, tmp_path, {}, 0, 0)
+    scores = {(score.set, score.metric): score.value for score in scored(family, chunk, chunk.models)[0]}
     floor, found = scores["real", "wasserstein"], scores["samples", "wasserstein"]
     assert 0 < floor < 2
     assert floor / 3 < found < 3 * floor
 
 
 def test_scores_are_over_chains(family, base, tmp_path):
-    scores = {score.metric: score for score in made(family, tmp_path, base, 1, 2).scores[2]}
+    scores = {score.metric: score for score in scored(family, made(family, tmp_path, base, 1, 2), base)[2]}
     assert scores.keys() == gmm.METRICS.keys()
     assert all(score.n == 2 for score in scores.values())
     spread = scores["log_spread"]

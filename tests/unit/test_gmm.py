@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from nepotism import streams
 from nepotism.families.gmm import theory
-from nepotism.families.gmm.mixture import Mixtures, fit, repeated, sample, squared_l2
+from nepotism.families.gmm.mixture import Mixtures, fit, of_clusters, repeated, sample, squared_l2
 from nepotism.generations import plan
 from scipy import stats
 from sklearn.mixture import GaussianMixture
@@ -29,6 +30,34 @@ def test_fitting_is_scikit_learns():
         np.testing.assert_allclose(fitted.weights[chain], reference.weights_, rtol=1e-5)
         np.testing.assert_allclose(fitted.means[chain], reference.means_, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(fitted.covariances[chain], reference.covariances_, rtol=1e-4)
+
+
+def test_a_fit_from_k_means_is_scikit_learns_default():
+    """As in the code that Shumailov et al. released, but for what it adds to variances."""
+    data = sample(repeated(np.ones(1), np.zeros((1, 2)), np.eye(2)[None], 3), 300, "blob")
+    fitted = fit(data, of_clusters(data, 2, 7, "clusters"), 1e-5, 2000)
+    for chain in range(3):
+        random = streams.integer_seed(7, "clusters", chain) % 2**32
+        reference = GaussianMixture(2, tol=1e-5, reg_covar=0, max_iter=2000, random_state=random).fit(data[:, chain].T)
+        np.testing.assert_allclose(fitted.weights[chain], reference.weights_, rtol=1e-6)
+        np.testing.assert_allclose(fitted.means[chain], reference.means_, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(fitted.covariances[chain], reference.covariances_, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("scale", [1e-190, 1e-9, 1e150])
+def test_k_means_finds_the_same_clusters_at_any_scale(scale):
+    data = sample(TWO, 200, "test")
+    one, scaled = of_clusters(data, 2, "clusters"), of_clusters(scale * data, 2, "clusters")
+    np.testing.assert_array_equal(one.weights, scaled.weights)
+    np.testing.assert_allclose(scaled.means / scale, one.means, rtol=1e-6)
+
+
+def test_k_means_of_fewer_different_samples_than_components_leaves_the_others_empty():
+    data = np.zeros((2, 1, 20)) + np.array([[[1.0]], [[2.0]]])
+    with pytest.warns(match="Number of distinct clusters"):
+        found = of_clusters(data, 2, "clusters")
+    assert sorted(found.weights[0]) == [0, 1]
+    assert np.isfinite(sample(fit(data, found, 1e-5, 2000), 10, "test")).all()
 
 
 def test_one_gaussian_is_the_mean_and_the_biased_covariance():

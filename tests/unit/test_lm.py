@@ -1,5 +1,9 @@
 """The family of language models: what it reads, trains, writes, measures and claims."""
 
+import itertools
+import os
+import signal
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -7,11 +11,14 @@ import pytest
 import torch
 import yaml
 from conftest import ROOT
+from interrupted import at_random, until_done
+from nepotism import generations
 from nepotism.decisions import FAILS, HOLDS, NOT_RUN
-from nepotism.errors import UserError
+from nepotism.errors import Interrupted, UserError
 from nepotism.families.lm import claims, data, networks, original_settings
 from nepotism.families.lm import family as lm
 from nepotism.images import Record
+from nepotism.resume.job import Job
 from nepotism.rows import write_rows
 from nepotism.tables import Row
 from tiny import tiny_language_model
@@ -163,9 +170,9 @@ def test_training_is_keyed_and_keeps_what_finds_validation_likeliest(family, fir
     model, found = family._start(), []
     original = networks.losses
 
-    def watched(*arguments):
-        found.append(original(*arguments).mean())
-        return original(*arguments)
+    def watched(*arguments, **options):
+        found.append(original(*arguments, **options).mean())
+        return original(*arguments, **options)
 
     monkeypatch.setattr(networks, "losses", watched)
     networks.train(model, family.originals()[:4], family._validation, 40, 4, 0.02, "test")
@@ -254,6 +261,138 @@ def test_a_pretrained_model_is_loaded_from_safetensors_only(tmp_path):
         networks.pretrained_tokenizer(str(tmp_path / "nowhere"))
 
 
+def test_lines_begin_with_the_token_that_a_pretrained_tokenizer_has_for_it(tmp_path):
+    tiny_language_model(tmp_path / "opt")
+    tokenizer = networks.pretrained_tokenizer(str(tmp_path / "opt"))
+    begin = tokenizer.token_to_id("</s>")
+    lines = [tokenizer.encode(line, add_special_tokens=False).ids for line in ("one\n", "two words\n")]
+    found = networks.blocks(tokenizer, "one\ntwo words\n", 1, bos_per_line=True).ravel().tolist()
+    assert found == [begin, *lines[0], begin, *lines[1]]
+    assert begin not in networks.blocks(tokenizer, "one\ntwo words\n", 1).ravel().tolist()
+    with pytest.raises(UserError, match=r"`lm\.bos_per_line`: the tokenizer .* write false"):
+        networks.blocks(networks.train_tokenizer("words " * 99, 300), "words", 1, bos_per_line=True)
+
+
+def test_the_learning_rate_falls_by_half_a_cosine_as_torch_has_it():
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.AdamW([weight], lr=2e-5)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=5, eta_min=1e-6)
+    for epoch in range(5):
+        assert networks._rate(2e-5, 1e-6, epoch / 5) == pytest.approx(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert networks._rate(2e-5, None, 0.5) == 2e-5
+
+
+def test_rate_and_clipping_are_what_the_settings_say(reference, family, first):
+    one = lm.Family({**SMALL, "final_learning_rate": 1e-5, "first_epochs": 3}, 0, reference)
+    other = lm.Family({**SMALL, "gradient_clip": 1e-4, "first_epochs": 3}, 0, reference)
+    plain = lm.Family({**SMALL, "first_epochs": 3}, 0, reference).fit(family.originals(), None, 0)
+    for changed in (one, other):
+        model = changed.fit(family.originals(), None, 0)
+        assert not all(np.array_equal(plain[name], model[name]) for name in plain)
+
+
+# ---- Interruptions
+
+
+def chunk(family, folder, last=2, seconds=0.0):
+    with Job(folder / "samples.parquet", seconds) as job:
+        return generations.run(
+            family,
+            job,
+            {},
+            {0: family.originals()},
+            1,
+            last,
+            "replace",
+            "90",
+            0,
+            "test",
+            kept="redrawn",
+            settings="settings",
+        )
+
+
+def same(one, other):
+    for iteration, model in one.models.items():
+        for name, weight in model.items():
+            np.testing.assert_array_equal(weight, other.models[iteration][name])
+        np.testing.assert_array_equal(one.rows[iteration], other.rows[iteration])
+
+
+@pytest.fixture(scope="module")
+def with_dropout(reference, tmp_path_factory):
+    """A tiny pretrained model with OPT's dropout, several epochs, and a batch that is cut short."""
+    folder = tmp_path_factory.mktemp("opt")
+    tiny_language_model(folder)
+    settings = {
+        **SMALL,
+        "model": str(folder),
+        "start_from": "base",
+        "epochs": 3,
+        "batch_size": 7,
+        "generation_batch": 9,
+    }
+    files = {name: folder / f"{name}.parquet" for name in ("real", "validation", "holdout")}
+    files["tokenizer"] = folder / "tokenizer-of-blocks.json"
+    lm.write_originals(original_settings(settings), files)
+    return lm.Family(settings, 0, files)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_generation_that_is_stopped_anywhere_goes_on_to_the_same_bytes(with_dropout, tmp_path, monkeypatch, seed):
+    undisturbed = chunk(with_dropout, tmp_path / "undisturbed", seconds=1e9)
+    ends = at_random(monkeypatch, seed, 12)
+    same(undisturbed, until_done(lambda: chunk(with_dropout, tmp_path / "killed")))
+    assert {name for name, _ in ends} >= {"fit"}
+    assert not list((tmp_path / "killed").glob(".*")), "state was left behind"
+
+
+def test_writing_goes_on_from_the_blocks_that_are_written(with_dropout, tmp_path, monkeypatch):
+    model = networks.arrays(with_dropout._start())
+    undisturbed = with_dropout.sample(model, 1)
+    prompts = []
+    original = networks._batches
+    monkeypatch.setattr(networks, "_batches", lambda rows, size: prompts.append(len(rows)) or original(rows, size))
+    ends = at_random(monkeypatch, 1, 4)
+
+    def write():
+        with Job(tmp_path / "samples.parquet", 0) as job:
+            return with_dropout.sample(model, 1, job.checkpoints("sample", "numpy"))
+
+    np.testing.assert_array_equal(until_done(write), undisturbed)
+    assert ends
+    assert prompts[0] == 40
+    assert prompts[-1] < 40, "started from the first block again"
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "when"),
+    [
+        pytest.param(torch.nn.utils, "clip_grad_norm_", 8, id="training"),
+        pytest.param(networks, "_batches", 1, id="validation"),
+        pytest.param(networks._AtEachToken, "__call__", 30, id="writing"),
+    ],
+)
+def test_a_signal_ends_a_generation_within_a_step_and_saves_it(with_dropout, tmp_path, monkeypatch, place, name, when):
+    undisturbed = chunk(with_dropout, tmp_path / "undisturbed", last=1, seconds=1e9)
+    original, counts = getattr(place, name), itertools.count()
+
+    def signalled(*arguments, **options):
+        if next(counts) == when:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, name, signalled)
+        with pytest.raises(Interrupted, match="stopped by SIGTERM at "):
+            chunk(with_dropout, tmp_path / "stopped", last=1, seconds=1e9)
+    assert next(counts) == when + 1, "went on after the signal"
+    assert list((tmp_path / "stopped" / ".samples.state").glob("*.safetensors")), "nothing was saved"
+    same(undisturbed, chunk(with_dropout, tmp_path / "stopped", last=1, seconds=1e9))
+
+
 # ---- Scores
 
 
@@ -272,7 +411,7 @@ def test_rare_tokens_are_the_rarest_twentieth_of_the_text():
 
 def test_scores_of_original_text_and_of_what_was_written(family, first):
     rows = family.sample(first, 0)
-    found = {(score.set, score.metric): score for score in family.score(first, rows, 0, first)}
+    found = {(score.set, score.metric): score for score in family.score(first, lambda: rows, 0, first)}
     assert {metric for _, metric in found} == lm.METRICS.keys()
     assert found["real", "rare_tokens_lost"].value == 0
     perplexity = found["samples", "perplexity"]
@@ -286,7 +425,7 @@ def test_scores_of_original_text_and_of_what_was_written(family, first):
         assert sum(shares[:below]) <= 0.5 <= sum(shares[: below + 1])
     assert found["samples", "sample_perplexity_p99"].value >= found["samples", "sample_perplexity"].value
     assert ("real", "repeated_4grams") not in {
-        (score.set, score.metric) for score in family.score(first, rows, 1, first)
+        (score.set, score.metric) for score in family.score(first, lambda: rows, 1, first)
     }
 
 

@@ -3,7 +3,7 @@
 import pytest
 from nepotism.errors import UserError
 from nepotism.forecast import read_rates
-from nepotism.tables import positive, read_user_csv
+from nepotism.user_tables import positive, read_user_csv
 
 COLUMNS = ("file", "text")
 

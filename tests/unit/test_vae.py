@@ -11,7 +11,8 @@ import pytest
 import torch
 import yaml
 from conftest import ROOT
-from nepotism import generations
+from interrupted import at_random, until_done
+from nepotism import generations, streams
 from nepotism.decisions import FAILS, HOLDS, NOT_RUN
 from nepotism.errors import UserError
 from nepotism.families.vae import claims, data, networks
@@ -265,7 +266,7 @@ def test_training_is_keyed_and_lowers_the_loss():
     images = data.load("digits")[0][:100]
 
     def trained(steps, *key):
-        return networks.train_autoencoder(images, 4, 3, 1.0, steps, 20, 1e-2, *key)
+        return networks.train_autoencoder(images, 4, 3, True, 1.0, steps, 20, 1e-2, 0.0, *key)
 
     one, same, other = trained(40, 0, 1), trained(40, 0, 1), trained(40, 0, 2)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
@@ -278,7 +279,7 @@ def test_training_is_keyed_and_lowers_the_loss():
 
 def test_a_rate_that_ruins_the_model_is_told():
     with pytest.raises(UserError, match=r"the loss is nan at step \d+; lower `vae.learning_rate`"):
-        networks.train_autoencoder(data.load("digits")[0][:100], 4, 3, 1.0, 60, 20, 1e4, "test")
+        networks.train_autoencoder(data.load("digits")[0][:100], 4, 3, True, 1.0, 60, 20, 1e4, 0.0, "test")
 
 
 def test_all_images_of_an_epoch_are_seen_once():
@@ -328,7 +329,7 @@ def first(family):
 
 
 def scores(family, first, rows, iteration=1):
-    return {(found.set, found.metric): found.value for found in family.score(first, rows, iteration, first)}
+    return {(found.set, found.metric): found.value for found in family.score(first, lambda: rows, iteration, first)}
 
 
 def test_real_digits_score_as_real_digits(family, first):
@@ -360,25 +361,78 @@ def test_a_set_of_one_picture_is_told_apart_and_breaks_nothing(family, first):
     assert nothing["samples", "class_entropy"] == 0
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_a_training_that_is_stopped_anywhere_goes_on_to_the_same_bytes(family, first, tmp_path, monkeypatch, seed):
+    def run(folder):
+        with Job(folder / "samples.parquet", 0) as job:
+            return generations.run(family, job, {0: first}, {}, 1, 2, "replace", "100", 0, "test", settings="settings")
+
+    undisturbed = run(tmp_path / "undisturbed")
+    ends = at_random(monkeypatch, seed, 20)
+    again = until_done(lambda: run(tmp_path / "killed"))
+    assert len([name for name, _ in ends if name == "fit"]) > 2
+    for name, weight in undisturbed.models[2].items():
+        np.testing.assert_array_equal(weight, again.models[2][name])
+    np.testing.assert_array_equal(undisturbed.rows[2], again.rows[2])
+
+
+def test_a_network_as_published_has_one_relu_less_and_decays(reference):
+    def made(**changes):
+        return vae.Family({**VAE, "width": 4, "steps": 8, **changes}, 0, reference)
+
+    plain, linear, decayed = made(), made(decoder_relu=False), made(weight_decay=1.0)
+    relus = [
+        sum(isinstance(part, torch.nn.ReLU) for part in networks.Autoencoder(*each._network).decoder)
+        for each in (plain, linear)
+    ]
+    assert relus == [2, 1]
+    models = [each.fit(each.originals(), None, 0) for each in (plain, linear, decayed)]
+    assert models[0].keys() == models[1].keys()
+    assert not np.array_equal(plain.sample(models[0], 0), linear.sample(models[1], 0))
+    sizes = [sum(float((weight**2).sum()) for weight in model.values()) for model in models]
+    assert sizes[2] < sizes[0]
+
+
+def test_the_decay_is_beside_a_loss_that_is_summed_over_a_batch():
+    """Against torch's own Adam on the summed loss, as Shumailov et al. train."""
+    images = data.load("digits")[0][:16]
+    ours = networks.train_autoencoder(images, 4, 3, False, 1.0, 5, 16, 1e-2, 0.5, "test")
+    theirs = networks._seeded(lambda: networks.Autoencoder(8, 4, 3, False), "test", "init")
+    random = torch.Generator().manual_seed(streams.integer_seed("test", "posterior"))
+    optimizer = torch.optim.Adam(theirs.parameters(), lr=1e-2, weight_decay=0.5)
+    for step in range(5):
+        order = torch.from_numpy(streams.generator("test", "order", step).permutation(16))
+        optimizer.zero_grad()
+        noise = torch.randn((16, 3), generator=random)
+        (16 * theirs.loss(networks.tensor(images)[order], noise, 1.0)).backward()
+        optimizer.step()
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
 def test_a_killed_chunk_goes_on_with_the_same_bytes(family, first, tmp_path):
     def run(family, folder):
-        with Job(folder / "metrics.json", 0) as job:
-            return generations.run(family, job, {0: first}, {}, 1, 3, "replace", "90", 0, "test", settings="settings")
+        with Job(folder / "samples.parquet", 0) as job:
+            return generations.run(family, job, {}, {0: real}, 1, 3, "replace", "90", 0, "test", settings="settings")
 
     class Dies:
         def __getattr__(self, name):
             return getattr(family, name)
 
-        def fit(self, rows, parent, iteration):
+        def fit(self, rows, parent, iteration, checkpoints):
             if iteration == 3:
                 raise KeyboardInterrupt
-            return family.fit(rows, parent, iteration)
+            return family.fit(rows, parent, iteration, checkpoints)
 
+    # Trained from scratch, it needs what the generation before drew, but not its model.
+    real = family.sample(first, 0)
     undisturbed = run(family, tmp_path / "undisturbed")
     with pytest.raises(KeyboardInterrupt):
         run(Dies(), tmp_path / "killed")
     again = run(family, tmp_path / "killed")
-    assert undisturbed.scores == again.scores
+    assert generations.score(family, undisturbed.models, undisturbed.rows, first) == generations.score(
+        family, again.models, {}, first
+    ), "rows that are not kept are drawn again"
     np.testing.assert_array_equal(undisturbed.rows[3], again.rows[3])
 
 

@@ -82,6 +82,32 @@ def test_a_second_run_does_nothing_and_another_figure_setting_redraws_only_figur
     assert project.jobs(*OPTIONS, "dpi.yaml") == {"family_figure": 7}
 
 
+def test_another_score_fits_nothing_anew(project):
+    stages = project.folder / "scripts" / "nepotism" / "stages.py"
+    code = stages.read_text()
+    stages.write_text(code.replace('    "generations.gmm"', '    "score_generations.gmm": 17,\n    "generations.gmm"'))
+    planned = project.jobs(*OPTIONS)
+    stages.write_text(code)
+    assert planned["score_generations"] == 6
+    assert planned["score_generation_0"] >= 1
+    assert not {"originals", "generations", "generation_0"} & planned.keys()
+
+
+def test_a_chunk_reads_no_model_without_need(project):
+    def read(cell, *options):
+        told = project.snakemake("-n", "-p", "--forceall", f"results/small/{cell}/samples.parquet", *options).stdout
+        (command,) = (line for line in told.splitlines() if f"--cell {cell}" in line and "generations.py" in line)
+        return re.search(r"--models(.*?)--drawn", command)[1].split()
+
+    # Fitted from the mixture before, by a chain that is cut in two: not generation 0's besides.
+    assert read("none/ratio-100/seed-0/iteration-6", *OPTIONS) == [
+        "results/small/none/ratio-100/seed-0/iteration-4/model/generations.safetensors"
+    ]
+    assert len(read("accumulate/ratio-100/seed-0/iteration-5", *OPTIONS)) == 2
+    (project.folder / "kmeans.yaml").write_text(yaml.safe_dump({"gmm": {"init": "kmeans"}}))
+    assert read("none/ratio-100/seed-0/iteration-6", *OPTIONS, "kmeans.yaml") == []
+
+
 def test_more_iterations_and_another_arm_run_only_what_is_new(project):
     arms = [*SMALL["arms"], {"name": "half", "type": "none", "ratios": [50]}]
     (project.folder / "more.yaml").write_text(yaml.safe_dump({"iterations": 8, "arms": arms}))

@@ -2,10 +2,13 @@
 
 import argparse
 import importlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from nepotism.stages import stage_version
 
 # The families whose cells are chunks of generations.
 FAMILIES = tuple(sorted(path.parent.name for path in Path(__file__).parent.glob("*/family.py")))
@@ -23,8 +26,35 @@ def decisive_settings(family: str, block: Mapping[str, Any], iteration: int) -> 
     Arms whose settings of generation 0 are the same can share it.
     """
     package = family_package(family)
-    others = {"chunk", *package.execution(block), *([] if iteration else package.LATER)}
+    others = {"chunk", "kept", *package.execution(block), *([] if iteration else package.LATER)}
     return {key: value for key, value in block.items() if key not in others}
+
+
+def add_family(parser: argparse.ArgumentParser) -> None:
+    """Which family it is and its settings, in two parts."""
+    parser.add_argument("--family", required=True, help="kind of model: a package of nepotism.families")
+    parser.add_argument("--settings", required=True, help="what decides the result, of the family's block, as JSON")
+    parser.add_argument("--execution", default="{}", help="the block's keys that only say how, as JSON")
+    parser.add_argument("--stage-version", type=int, help="version of the family's algorithm")
+
+
+def settings_given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Both parts of a family's settings."""
+    return {**json.loads(arguments.execution), **json.loads(arguments.settings)}
+
+
+def version_of(arguments: argparse.Namespace, stage: str) -> int:
+    """The version of a family's stage.
+
+    Raises:
+        ValueError: if another one was asked for.
+    """
+    current = stage_version(stage, arguments.family)
+    if arguments.stage_version not in (None, current):
+        raise ValueError(
+            f"--stage-version {arguments.stage_version}, but {stage} of {arguments.family} is at {current}"
+        )
+    return current
 
 
 def imported_family(arguments: argparse.Namespace) -> ModuleType:

@@ -1,4 +1,4 @@
-"""Checkpoints of long work: written whole, at most two on disk, found again by the digest of inputs and settings."""
+"""Checkpoints of long work: written whole, found again by the digest of inputs and settings."""
 
 import importlib
 import json
@@ -29,6 +29,37 @@ class Checkpoint:
     position: int
     tensors: dict[str, Any]
     values: dict[str, Any]
+
+
+class Store(Protocol):
+    """What a piece of work needs of its checkpoints."""
+
+    def newest(self) -> Checkpoint | None:
+        """What to go on from."""
+
+    def offer(self, position: int, content: Callable[[], tuple[Tensors, Mapping[str, Any]]]) -> bool:
+        """Save, if it is time."""
+
+    def told_to_stop(self) -> bool:
+        """Whether a signal asked the process to end: the next offer is the last."""
+
+
+class Nowhere:
+    """The `Store` of work that keeps nothing."""
+
+    def newest(self) -> None:
+        """Nothing."""
+
+    def offer(self, position: int, content: Callable[[], tuple[Tensors, Mapping[str, Any]]]) -> bool:
+        """Save nothing."""
+        return False
+
+    def told_to_stop(self) -> bool:
+        """Never: a signal ends such work at once."""
+        return False
+
+
+NOWHERE = Nowhere()
 
 
 class Keeper(Protocol):
@@ -63,10 +94,15 @@ class Checkpoints:
         digest: of everything that decides the result.
         keeper: the job.
         framework: whose tensors they hold.
+        parts: whether each holds only what was done since the one before, so that all are needed; else the newest is all
+            that counts, and at most two are on disk.
     """
 
-    def __init__(self, folder: Path, name: str, digest: str, keeper: Keeper, framework: Framework = "torch") -> None:
+    def __init__(
+        self, folder: Path, name: str, digest: str, keeper: Keeper, framework: Framework = "torch", parts: bool = False
+    ) -> None:
         self._files = importlib.import_module(f"safetensors.{framework}")
+        self._parts = parts
         self._folder, self._prefix, self._keeper = folder, f"{name}@{digest[:16]}@", keeper
         if keeper.main:
             # Of other settings, or half written by a process that was killed.
@@ -85,19 +121,36 @@ class Checkpoints:
                 self._remove(path)
         return None
 
-    def offer(self, position: int, content: Callable[[], tuple[Tensors, Mapping[str, Any]]]) -> None:
-        """Save what ``content`` returns, if it is time.
+    def every(self) -> list[Checkpoint]:
+        """All parts in their order, up to the first that is damaged: what follows that one is removed with it."""
+        found: list[Checkpoint] = []
+        described = self._described()
+        for index, path in enumerate(described):
+            try:
+                found.append(self._read(path))
+            except (OSError, ValueError, KeyError, SafetensorError) as error:
+                logger.warning("warning: checkpoint %s is damaged (%s); going on from before it", path.stem, error)
+                for later in described[index:]:
+                    self._remove(later)
+                break
+        return found
+
+    def offer(self, position: int, content: Callable[[], tuple[Tensors, Mapping[str, Any]]]) -> bool:
+        """Save what ``content`` returns, if it is time, and tell whether that was done.
 
         A full disk costs this checkpoint, not the work: the last one stays and the next one is tried when due.
         """
         if not self._keeper.main or not self._keeper.due():
-            return
+            return False
         tensors, values = content()
+        written = True
         try:
             self._write(position, tensors, values)
         except (OSError, SafetensorError) as error:
+            written = False
             logger.warning("warning: no checkpoint at %d (%s); the one before stays", position, error)
         self._keeper.saved(position)
+        return written
 
     def _described(self) -> list[Path]:
         return sorted(self._folder.glob(f"{self._prefix}*.json"))
@@ -113,7 +166,7 @@ class Checkpoints:
     def _write(self, position: int, tensors: Tensors, values: Mapping[str, Any]) -> None:
         started = time.monotonic()
         # At most two at any time: the newest, and the one being written.
-        for path in self._described()[:-1]:
+        for path in [] if self._parts else self._described()[:-1]:
             self._remove(path)
         path = self._folder / f"{self._prefix}{position:09d}.safetensors"
         with whole(path) as temporary:

@@ -67,13 +67,15 @@ class Job:
         if self._folder.is_dir() and not any(self._folder.iterdir()):
             self._folder.rmdir()
 
-    def checkpoints(self, name: str, framework: Framework = "torch", **decisive: Any) -> Checkpoints:
-        """Checkpoints of a piece of the job's work, of torch's tensors or NumPy's arrays.
+    def checkpoints(
+        self, name: str, framework: Framework = "torch", parts: bool = False, **decisive: Any
+    ) -> Checkpoints:
+        """Checkpoints of a piece of the job's work, of torch's tensors or NumPy's arrays, whole or in ``parts``.
 
         ``decisive`` is all that decides its result, as JSON can hold it.
         """
         digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
-        return Checkpoints(self._folder, name, digest, self, framework)
+        return Checkpoints(self._folder, name, digest, self, framework, parts)
 
     def check(self) -> None:
         """Make sure that no other job took over; to be called before outputs are written.

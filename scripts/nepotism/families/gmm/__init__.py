@@ -35,7 +35,7 @@ REFERENCE = ("real.parquet", "holdout.parquet")
 TORCH = False
 # Keys that all arms share.
 SHARED = ("original", "pool")
-# Keys that only generations after the first look at.
+# Keys that generation 0 does not look at.
 LATER = ()
 
 
@@ -47,6 +47,11 @@ def original_settings(block: Mapping[str, Any]) -> dict[str, Any]:
 def execution(block: Mapping[str, Any]) -> dict[str, Any]:
     """What of a block only says how: nothing."""
     return {}
+
+
+def reads_parent(block: Mapping[str, Any]) -> bool:
+    """Whether a generation is fitted from the model of the one before, and not anew."""
+    return bool(block["init"] == "parent")
 
 
 def sources(block: Mapping[str, Any]) -> list[str]:

@@ -5,22 +5,22 @@ before.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import cdist
 
 from nepotism import streams
-from nepotism.families.gmm.mixture import Floats, Mixtures, fit, repeated, sample, squared_l2
+from nepotism.families.gmm.mixture import Floats, Mixtures, fit, of_clusters, repeated, sample, squared_l2
 from nepotism.generations import Arrays, Rows, Score
 from nepotism.images import Record
 from nepotism.jackknife import half_width
+from nepotism.resume.checkpoints import NOWHERE, Store
 from nepotism.rows import read_rows, rows_table, vectors, write_rows
 from nepotism.tables import Metric
 
@@ -64,19 +64,26 @@ class Family:
     def __init__(self, settings: Mapping[str, Any], seed: int, reference: Mapping[str, Path]) -> None:
         self.samples, self.chains, self.seed = settings["samples"], settings["chains"], seed
         self._components, self._snapshots = settings["components"], set(settings["snapshots"])
+        self._init, self._tolerance, self._max_iter = (settings[key] for key in ("init", "tolerance", "max_iter"))
         self._truth = truth(settings, self.chains)
         self._real, self._holdout = (_chains(reference[name], self.chains) for name in ("real", "holdout"))
-        self._rare = _tail(self._truth)
+
+    @cached_property
+    def _rare(self) -> Callable[[Floats], NDArray[np.float64]]:
+        return _tail(self._truth)
 
     def originals(self) -> Rows:
         """The original samples: (samples, chains, dimensions)."""
         return self._real[: self.samples]
 
-    def fit(self, rows: Rows, parent: Arrays | None, iteration: int) -> Arrays:
+    def fit(self, rows: Rows, parent: Arrays | None, iteration: int, checkpoints: Store = NOWHERE) -> Arrays:
         """Maximum-likelihood mixtures of every chain's samples."""
         data = np.ascontiguousarray(rows.transpose(2, 1, 0))
-        start = Mixtures(**parent) if parent else self._first_guess(data)
-        return dict(vars(fit(data, start)))
+        if self._init == "kmeans":
+            start = of_clusters(data, self._components, self.seed, iteration, "gmm", "kmeans")
+        else:
+            start = Mixtures(**parent) if parent else self._first_guess(data)
+        return dict(vars(fit(data, start, self._tolerance, self._max_iter, checkpoints)))
 
     def _first_guess(self, data: Floats) -> Mixtures:
         """Where generation 0 begins: at the truth; of another number of components, at scikit-learn's fit of the data."""
@@ -95,15 +102,19 @@ class Family:
             np.array([each.covariances_ for each in found]),
         )
 
-    def sample(self, model: Arrays, iteration: int) -> Rows:
+    def sample(self, model: Arrays, iteration: int, checkpoints: Store = NOWHERE) -> Rows:
         """As many samples of every chain as it was fitted to at first."""
-        return sample(Mixtures(**model), self.samples, self.seed, iteration, "sample").transpose(2, 1, 0)
+        return sample(Mixtures(**model), self.samples, *self.stream(iteration)).transpose(2, 1, 0)
+
+    def stream(self, iteration: int) -> streams.Key:
+        """Of all chains; each has its own within it."""
+        return (self.seed, iteration, "sample")
 
     def is_shown(self, iteration: int) -> bool:
         """Snapshots are kept, and scored by what takes long."""
         return iteration in self._snapshots
 
-    def score(self, model: Arrays, rows: Rows, iteration: int, first: Arrays) -> Iterator[Score]:
+    def score(self, model: Arrays, rows: Callable[[], Rows], iteration: int, first: Arrays) -> Iterator[Score]:
         """Scores over the chains; those of samples at snapshots only."""
         mixtures, truth = Mixtures(**model), self._truth
         spread, original = mixtures.covariance(), truth.covariance()
@@ -122,9 +133,9 @@ class Family:
         yield _over_chains("smallest_sd", axes[:, 0])
         yield _over_chains("lost_components", (mixtures.weights * self.samples < LOST_SAMPLES).sum(axis=1))
         if self.is_shown(iteration):
-            yield _over_chains("tail_share", self._rare(rows))
+            yield _over_chains("tail_share", self._rare(rows()))
             yield _over_chains("tail_share_of_spread", self._rare(self._reshaped(mixtures)))
-            yield _over_chains("wasserstein", _wasserstein(rows, self._holdout))
+            yield _over_chains("wasserstein", _wasserstein(rows(), self._holdout))
         if iteration == 0:
             # What is expected of a perfect model.
             yield replace(_over_chains("wasserstein", _wasserstein(self.originals(), self._holdout)), set="real")
@@ -212,6 +223,10 @@ def _tail(original: Mixtures) -> Any:
 
 def _wasserstein(rows: Floats, original: Floats) -> NDArray[np.float64]:
     """Squared Wasserstein-2 distance of the empirical distributions of the first samples, by exact assignment, per chain."""
+    # A quarter of a second, which fits need not wait for.
+    from scipy.optimize import linear_sum_assignment
+    from scipy.spatial.distance import cdist
+
     count = min(ASSIGNED, len(rows), len(original))
     found = []
     for chain in range(rows.shape[1]):

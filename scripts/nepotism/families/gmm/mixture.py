@@ -5,18 +5,17 @@ over long rows of memory.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from nepotism import streams
+from nepotism.resume.checkpoints import NOWHERE, Store
 
 Floats = NDArray[np.float64]
 
-# As scikit-learn's GaussianMixture: fitting ends when the mean log-likelihood of a sample gains less than this.
-TOLERANCE = 1e-3
-MOST_STEPS = 100
 # Added to covariances, so that they stay positive. A fixed amount, as scikit-learn's `reg_covar`, would keep a lost component
 # alive: so it is a share of what a component's samples vary, a little more than rounding, which ends the decay of the shortest
 # axis, faster than that of the longest, when their standard deviations differ ten million times; and of what all samples
@@ -84,39 +83,100 @@ def sample(mixtures: Mixtures, count: int, *key: str | int) -> Floats:
     return drawn
 
 
-def fit(data: Floats, start: Mixtures) -> Mixtures:
+def of_clusters(data: Floats, components: int, *key: str | int) -> Mixtures:
+    """The mixture of the clusters that k-means finds in each chain's samples, as scikit-learn's GaussianMixture begins.
+
+    Clusters are drawn from the streams ``(*key, chain)``. Of fewer different samples than components, some are empty: they
+    have weight 0.
+    """
+    # A second, which fits that begin elsewhere need not wait for.
+    from sklearn.cluster import KMeans
+
+    dimensions, chains, samples = data.shape
+    middle, spread = data.mean(axis=2, keepdims=True), data.std(axis=2, keepdims=True) + SMALLEST
+    shares = np.zeros((components, chains, samples))
+    for chain in range(chains):
+        random = streams.integer_seed(*key, chain) % 2**32
+        # K-means is the same at any scale, but squares of tiny numbers are not.
+        scale = spread[:, chain].max()
+        scaled = ((data[:, chain] - middle[:, chain]) / scale).T
+        labels = KMeans(components, n_init=1, random_state=random).fit_predict(scaled)
+        shares[labels, chain, np.arange(samples)] = 1
+    whole = np.einsum("icn,jcn->cij", data - middle, data - middle) / samples + _floor(data)[:, None, None] * np.eye(
+        dimensions
+    )
+    each = np.ones((components, 1, 1))
+    start = Mixtures(
+        np.full((chains, components), 1 / components),
+        (each * middle[..., 0].T).transpose(1, 0, 2),
+        np.repeat(whole[:, None], components, axis=1),
+    )
+    return _maximised(_apart(data, start), shares, start, _floor(data))
+
+
+def fit(
+    data: Floats, start: Mixtures, tolerance: float = 1e-3, max_iter: int = 100, checkpoints: Store = NOWHERE
+) -> Mixtures:
     """The maximum-likelihood mixture of each chain's samples, by expectation maximisation from ``start``.
 
     Scikit-learn's GaussianMixture with ``start`` as its initial values gives the same (tested), except for what keeps
-    covariances positive. The mixture's whole mean and covariance are the samples' own after every step. Steps end by
-    `TOLERANCE`, from a near start after a few: weights and shapes follow the samples a little late.
+    covariances positive. The mixture's whole mean and covariance are the samples' own after every step. From a near start
+    it ends after a few steps: weights and shapes follow the samples a little late.
 
     Args:
         data: (dimensions, chains, samples).
         start: where each chain begins; of the generation before, it is a few steps away from the result.
+        tolerance: a chain ends when the mean log-likelihood of a sample gains less.
+        max_iter: steps at most.
+        checkpoints: where to go on from, and where to save.
     """
-    floor = LEAST_VARIANCE * data.var(axis=2).mean(axis=0) + SMALLEST
+    floor = _floor(data)
     weights, means, covariances = start.weights.copy(), start.means.copy(), start.covariances.copy()
     active = np.arange(start.chains)
     reached = np.full(start.chains, -np.inf)
-    for _ in range(MOST_STEPS if start.weights.shape[1] > 1 else 1):
+    done = 0
+    if (found := checkpoints.newest()) is not None:
+        names = ("weights", "means", "covariances", "active", "reached")
+        weights, means, covariances, active, reached = (found.tensors[name] for name in names)
+        done = found.position
+
+    def state() -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        arrays = {"weights": weights, "means": means, "covariances": covariances, "active": active, "reached": reached}
+        return arrays, {}
+
+    for step in range(done, max_iter if start.weights.shape[1] > 1 else 1):
         current = Mixtures(weights[active], means[active], covariances[active])
         likelihood, stepped = _step(data if len(active) == start.chains else data[:, active], current, floor[active])
         weights[active], means[active], covariances[active] = stepped.weights, stepped.means, stepped.covariances
         gained = likelihood - reached[active]
         reached[active] = likelihood
-        active = active[np.abs(gained) >= TOLERANCE]
+        active = active[np.abs(gained) >= tolerance]
         if not len(active):
             break
+        checkpoints.offer(step + 1, state)
     return Mixtures(weights, means, covariances)
 
 
 def _step(data: Floats, mixtures: Mixtures, floor: Floats) -> tuple[Floats, Mixtures]:
     """One step: the mean log-likelihood of each chain's samples before it, and the mixtures after it."""
-    dimensions = len(data)
-    # (components, dimensions, chains, samples): differences from the present means keep their digits when a spread is tiny.
-    apart = data[None] - mixtures.means.transpose(1, 2, 0)[..., None]
+    apart = _apart(data, mixtures)
     shares, likelihood = _shares(apart, mixtures)
+    return likelihood, _maximised(apart, shares, mixtures, floor)
+
+
+def _floor(data: Floats) -> Floats:
+    """The least variance of each chain's components: (chains,)."""
+    return np.asarray(LEAST_VARIANCE * data.var(axis=2).mean(axis=0) + SMALLEST)
+
+
+def _apart(data: Floats, mixtures: Mixtures) -> Floats:
+    """(components, dimensions, chains, samples): differences from the present means keep their digits when a spread is tiny."""
+    return data[None] - mixtures.means.transpose(1, 2, 0)[..., None]
+
+
+def _maximised(apart: Floats, shares: Floats, mixtures: Mixtures, floor: Floats) -> Mixtures:
+    """The likeliest mixtures of samples that belong to components by such shares."""
+    dimensions = apart.shape[1]
     totals = shares.sum(axis=2)
     # A component that no sample belongs to is lost: it keeps its shape, at weight 0.
     alive = totals > 1e-9
@@ -133,7 +193,7 @@ def _step(data: Floats, mixtures: Mixtures, floor: Floats) -> tuple[Floats, Mixt
                 moments += product
     seconds += (floor + ROUNDING * moments)[..., None, None] * np.eye(dimensions)
     keep = alive.T[..., None]
-    return likelihood, Mixtures(
+    return Mixtures(
         np.where(alive, totals, 0.0).T / np.where(alive, totals, 0.0).sum(axis=0)[:, None],
         np.where(keep, mixtures.means + shift.transpose(2, 0, 1), mixtures.means),
         np.where(keep[..., None], seconds.transpose(1, 0, 2, 3), mixtures.covariances),

@@ -27,8 +27,8 @@ BATCHES = ("generation_batch",)
 # Whether its jobs run torch, on a GPU where there is one.
 TORCH = True
 # Keys that all arms share.
-SHARED = ("data", "model", "network", "block", "split")
-# Keys that only generations after the first look at.
+SHARED = ("data", "model", "network", "block", "split", "bos_per_line")
+# Keys that generation 0 does not look at.
 LATER = ("start_from", "epochs")
 # Of a pretrained model, whose size is not known before it is there: what OPT of 125 million parameters takes, once and in training.
 MODEL_MB, PRETRAINED_MB = 500, 5000
@@ -37,14 +37,19 @@ BINS, BINS_PER_OCTAVE = 48, 4
 
 
 def original_settings(block: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides the original blocks of text and the tokenizer, which a pretrained model brings."""
-    chosen = {key: block[key] for key in ("data", "model", "block", "split")}
-    return chosen if block["model"] else chosen | {"vocabulary": block["network"]["vocabulary"]}
+    """What decides the original blocks of text and the tokenizer: a pretrained model has its own."""
+    chosen = {key: block[key] for key in ("data", "model", "block", "split", "bos_per_line")}
+    return chosen | ({} if block["model"] else {"vocabulary": block["network"]["vocabulary"]})
 
 
 def execution(block: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a block only says how: blocks that are written at a time; of a pretrained model its size, for its memory."""
+    """What of a block only says how: how much is written at a time, and how large a pretrained model is."""
     return {key: block[key] for key in ("generation_batch", *(("network",) if block["model"] else ()))}
+
+
+def reads_parent(block: Mapping[str, Any]) -> bool:
+    """Whether a generation is fitted from the model of the one before, and not from what generation 0 began with."""
+    return bool(block["start_from"] == "parent")
 
 
 def model_paths(block: Mapping[str, Any]) -> list[str]:
@@ -76,6 +81,10 @@ def contradictions(block: Mapping[str, Any], key: str, iterations: int) -> Itera
         yield f"`{key}.network`: width {network['width']} cannot be shared among {network['heads']} heads; use a multiple"
     if block["batch_size"] > block["split"]["real"]:
         yield f"`{key}.batch_size`: {block['batch_size']}, but `lm.split.real` has only {block['split']['real']} blocks"
+    if block["bos_per_line"] and not block["model"]:
+        yield f"`{key}.bos_per_line`: a tokenizer that is trained here has no token that a line begins with; write false"
+    if block["final_learning_rate"] is not None and block["final_learning_rate"] > block["learning_rate"]:
+        yield f"`{key}.final_learning_rate`: {block['final_learning_rate']:g} is above `learning_rate`; give less, or null"
     for name, prefix in (("data", "dataset:"), ("model", "hub:")):
         source = block[name]
         if source and source.startswith(("dataset:", "hub:")) and not (source.startswith(prefix) and hub(source)):

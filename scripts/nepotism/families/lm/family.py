@@ -6,7 +6,7 @@ the block that takes its place, so that a perfect model would write the original
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from nepotism.files import whole
 from nepotism.generations import Arrays, Rows, Score
 from nepotism.images import Record
 from nepotism.jackknife import LeftOut, half_width
+from nepotism.resume.checkpoints import NOWHERE, Store
 from nepotism.rows import rows_table, write_rows
 from nepotism.tables import Metric
 from nepotism.weights import location
@@ -80,27 +81,34 @@ class Family:
     def _restored(self, model: Arrays) -> Any:
         return networks.restore(self._start(), model)
 
-    def fit(self, rows: Rows, parent: Arrays | None, iteration: int) -> Arrays:
+    def fit(self, rows: Rows, parent: Arrays | None, iteration: int, checkpoints: Store = NOWHERE) -> Arrays:
         """A model trained on from the one before, or from the same beginning as generation 0."""
-        goes_on = parent is not None and self._settings["start_from"] == "parent"
+        chosen = self._settings
+        goes_on = parent is not None and chosen["start_from"] == "parent"
         model = self._restored(parent) if parent is not None and goes_on else self._start()
-        epochs = self._settings["epochs" if parent is not None else "first_epochs"]
         networks.train(
-            model, rows, self._validation, epochs, self._settings["batch_size"], self._settings["learning_rate"],
-            self._seed, iteration, "fit",
+            model, rows, self._validation, chosen["epochs" if iteration else "first_epochs"], chosen["batch_size"],
+            chosen["learning_rate"], self._seed, iteration, "fit", final_learning_rate=chosen["final_learning_rate"],
+            gradient_clip=chosen["gradient_clip"], checkpoints=checkpoints,
         )  # fmt: skip
         return networks.arrays(model)
 
-    def sample(self, model: Arrays, iteration: int) -> Rows:
+    def sample(self, model: Arrays, iteration: int, checkpoints: Store = NOWHERE) -> Rows:
         """What the model writes after each original block."""
-        how = (self._settings[key] for key in ("num_beams", "repetition_penalty", "generation_batch"))
-        return networks.write_on(self._restored(model), self._real, *how)
+        chosen = self._settings
+        return networks.write_on(
+            self._restored(model), self._real, chosen["num_beams"], chosen["repetition_penalty"], chosen["generation_batch"],
+            checkpoints,
+        )  # fmt: skip
+
+    def stream(self, iteration: int) -> None:
+        """Beam search draws nothing."""
 
     def is_shown(self, iteration: int) -> bool:
         """All that is written is kept: it took long, and is small."""
         return True
 
-    def score(self, model: Arrays, rows: Rows, iteration: int, first: Arrays) -> Iterator[Score]:
+    def score(self, model: Arrays, rows: Callable[[], Rows], iteration: int, first: Arrays) -> Iterator[Score]:
         """Scores of the model and of what it wrote; of generation 0, also those of the text that it was trained on."""
         losses = networks.losses(self._restored(model), self._holdout)
         mean, se = float(losses.mean()), float(losses.std(ddof=1) / np.sqrt(len(losses)))
@@ -110,7 +118,7 @@ class Family:
             ci_low=float(np.exp(mean - half)), ci_high=float(np.exp(mean + half)), left_out=_without_parts(losses),
         )  # fmt: skip
         judge = self._restored(first)
-        for name, blocks in ({"samples": rows} | ({"real": self._real} if iteration == 0 else {})).items():
+        for name, blocks in ({"samples": rows()} | ({"real": self._real} if iteration == 0 else {})).items():
             each = np.exp(networks.losses(judge, blocks))
             for metric, value in (_likelihoods(each) | self._variety(blocks)).items():
                 yield Score(metric, value, len(blocks), name, GENERATION_0 if "perplexity" in metric else "")
@@ -149,7 +157,7 @@ def write_originals(settings: Mapping[str, Any], files: Mapping[str, Path]) -> N
     with whole(files["tokenizer"]) as temporary:
         tokenizer.save(str(temporary))
     for name, split in SPLIT_OF.items():
-        blocks = networks.blocks(tokenizer, texts[split], settings["block"])
+        blocks = networks.blocks(tokenizer, texts[split], settings["block"], settings["bos_per_line"])
         if len(blocks) < settings["split"][name]:
             raise UserError(
                 f"`lm.split.{name}`: {settings['split'][name]}, but the text {split} has only {len(blocks)} blocks"

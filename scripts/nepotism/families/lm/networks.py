@@ -1,6 +1,7 @@
 """Causal language models: built, trained, sampled and asked for likelihoods. transformers does the work."""
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,22 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, OPTConfig, OPTForCausalLM, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    OPTConfig,
+    OPTForCausalLM,
+    PreTrainedModel,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 from transformers.utils import logging
 
 from nepotism import loading, streams
 from nepotism.errors import UserError
+from nepotism.families.training import Training
 from nepotism.generations import Arrays
+from nepotism.resume.checkpoints import NOWHERE, Store
 
 # Models are loaded several times a generation, into the logs of jobs.
 logging.disable_progress_bar()
@@ -55,9 +66,26 @@ def pretrained_tokenizer(folder: str) -> Tokenizer:
     return tokenizer.backend_tokenizer
 
 
-def blocks(tokenizer: Tokenizer, text: str, length: int) -> Tokens:
-    """A text cut into blocks of ``length`` tokens: int32 (N, length); what is left over is dropped."""
-    tokens = np.array(tokenizer.encode(text, add_special_tokens=False).ids, np.int32)
+def blocks(tokenizer: Tokenizer, text: str, length: int, bos_per_line: bool = False) -> Tokens:
+    """A text cut into blocks of ``length`` tokens: int32 (N, length); what is left over is dropped.
+
+    Args:
+        tokenizer: that cuts it.
+        text: to be cut.
+        length: tokens of a block.
+        bos_per_line: whether each line begins with the token that the tokenizer begins texts with.
+
+    Raises:
+        UserError: if there is no such token.
+    """
+    if bos_per_line:
+        if not tokenizer.encode("").ids:
+            raise UserError("`lm.bos_per_line`: the tokenizer of `lm.model` begins texts with no token; write false")
+        lines = [part + "\n" for part in text.removesuffix("\n").split("\n")]
+        found = [token for line in tokenizer.encode_batch(lines) for token in line.ids]
+    else:
+        found = tokenizer.encode(text, add_special_tokens=False).ids
+    tokens = np.array(found, np.int32)
     return tokens[: len(tokens) // length * length].reshape(-1, length)
 
 
@@ -93,64 +121,109 @@ def start(settings: Mapping[str, Any], vocabulary: int, *key: str | int) -> PreT
 
 def train(
     model: PreTrainedModel, rows: Tokens, validation: Tokens, epochs: int, batch_size: int, learning_rate: float,
-    *key: str | int,
+    *key: str | int, final_learning_rate: float | None = None, gradient_clip: float | None = 1.0, checkpoints: Store = NOWHERE,
 ) -> None:  # fmt: skip
     """Train on blocks by AdamW; what remains are the weights of the epoch that finds ``validation`` likeliest.
 
-    Where the model has dropout, it is drawn from streams named by ``key``, as is the order of the blocks.
+    Where the model has dropout, it is drawn from streams named by ``key``, as is the order of the blocks. Half a cosine over
+    the epochs takes the learning rate to ``final_learning_rate``, if that is given.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, fused=True)
     data = torch.from_numpy(rows.astype(np.int64)).to(torch.get_default_device())
-    best, kept = np.inf, model.state_dict()
+    training = Training(model, optimizer, checkpoints)
+    training.values.setdefault("best", math.inf)
+    # Of an epoch: a step for every batch, and one to ask for the likelihood of validation text.
+    batches = math.ceil(len(rows) / batch_size)
+    order, ordered = torch.empty(0), -1
     with torch.random.fork_rng([torch.cuda.current_device()] if data.device.type == "cuda" else []):
-        torch.manual_seed(streams.integer_seed(*key, "dropout"))
-        for epoch in range(epochs):
+        for step in training.steps(epochs * (batches + 1)):
+            epoch, number = divmod(step, batches + 1)
+            if number == batches:
+                found = float(losses(model, validation, training.pause).mean())
+                if not np.isfinite(found):
+                    raise UserError(f"the loss of validation is {found} after epoch {epoch}; lower `lm.learning_rate`")
+                if found < training.values["best"]:
+                    training.values["best"] = found
+                    training.kept = {name: weight.clone() for name, weight in model.state_dict().items()}
+                continue
+            if epoch != ordered:
+                order, ordered = torch.from_numpy(streams.generator(*key, "order", epoch).permutation(len(rows))), epoch
+            for group in optimizer.param_groups:
+                group["lr"] = _rate(learning_rate, final_learning_rate, epoch / epochs)
             model.train()
-            order = torch.from_numpy(streams.generator(*key, "order", epoch).permutation(len(rows)))
-            for chosen in order.split(batch_size):
-                batch = data[chosen.to(data.device)]
-                optimizer.zero_grad(set_to_none=True)
-                loss = model(input_ids=batch, labels=batch, use_cache=False).loss
-                if not torch.isfinite(loss):
-                    raise UserError(f"the loss is {loss.item()} in epoch {epoch}; lower `lm.learning_rate`")
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-                optimizer.step()
-            found = float(losses(model, validation).mean())
-            if not np.isfinite(found):
-                raise UserError(f"the loss of validation is {found} after epoch {epoch}; lower `lm.learning_rate`")
-            if found < best:
-                best, kept = found, {name: weight.clone() for name, weight in model.state_dict().items()}
-    model.load_state_dict(kept)
+            torch.manual_seed(streams.integer_seed(*key, "dropout", epoch, number))
+            batch = data[order[number * batch_size :][:batch_size].to(data.device)]
+            optimizer.zero_grad(set_to_none=True)
+            loss = model(input_ids=batch, labels=batch, use_cache=False).loss
+            if not torch.isfinite(loss):
+                raise UserError(f"the loss is {loss.item()} in epoch {epoch}; lower `lm.learning_rate`")
+            loss.backward()
+            if gradient_clip is not None:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), gradient_clip)
+            optimizer.step()
+    model.load_state_dict(training.kept)
     model.eval()
+
+
+def _rate(first: float, final: float | None, share: float) -> float:
+    """The learning rate after a share of the epochs."""
+    return first if final is None else final + (first - final) * (1 + math.cos(math.pi * share)) / 2
 
 
 @torch.no_grad()
-def losses(model: PreTrainedModel, rows: Tokens) -> NDArray[np.float64]:
-    """Mean negative log likelihood of a block's tokens but its first, nats, float64 (N,)."""
+def losses(model: PreTrainedModel, rows: Tokens, pause: Callable[[], None] = lambda: None) -> NDArray[np.float64]:
+    """Mean negative log likelihood of a block's tokens but its first, nats, float64 (N,); ``pause`` may end it early."""
     model.eval()
     found = []
     for batch in _batches(rows, BATCH):
+        pause()
         logits = model(input_ids=batch, use_cache=False).logits[:, :-1].float()
         each = torch.nn.functional.cross_entropy(logits.transpose(1, 2), batch[:, 1:], reduction="none")
         found.append(each.mean(dim=1).cpu())
     return torch.cat(found).numpy().astype(np.float64)
 
 
+class _AtEachToken(StoppingCriteria):
+    """Asked after every token: never ends a text, but may end the process."""
+
+    def __init__(self, pause: Callable[[], None]) -> None:
+        self._pause = pause
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **kwargs: Any) -> torch.BoolTensor:
+        self._pause()
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)  # type: ignore[return-value]
+
+
 @torch.no_grad()
-def write_on(model: PreTrainedModel, prompts: Tokens, num_beams: int, repetition_penalty: float, batch: int) -> Tokens:
+def write_on(
+    model: PreTrainedModel, prompts: Tokens, num_beams: int, repetition_penalty: float, batch: int,
+    checkpoints: Store = NOWHERE,
+) -> Tokens:  # fmt: skip
     """What a model writes after each block, as many tokens, by beam search: int32 like ``prompts``."""
     model.eval()
     length = prompts.shape[1]
-    written = [
-        model.generate(
+    found = checkpoints.newest()
+    written = [found.tensors["written"]] if found else []
+    done = found.position if found else 0
+
+    def state() -> tuple[dict[str, Any], dict[str, Any]]:
+        return {"written": np.concatenate(written) if written else np.empty((0, length), np.int32)}, {}
+
+    def pause() -> None:
+        if checkpoints.told_to_stop():
+            checkpoints.offer(done, state)
+
+    for part in _batches(prompts[done:], batch):
+        made = model.generate(
             input_ids=part, attention_mask=torch.ones_like(part), do_sample=False, num_beams=num_beams,
             min_new_tokens=length, max_new_tokens=length, repetition_penalty=repetition_penalty,
-            pad_token_id=model.config.eos_token_id,
-        )[:, length:].cpu()
-        for part in _batches(prompts, batch)
-    ]  # fmt: skip
-    return torch.cat(written).numpy().astype(np.int32)
+            pad_token_id=model.config.eos_token_id, stopping_criteria=StoppingCriteriaList([_AtEachToken(pause)]),
+        )  # fmt: skip
+        written.append(made[:, length:].cpu().numpy().astype(np.int32))
+        done += len(part)
+        if done < len(prompts):
+            checkpoints.offer(done, state)
+    return np.concatenate(written)
 
 
 def arrays(model: PreTrainedModel) -> Arrays:

@@ -28,7 +28,7 @@ REFERENCE = ("real.parquet", "holdout.parquet", "classifier.safetensors")
 TORCH = True
 # Keys that all arms share.
 SHARED = ("data", "split", "classifier")
-# Keys that only generations after the first look at.
+# Keys that generation 0 does not look at.
 LATER = ()
 # Digits, and so classes.
 CLASSES = 10
@@ -44,6 +44,11 @@ def original_settings(block: Mapping[str, Any]) -> dict[str, Any]:
 def execution(block: Mapping[str, Any]) -> dict[str, Any]:
     """What of a block only says how: nothing."""
     return {}
+
+
+def reads_parent(block: Mapping[str, Any]) -> bool:
+    """Whether a generation is fitted from the model of the one before: each is trained from scratch."""
+    return False
 
 
 def sources(block: Mapping[str, Any]) -> list[str]:

@@ -5,8 +5,9 @@ Shumailov et al., Nature 631 (2024), section "Variational autoencoders".
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from nepotism.files import whole
 from nepotism.generations import Arrays, Rows, Score
 from nepotism.images import Pixels, Record, image_table, images_of, read_image_set, write_image_set
 from nepotism.neighbours import Neighbourhood, distances, within_group_distance
+from nepotism.resume.checkpoints import NOWHERE, Store
 from nepotism.scores import frechet
 from nepotism.tables import Metric
 from nepotism.weights import location
@@ -62,34 +64,58 @@ class Family:
         self._real, self._holdout = (_grey(read_image_set(reference[name]).pixels) for name in ("real", "holdout"))
         side = self._real.shape[1]
         self._classifier = networks.restored(networks.Classifier(side), load_file(reference["classifier"]))
-        self._build = lambda: networks.Autoencoder(side, settings["width"], settings["latent"])
-        self._holdout_features = networks.classify(self._classifier, self._holdout)[0]
-        self._within_holdout = distances(self._holdout_features, self._holdout_features)
+        network = (settings[key] for key in ("width", "latent", "decoder_relu"))
+        self._network = (side, *network)
+
+    def _restored(self, model: Arrays) -> networks.Autoencoder:
+        return networks.restored(networks.Autoencoder(*self._network), model)
+
+    @cached_property
+    def _holdout_features(self) -> NDArray[np.float64]:
+        return networks.classify(self._classifier, self._holdout)[0]
+
+    @cached_property
+    def _within_holdout(self) -> NDArray[np.float64]:
+        return distances(self._holdout_features, self._holdout_features)
 
     def originals(self) -> Rows:
         """The training digits."""
         return self._real
 
-    def fit(self, rows: Rows, parent: Arrays | None, iteration: int) -> Arrays:
+    def fit(self, rows: Rows, parent: Arrays | None, iteration: int, checkpoints: Store = NOWHERE) -> Arrays:
         """An autoencoder, from scratch."""
-        keys = ("width", "latent", "pixel_weight", "steps", "batch_size", "learning_rate")
+        keys = (
+            "width",
+            "latent",
+            "decoder_relu",
+            "pixel_weight",
+            "steps",
+            "batch_size",
+            "learning_rate",
+            "weight_decay",
+        )
+        chosen = [self._settings[key] for key in keys]
         return networks.arrays(
-            networks.train_autoencoder(rows, *(self._settings[key] for key in keys), self._seed, iteration, "fit")
+            networks.train_autoencoder(rows, *chosen, self._seed, iteration, "fit", checkpoints=checkpoints)
         )
 
-    def sample(self, model: Arrays, iteration: int) -> Rows:
-        """As many digits as it was trained on at first."""
-        drawing = networks.restored(self._build(), model)
-        return networks.sample(drawing, len(self._real), self._settings["latent"], self._seed, iteration, "sample")
+    def sample(self, model: Arrays, iteration: int, checkpoints: Store = NOWHERE) -> Rows:
+        """As many digits as it was trained on at first: seconds, for as many as MNIST has."""
+        stream = self.stream(iteration)
+        return networks.sample(self._restored(model), len(self._real), self._settings["latent"], *stream)
+
+    def stream(self, iteration: int) -> streams.Key:
+        """Of the latents."""
+        return (self._seed, iteration, "sample")
 
     def is_shown(self, iteration: int) -> bool:
         """Snapshots are kept for the figures."""
         return iteration in self._settings["snapshots"]
 
-    def score(self, model: Arrays, rows: Rows, iteration: int, first: Arrays) -> Iterator[Score]:
+    def score(self, model: Arrays, rows: Callable[[], Rows], iteration: int, first: Arrays) -> Iterator[Score]:
         """Scores of the samples; of generation 0, also those of the training digits: what is expected of a perfect model."""
-        sets = {"samples": rows} | ({"real": self._real} if iteration == 0 else {})
-        encoder = networks.restored(self._build(), first)
+        sets = {"samples": rows()} | ({"real": self._real} if iteration == 0 else {})
+        encoder = self._restored(first)
         whole_spread = _spread(networks.encode(encoder, self._real))
         for name, images in sets.items():
             features, classes = networks.classify(self._classifier, images)

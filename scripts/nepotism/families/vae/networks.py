@@ -10,10 +10,12 @@ from torch.nn import functional
 
 from nepotism import loading, streams
 from nepotism.errors import UserError
+from nepotism.families.training import Training
 from nepotism.families.vae import CLASSES
 from nepotism.families.vae.data import Labels
 from nepotism.generations import Arrays
 from nepotism.images import Pixels
+from nepotism.resume.checkpoints import NOWHERE, Store
 
 # What is no digit.
 REJECTED = CLASSES
@@ -32,9 +34,10 @@ class Autoencoder(nn.Module):
         side: of the images.
         width: channels of the first convolution; the second has twice as many.
         latent: dimensions of the latent.
+        decoder_relu: whether a ReLU follows the decoder's linear layer.
     """
 
-    def __init__(self, side: int, width: int, latent: int) -> None:
+    def __init__(self, side: int, width: int, latent: int, decoder_relu: bool = True) -> None:
         super().__init__()
         inner = side // 4
         self.encoder = nn.Sequential(
@@ -42,7 +45,8 @@ class Autoencoder(nn.Module):
             nn.Flatten(), nn.Linear(2 * width * inner**2, 2 * latent),
         )  # fmt: skip
         self.decoder = nn.Sequential(
-            nn.Linear(latent, 2 * width * inner**2), nn.ReLU(), nn.Unflatten(1, (2 * width, inner, inner)),
+            nn.Linear(latent, 2 * width * inner**2), nn.ReLU() if decoder_relu else nn.Identity(),
+            nn.Unflatten(1, (2 * width, inner, inner)),
             nn.ConvTranspose2d(2 * width, width, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(width, 1, 4, 2, 1),
         )  # fmt: skip
 
@@ -82,11 +86,11 @@ class Classifier(nn.Module):
 
 
 def train_autoencoder(
-    images: Pixels, width: int, latent: int, pixel_weight: float, steps: int, batch_size: int, learning_rate: float,
-    *key: str | int,
+    images: Pixels, width: int, latent: int, decoder_relu: bool, pixel_weight: float, steps: int, batch_size: int,
+    learning_rate: float, weight_decay: float, *key: str | int, checkpoints: Store = NOWHERE,
 ) -> Autoencoder:  # fmt: skip
     """Train from scratch by Adam; the random streams are named by ``key``."""
-    model = _seeded(lambda: Autoencoder(images.shape[1], width, latent), *key, "init")
+    model = _seeded(lambda: Autoencoder(images.shape[1], width, latent, decoder_relu), *key, "init")
     random = torch.Generator().manual_seed(streams.integer_seed(*key, "posterior"))
     pixels = tensor(images)
 
@@ -94,7 +98,20 @@ def train_autoencoder(
         noise = torch.randn((len(chosen), latent), generator=random, device="cpu").to(pixels.device)
         return model.loss(pixels[chosen], noise, pixel_weight)
 
-    _train(model, loss, len(images), steps, batch_size, learning_rate, *key)
+    # The decay is said beside a loss that is summed over a batch; this one is its mean.
+    decay = weight_decay / batch_size
+    _train(
+        model,
+        loss,
+        len(images),
+        steps,
+        batch_size,
+        learning_rate,
+        *key,
+        decay=decay,
+        random=random,
+        checkpoints=checkpoints,
+    )
     return model
 
 
@@ -172,14 +189,20 @@ def _seeded(build: Callable[[], Network], *key: str | int) -> Network:
 
 def _train(
     model: nn.Module, loss: Callable[[Tensor], Tensor], count: int, steps: int, batch_size: int, learning_rate: float,
-    *key: str | int,
+    *key: str | int, decay: float = 0.0, random: torch.Generator | None = None, checkpoints: Store = NOWHERE,
 ) -> None:  # fmt: skip
-    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
+    """Train in place; ``random`` is what ``loss`` draws from."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, weight_decay=decay, fused=True)
     model.train()
     batches = max(1, count // batch_size)
-    for step in range(steps):
-        if step % batches == 0:
-            order = torch.from_numpy(streams.generator(*key, "order", step // batches).permutation(count))
+    training = Training(model, optimizer, checkpoints)
+    if random is not None:
+        random.set_state(training.kept.get("random", random.get_state()))
+    order, epoch = torch.empty(0), -1
+    for step in training.steps(steps):
+        if step // batches != epoch:
+            epoch = step // batches
+            order = torch.from_numpy(streams.generator(*key, "order", epoch).permutation(count))
         chosen = order[step % batches * batch_size :][:batch_size]
         optimizer.zero_grad(set_to_none=True)
         value = loss(chosen.to(torch.get_default_device()))
@@ -189,6 +212,8 @@ def _train(
         # Asked seldom, because a GPU waits for the answer. What went wrong does not become right again.
         if last_of_epoch and not torch.isfinite(value):
             raise UserError(f"the loss is {value.item()} at step {step}; lower `vae.learning_rate`")
+        if random is not None:
+            training.kept["random"] = random.get_state()
     model.eval()
 
 

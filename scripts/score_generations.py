@@ -1,0 +1,48 @@
+"""Score a chunk of generations of one cell: their models and what they drew."""
+
+import argparse
+from pathlib import Path
+
+from nepotism import cli, generations
+from nepotism.cells import cell_in
+from nepotism.families import add_family, imported_family, settings_given, version_of
+from nepotism.tables import write_metrics
+
+
+def main() -> None:
+    parser = cli.parser(__doc__)
+    add_family(parser)
+    cli.add_device(parser)
+    parser.add_argument("--experiment", required=True, help="name of the experiment")
+    parser.add_argument("--cell", required=True, help="folder of the cell inside the experiment, or base/seed-<seed>")
+    parser.add_argument("--seed", type=int, required=True, help="replicate seed")
+    parser.add_argument(
+        "--reference", type=Path, nargs="+", required=True, help="original rows, and what else they were written with"
+    )
+    parser.add_argument("--first-model", type=Path, required=True, help="model file of generation 0")
+    parser.add_argument("--model", type=Path, required=True, help="model file of the chunk")
+    parser.add_argument("--samples", type=Path, required=True, help="rows that the chunk's generations drew")
+    parser.add_argument("--metrics", type=Path, required=True, help="output: scores of every generation (JSON)")
+    cli.run(run, parser.parse_args())
+
+
+def run(arguments: argparse.Namespace) -> None:
+    version_of(arguments, "score_generations")
+    family: generations.Family = imported_family(arguments).Family(
+        settings_given(arguments), arguments.seed, {path.stem: path for path in arguments.reference}
+    )
+    scores = generations.score(
+        family,
+        generations.read_models(arguments.model),
+        generations.read_drawn(family, arguments.samples),
+        generations.read_models(arguments.first_model)[0],
+    )
+    cell = cell_in(arguments.cell)
+    control, ratio = (cell.control, cell.ratio) if cell else (arguments.cell.split("/")[0], "")
+    write_metrics(
+        arguments.metrics, generations.metric_rows(arguments.experiment, control, ratio, arguments.seed, scores)
+    )
+
+
+if __name__ == "__main__":
+    main()
