@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from nepotism import cli
 from nepotism.devices import start
-from nepotism.evaluation import Place, compare, embed, from_arguments, read_reference
+from nepotism.evaluation import Place, compare, embed, fidelity, from_arguments, read_reference
 from nepotism.families.diffusion.latents import round_trip
 from nepotism.families.diffusion.pipeline import load_vae
 from nepotism.images import ImageSet, read_image_set, write_image_set
@@ -52,6 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
             # Nothing is random here, so that there is one row for all seeds, under seed 0.
             place = Place(arguments.experiment, "base", "", 0, passes)
             rows += compare(place, "vae", embed(evaluator, scored[-1]), reference)
+            rows += fidelity(place, "vae", scored[-1], real)
     records = [record for images in scored for record in images.records]
     write_image_set(arguments.output, np.concatenate([images.pixels for images in scored]), records)
     write_metrics(arguments.metrics, rows)

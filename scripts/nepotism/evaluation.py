@@ -201,6 +201,26 @@ def curation(place: Place, records: Sequence[Record], slots: int, kept: Sequence
         yield _row(place, "curated", "", "accepted_share", Estimate(sum(kept) / slots, slots))
 
 
+def fidelity(place: Place, name: str, images: ImageSet, originals: ImageSet) -> Iterable[Row]:
+    """How much of each original is left in its image, slot by slot: structural similarity, by scikit-image.
+
+    Args:
+        place: of the cell.
+        name: of the image set.
+        images: of the slots.
+        originals: of the same slots, in the same order and size.
+    """
+    # Only a diagnosis needs it: other jobs do not wait for it.
+    from skimage.metrics import structural_similarity
+
+    similarity = [
+        structural_similarity(image, original, channel_axis=-1)
+        for image, original in zip(images.pixels, originals.pixels, strict=True)
+    ]
+    positions = _positions([record.group for record in images.records])
+    yield _row(place, name, "pixels", "ssim", scores.mean(np.array(similarity), positions))
+
+
 def _positions(groups: Sequence[str]) -> NDArray[np.int64]:
     """Position of each image in its group: the blocks of the jackknife."""
     seen: dict[str, int] = {}

@@ -47,6 +47,11 @@ METRICS = {
     "within_group_distance": Metric("mean feature distance of two images of one group", "[0, inf)", "higher"),
     "saturation": Metric("mean HSV saturation", "[0, 1]", "neither"),
     "contrast": Metric("standard deviation of luma inside an image", "[0, 0.5]", "neither"),
+    "ssim": Metric(
+        "mean structural similarity of an image and the real one that it was made from (Wang et al. 2004)",
+        "[-1, 1], 1 when equal",
+        "higher",
+    ),
     "accepted_share": Metric("share of slots whose image a control kept", "[0, 1]", "higher"),
     "unique_images": Metric("number of different images after a control, of n slots", "[0, n]", "higher"),
 }

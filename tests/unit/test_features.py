@@ -169,3 +169,20 @@ def test_shares_near_their_ends_have_no_interval(embedded):
         assert rows[metric].ci_low is None
     # Of a set that was trained on and is scored against, no image is nearer to one than to the other.
     assert rows["memorization"].value == 0.5
+
+
+def test_structural_similarity_is_1_of_equal_images_and_falls_with_what_is_lost():
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (4, 16, 16, 3), np.uint8)
+    records = [Record(f"i/{slot}", "", group, f"{group}/{slot}", "real") for group in "ab" for slot in range(2)]
+    real = ImageSet(pixels, records)
+    place = evaluation.Place("x", "base", "", 0, 1)
+    noise = random.integers(-20, 21, pixels.shape)
+    values = []
+    for amount in (0, 1, 3):
+        changed = np.clip(pixels + amount * noise, 0, 255).astype(np.uint8)
+        (row,) = evaluation.fidelity(place, "vae", ImageSet(changed, records), real)
+        assert (row.set, row.metric, row.n) == ("vae", "ssim", 4)
+        assert row.left_out.images == (2, 2)
+        values.append(row.value)
+    assert values[0] == 1 > values[1] > values[2] > 0
