@@ -53,8 +53,9 @@ WEIGHTS = "model/diffusion_pytorch_model.safetensors"
 
 # How far results of the device may be from those of the processor. Sums of products are rounded in another order (1e-7 of
 # a value); AdamW divides by the root of the squared gradient, so that weights whose gradient is all but 0 move by the
-# learning rate in either direction; and a few pixels of 8 bits are rounded to the neighbouring level. On one processor, other batches alone move pictures by
-# 0.0002 levels and scores by 0.02 % at most; another kind of device is given fifty times that.
+# learning rate in either direction; and a few pixels of 8 bits are rounded to the neighbouring level. On one processor,
+# other batches alone move pictures by 0.0002 levels and scores by 0.02 % at most; another kind of device is given fifty
+# times that.
 LATENTS_APART = 1e-4  # the largest difference, as a share of the largest value
 LEVELS_APART = 0.1  # mean difference of two sets of pictures, in levels of 255
 SCORES_APART = 0.01  # of a score, as a share of it
