@@ -10,18 +10,21 @@ import metrics_table
 import pytest
 import score
 import summary
-from nepotism import claims, curves
+from conftest import ROOT
+from nepotism import claims, configfiles, curves
+from nepotism import config as configuration
 from nepotism.cost import Cost, costs
 from nepotism.families import FAMILIES, family_package
 from nepotism.status import left
-from nepotism.tables import Row, read_csv, read_text_csv, write_csv, write_metrics
+from nepotism.tables import COLUMNS, Row, read_csv, read_text_csv, write_csv, write_metrics
 from nepotism.verdicts import Claim
+from test_config import DEFAULT, merged
 
 HEADER = "experiment,control,ratio,seed,iteration,set,features,metric,value,sd,se,ci_low,ci_high,n\n"
 
 
 def test_a_table_of_no_rows_has_its_header_and_is_read_again(tmp_path):
-    write_csv(tmp_path / "rows.csv", [], Row)
+    write_csv(tmp_path / "rows.csv", [], COLUMNS)
     assert (tmp_path / "rows.csv").read_text() == HEADER
     assert read_csv(tmp_path / "rows.csv") == []
     write_csv(tmp_path / "plain.csv", [], ["a", "b"])
@@ -30,21 +33,24 @@ def test_a_table_of_no_rows_has_its_header_and_is_read_again(tmp_path):
 
 def test_cells_without_scores_give_an_empty_table(tmp_path):
     write_metrics(tmp_path / "metrics.json", [])
-    metrics_table.run(argparse.Namespace(metrics=[tmp_path / "metrics.json"], output=tmp_path / "metrics.csv"))
+    outputs = {"output": tmp_path / "metrics.csv", "jackknife": tmp_path / "jackknife.csv"}
+    metrics_table.run(argparse.Namespace(metrics=[tmp_path / "metrics.json"], **outputs))
     assert (tmp_path / "metrics.csv").read_text() == HEADER
+    assert read_csv(tmp_path / "metrics.csv", tmp_path / "jackknife.csv") == []
 
 
 def page(tmp_path, monkeypatch):
     """The report's page and the table of costs, of an experiment whose benchmarks may be anything."""
-    write_csv(tmp_path / "metrics.csv", [], Row)
+    write_csv(tmp_path / "metrics.csv", [], COLUMNS)
     verdicts, _ = claims.judge([], claims.Arms(None, None, None, None))
     write_csv(tmp_path / "claims.csv", verdicts, Claim)
     (tmp_path / "details.csv").write_text("claim,features,statistic,value,ci90_low,ci90_high\n")
+    (tmp_path / "diagnostics.csv").write_text("features,statistic,relation,bound,value,ci90_low,ci90_high,verdict\n")
     write_metrics(tmp_path / "base.json", [])
     answer.run(
         argparse.Namespace(
             benchmarks=tmp_path / "benchmarks", base_metrics=tmp_path / "base.json", claims=tmp_path / "claims.csv",
-            details=tmp_path / "details.csv", metrics=tmp_path / "metrics.csv", family=None,
+            details=tmp_path / "details.csv", diagnostics=tmp_path / "diagnostics.csv", metrics=tmp_path / "metrics.csv", family=None,
             cost=tmp_path / "cost.csv", output=tmp_path / "answer.rst",
         )
     )  # fmt: skip
@@ -74,7 +80,7 @@ def test_benchmarks_that_are_half_written_count_with_what_is_known(tmp_path, mon
 
 @pytest.mark.parametrize("panels", [curves.score_panels, curves.drift_panels])
 def test_figures_of_an_empty_table_of_scores_say_so(tmp_path, panels):
-    write_csv(tmp_path / "metrics.csv", [], Row)
+    write_csv(tmp_path / "metrics.csv", [], COLUMNS)
     output = [tmp_path / f"figure.{suffix}" for suffix in ("svg", "png", "csv")]
     curves.draw(
         argparse.Namespace(
@@ -96,7 +102,7 @@ def test_a_figure_without_the_floor_of_real_images_is_drawn():
 
 @pytest.mark.parametrize(("family", "figure"), [(f, name) for f in FAMILIES for name in family_package(f).FIGURES])
 def test_figures_of_families_of_an_empty_table_say_so(tmp_path, family, figure):
-    write_csv(tmp_path / "metrics.csv", [], Row)
+    write_csv(tmp_path / "metrics.csv", [], COLUMNS)
     output = [tmp_path / f"figure.{suffix}" for suffix in ("svg", "png", "csv")]
     drawing = importlib.import_module(f"nepotism.families.{family}.figures")
     arguments = argparse.Namespace(metrics=tmp_path / "metrics.csv", samples=[], arms={}, output=output, dpi=30)
@@ -107,14 +113,18 @@ def test_figures_of_families_of_an_empty_table_say_so(tmp_path, family, figure):
 
 def test_a_controls_table_without_rows_has_no_kept_images(tmp_path):
     (tmp_path / "curated.csv").write_text("slot,kept\n")
-    assert score.kept_column(tmp_path / "curated.csv") is None
+    assert score.kept_column(read_text_csv(tmp_path / "curated.csv")) is None
 
 
 @pytest.mark.parametrize("family", ["diffusion", *FAMILIES])
 def test_the_summary_of_an_empty_table_prints_where_the_results_are(tmp_path, monkeypatch, capsys, family):
     (tmp_path / "tables").mkdir()
-    write_csv(tmp_path / "tables" / "metrics.csv", [], Row)
-    (tmp_path / "config.json").write_text(json.dumps({"model": {"family": family}}))
+    write_csv(tmp_path / "tables" / "metrics.csv", [], COLUMNS)
+    experiment = (
+        {} if family == "diffusion" else configfiles.read(ROOT / "resources" / "experiments" / f"{family}.yaml")
+    )
+    config = configuration.checked(merged(DEFAULT, experiment))
+    (tmp_path / "config.json").write_text(json.dumps(config))
     monkeypatch.setattr("sys.argv", ["summary.py", str(tmp_path)])
     summary.main()
     assert f"tables: {tmp_path}/tables" in capsys.readouterr().out

@@ -9,7 +9,7 @@ from nepotism import gpus, memory
 from nepotism.errors import UserError
 from nepotism.families.diffusion import preflight
 from nepotism.families.diffusion.pipeline import load_pipeline
-from nepotism.forecast import Rate, forecast, groups, read_rates
+from nepotism.forecast import Rate, forecast, groups, groups_of_folder, read_rates
 from test_config import DEFAULT, grid_of, merged
 
 
@@ -179,12 +179,10 @@ def test_the_papers_groups_follow_from_its_factors_and_others_need_to_be_told():
 def test_groups_of_a_folder_are_its_visible_folders_unless_metadata_names_them(tmp_path):
     for name in ("cat", "dog", ".git", "__MACOSX"):
         (tmp_path / name).mkdir()
-    config = merged(DEFAULT, {"reference": {"source": "folder", "folder": {"path": str(tmp_path)}}})
-    assert groups(config) == 2
+    assert groups_of_folder(tmp_path) == 2
     for name in ("metadata.jsonl", "Metadata.csv"):
         (tmp_path / name).write_text("")
-        with pytest.raises(ValueError, match="give the number with --groups"):
-            groups(config)
+        assert groups_of_folder(tmp_path) is None
         (tmp_path / name).unlink()
 
 
