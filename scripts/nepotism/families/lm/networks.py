@@ -22,6 +22,7 @@ from transformers import (
 from transformers.utils import logging
 
 from nepotism import loading, streams
+from nepotism.devices import reproducible_gradients
 from nepotism.errors import UserError
 from nepotism.families.training import Training
 from nepotism.generations import Arrays
@@ -135,7 +136,8 @@ def train(
     # Of an epoch: a step for every batch, and one to ask for the likelihood of validation text.
     batches = math.ceil(len(rows) / batch_size)
     order, ordered = torch.empty(0), -1
-    with torch.random.fork_rng([torch.cuda.current_device()] if data.device.type == "cuda" else []):
+    forked = [torch.cuda.current_device()] if data.device.type == "cuda" else []
+    with torch.random.fork_rng(forked), reproducible_gradients(data.device):
         for step in training.steps(epochs * (batches + 1)):
             epoch, number = divmod(step, batches + 1)
             if number == batches:
