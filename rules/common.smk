@@ -15,15 +15,14 @@ from nepotism import configfiles, seen
 from nepotism.cells import Cell
 from nepotism.errors import UserError
 from nepotism.files import write_text
-from nepotism.forecast import forecast, groups, read_rates
+from nepotism.forecast import groups, read_rates
 from nepotism.gpus import nvidia_gpus
 from nepotism.grid import DIFFUSION, Grid
 from nepotism.head import end_idle_wake_ups
 from nepotism.needs import Needs
 from nepotism.settings import family_how, how, ratios_option, settings
-from nepotism.stages import options
 from nepotism.status import failures
-from nepotism.weights import FOLDER, in_project, location, staged_name
+from nepotism.weights import in_project
 
 # `.venv/bin/snakemake` works without activation: shell rules find the interpreter that runs Snakemake; and the project's
 # scripts, wherever Snakemake runs.
@@ -180,23 +179,6 @@ def urgency(wildcards):
 scoring_urgency = 0 if grid.config["how"]["keep_models"] == "all" else most_urgent
 
 
-def weights_files(source, inside=""):
-    """The small file that stands for weights that a key of the config names: Snakemake compares it by content, not by time.
-
-    Weights that are not there are not an input: a plan can be made without them, and preflight says what is missing.
-    """
-    if name := staged_name(source):
-        return [in_project(f"{FOLDER}/{name}/SHA256SUMS")]
-    return seen.checksums(Path(location(source)) / inside, is_head) if source else []
-
-
-def face_weights(wildcards):
-    """DeepFace's weights."""
-    return weights_files(
-        grid.config["reference"]["ffhq"]["weights"], ".deepface/weights"
-    )
-
-
 def face_labels(wildcards):
     """Labels of all faces: the shards that DeepFace classifies, or a table."""
     if not grid.shards():
@@ -244,48 +226,6 @@ def parent_model(wildcards):
 def sampled_model(wildcards):
     """The model that drew the images which a control treats."""
     return with_advice(grid.sampled_model, cell_of(wildcards))
-
-
-def how_to_check():
-    """What preflight tries, how large the steps are, and how much room the results need."""
-    # Where only the images tell how many groups there are: models take most of the room.
-    count = known_groups or 1
-    keys = (
-        "device",
-        "threads",
-        "sample_batch_size",
-        "training_devices",
-        "micro_batch_size",
-        "gradient_checkpointing",
-    )
-    clip = grid.config["score"]["clip"]
-    # What is staged later, the first job that scores will try.
-    ready = staged_name(clip) is None or os.path.isdir(location(clip))
-    schedulers = {
-        {**grid.config[name], **overrides.get(name, {})}["scheduler"]
-        for overrides in ({}, *(arm.overrides for arm in grid.arms))
-        for name in ("sample", "seed_images")
-    }
-    room = options(
-        {
-            "disk_bytes": forecast(grid, count).peak_bytes,
-            "clip": location(clip) if ready else None,
-            "schedulers": sorted(schedulers),
-        }
-    )
-    return f"{settings(grid, 'preflight')} {how(grid, *keys)} {room}"
-
-
-def kept_or_not(files):
-    """Retrained models: to stay, or to go when nothing needs them any more."""
-    return files if grid.config["how"]["keep_models"] == "all" else temp(files)
-
-
-def last_models(wildcards):
-    """The models that stay when others go: named as targets, they outlive the jobs that read them."""
-    if grid.config["how"]["keep_models"] == "all":
-        return []
-    return [file for cell in grid.last_cells() for file in grid.model_files(cell)]
 
 
 def training_ratio(wildcards):
@@ -338,38 +278,6 @@ def scored_cell(wildcards, input):
     elif input.curated:
         words += f" --curated {input.curated[0]} --curated-table {input.curated[1]}"
     return words
-
-
-def evaluator_weights():
-    """The weights of all feature spaces, and of the CLIP that scores captions."""
-    score = grid.config["score"]
-    inception = score["inception"] if "inception" in score["features"] else None
-    return weights_files(score["clip"]) + weights_files(inception)
-
-
-# Inputs of most jobs: looked at once, not for every one of thousands.
-base_model, evaluator_files, sifid_weights = [], [], {}
-if grid.family == DIFFUSION:
-    base_model = weights_files(grid.config["model"]["path"])
-    evaluator_files = evaluator_weights()
-    sifid_weights = {
-        arm.name: weights_files(arm.parameters["inception"])
-        for arm in grid.arms_of("sifid_cull")
-    }
-
-
-def sifid_files(wildcards):
-    """Weights of single-image FID, if it needs any but the base model's."""
-    return sifid_weights[wildcards.control]
-
-
-def staging_source(wildcards):
-    sources = grid.downloads()
-    if wildcards.weights not in sources:
-        raise WorkflowError(
-            f"no key of the config names weights called '{wildcards.weights}'; those that are staged: {', '.join(sources) or 'none'}."
-        )
-    return options({"source": sources[wildcards.weights]})
 
 
 def base_metrics(wildcards):
