@@ -202,11 +202,8 @@ def run(
     for iteration in range(first, last + 1):
         made.plans[iteration] = plan(regime, ratio, history.slots, seed, iteration, kept)
 
-    def checkpoints(work: str, parts: bool = False, **more: int) -> Checkpoints:
-        chain: dict[str, Any] = {"regime": regime, "ratio": ratio, "seed": seed, "kept": kept, "first": first}
-        return job.checkpoints(work, "numpy", parts, **chain, **more, **decisive)
-
-    finished = checkpoints("generations", parts=True)
+    chain: dict[str, Any] = {"regime": regime, "ratio": ratio, "seed": seed, "kept": kept, "first": first, **decisive}
+    finished = job.checkpoints("generations", "numpy", parts=True, **chain)
     begin = first
     for saved in finished.every():
         begin = saved.position + 1
@@ -222,14 +219,20 @@ def run(
         drawn = {number: {"rows": made.rows[number]} for number in unsaved if number in made.rows}
         return packed({number: made.models[number] for number in unsaved}, "model") | packed(drawn, "drawn"), {}
 
+    def save_finished() -> None:
+        if unsaved and finished.save(unsaved[-1], part):
+            unsaved.clear()
+
+    def inside(work: str, iteration: int) -> Checkpoints:
+        # Of a generation that goes on from others, which a killed job must find too.
+        return job.checkpoints(work, "numpy", before=save_finished, iteration=iteration, **chain)
+
     with Progress(last - first + 1, label, "generation", done=begin - first) as progress, finished.patience():
         for iteration in range(begin, last + 1):
             training = np.concatenate([history.rows(source) for source in made.plans[iteration]])
-            model = family.fit(
-                training, history.models.get(iteration - 1), iteration, checkpoints("fit", iteration=iteration)
-            )
+            model = family.fit(training, history.models.get(iteration - 1), iteration, inside("fit", iteration))
             made.models[iteration] = history.models[iteration] = model
-            drawn = family.sample(model, iteration, checkpoints("sample", iteration=iteration))
+            drawn = family.sample(model, iteration, inside("sample", iteration))
             history.drawn[iteration] = drawn
             if family.is_shown(iteration) or iteration == last:
                 made.rows[iteration] = drawn

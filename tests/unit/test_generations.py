@@ -1,7 +1,9 @@
 """Chains of generations: what each is fitted to, in whatever chunks they are made, and whenever a job is killed."""
 
 import logging
+import os
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -160,6 +162,40 @@ def test_fits_and_draws_that_are_stopped_anywhere_go_on_to_the_same_bytes(family
     assert [name for name, _ in ends].count("fit") >= 2
     same(undisturbed.models, again.models)
     same_rows(undisturbed, again)
+
+
+class Slow:
+    """A family whose generations take longer than the time between two checkpoints."""
+
+    def __init__(self, family, stop):
+        self._family, self._stop, self.fitted = family, stop, []
+
+    def __getattr__(self, name):
+        return getattr(self._family, name)
+
+    def fit(self, rows, parent, iteration, checkpoints):
+        self.fitted.append(iteration)
+        for step in range(4):
+            if self._stop == (iteration, step):
+                os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.02)
+            checkpoints.offer(step, lambda: ({"state": np.zeros(1)}, {}))
+        if self._stop == (iteration, 4):
+            # As SIGKILL: nothing is saved from here on.
+            raise RuntimeError("killed")
+        return self._family.fit(rows, parent, iteration)
+
+
+@pytest.mark.parametrize(("stop", "again"), [((4, 4), 4), ((4, 1), 4), ((1, 2), 1)])
+def test_generations_that_take_longer_than_an_interval_are_kept(family, base, tmp_path, stop, again):
+    undisturbed = made(family, tmp_path / "undisturbed", base, 1, 5)
+    with pytest.raises((RuntimeError, Interrupted)):
+        made(Slow(family, stop), tmp_path / "killed", base, 1, 5, seconds=0.03)
+    slow = Slow(family, None)
+    resumed = made(slow, tmp_path / "killed", base, 1, 5, seconds=0.03)
+    assert slow.fitted == list(range(again, 6))
+    same(undisturbed.models, resumed.models)
+    same_rows(undisturbed, resumed)
 
 
 def test_rows_of_shown_generations_and_of_the_last_are_kept(family, base, tmp_path):

@@ -96,13 +96,15 @@ class Checkpoints:
         framework: whose tensors they hold.
         parts: whether each holds only what was done since the one before, so that all are needed; else the newest is all
             that counts, and at most two are on disk.
+        before: saves what these checkpoints go on from, whenever one of them is due.
     """
 
     def __init__(
-        self, folder: Path, name: str, digest: str, keeper: Keeper, framework: Framework = "torch", parts: bool = False
-    ) -> None:
+        self, folder: Path, name: str, digest: str, keeper: Keeper, framework: Framework = "torch", parts: bool = False,
+        before: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
         self._files = importlib.import_module(f"safetensors.{framework}")
-        self._parts = parts
+        self._parts, self._before = parts, before
         self._folder, self._prefix, self._keeper = folder, f"{name}@{digest[:16]}@", keeper
         if keeper.main:
             # Of other settings, or half written by a process that was killed.
@@ -136,21 +138,26 @@ class Checkpoints:
         return found
 
     def offer(self, position: int, content: Callable[[], tuple[Tensors, Mapping[str, Any]]]) -> bool:
-        """Save what ``content`` returns, if it is time, and tell whether that was done.
+        """Save what ``content`` returns, if it is time, and tell whether that was done; a signal ends the job then."""
+        if not self._keeper.main or not self._keeper.due():
+            return False
+        self._before()
+        written = self.save(position, content)
+        self._keeper.saved(position)
+        return written
+
+    def save(self, position: int, content: Callable[[], tuple[Tensors, Mapping[str, Any]]]) -> bool:
+        """Save what ``content`` returns, now, and tell whether that was done.
 
         A full disk costs this checkpoint, not the work: the last one stays and the next one is tried when due.
         """
-        if not self._keeper.main or not self._keeper.due():
-            return False
         tensors, values = content()
-        written = True
         try:
             self._write(position, tensors, values)
         except (OSError, SafetensorError) as error:
-            written = False
             logger.warning("warning: no checkpoint at %d (%s); the one before stays", position, error)
-        self._keeper.saved(position)
-        return written
+            return False
+        return True
 
     def _described(self) -> list[Path]:
         return sorted(self._folder.glob(f"{self._prefix}*.json"))

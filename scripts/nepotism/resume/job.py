@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -68,14 +68,15 @@ class Job:
             self._folder.rmdir()
 
     def checkpoints(
-        self, name: str, framework: Framework = "torch", parts: bool = False, **decisive: Any
-    ) -> Checkpoints:
-        """Checkpoints of a piece of the job's work, of torch's tensors or NumPy's arrays, whole or in ``parts``.
+        self, name: str, framework: Framework = "torch", parts: bool = False, before: Callable[[], None] = lambda: None,
+        **decisive: Any,
+    ) -> Checkpoints:  # fmt: skip
+        """Checkpoints of a piece of the job's work, of torch's tensors or NumPy's arrays: see `Checkpoints`.
 
         ``decisive`` is all that decides its result, as JSON can hold it.
         """
         digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
-        return Checkpoints(self._folder, name, digest, self, framework, parts)
+        return Checkpoints(self._folder, name, digest, self, framework, parts, before)
 
     def check(self) -> None:
         """Make sure that no other job took over; to be called before outputs are written.
