@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--pair", help="how culling pairs images, for a note")
     parser.add_argument("--family", help="of models that are made in chunks of generations; it has claims of its own")
     parser.add_argument("--arms", help="settings of that family's arms, as JSON")
-    parser.add_argument("--diagnosed", nargs="+", default=[], help="names of mixtures with settings of their own")
+    parser.add_argument("--diagnosed", nargs="+", default=[], help="mixtures with settings of their own, as name:base")
     parser.add_argument("--metrics", type=Path, required=True, help="tables/metrics.csv")
     parser.add_argument("--jackknife", type=Path, required=True, help="tables/jackknife.csv")
     parser.add_argument("--output", type=Path, required=True, help="output: verdicts (CSV)")
@@ -56,9 +56,10 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         arms = claims.Arms(arguments.histogram_match, arguments.sifid_cull, arguments.heal, arguments.pair)
         verdicts, parts = claims.judge(scores, arms)
+    diagnosed = dict(words.split(":") for words in arguments.diagnosed)
     write_csv(arguments.output, verdicts, Claim)
     write_csv(arguments.details, [[part.claim, *_columns(part)] for part in parts], ["claim", *PART])
-    write_csv(arguments.diagnostics, list(map(_columns, claims.diagnose(scores, arguments.diagnosed))), PART)
+    write_csv(arguments.diagnostics, list(map(_columns, claims.diagnose(scores, diagnosed))), PART)
 
 
 def _columns(part: Part) -> list[str | float | None]:

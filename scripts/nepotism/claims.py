@@ -8,7 +8,7 @@ stands the same effect on the logarithm of the excess, FID minus that of real im
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from nepotism.cells import healed_ratio
@@ -264,16 +264,19 @@ class Judge:
 
     # ---- Other settings
 
-    def diagnosed(self, arm: str) -> Iterator[Part]:
-        """Claim 2 under an arm's own settings: each of its ratios against its own 0 %, never against that of other settings."""
+    def diagnosed(self, arm: str, base: str) -> Iterator[Part]:
+        """Claim 2 under an arm's own settings: each of its ratios against its own 0 %, never against that of other settings.
+
+        Args:
+            arm: its name.
+            base: the {control} of its iteration 0.
+        """
         ratios = [ratio for ratio in self.scores.ratios_of(arm) if float(ratio) > 0]
-        own = (f"base-{arm}", "", 0)
-        base = own if self.scores.iterations(own[0]) else BASE
         for ratio in ratios:
             last = self.scores.iterations(arm)[-1]
             cell, real = (arm, ratio, last), (arm, "0", last)
             captions = f"(C({arm},0,I) - C({arm},{ratio},I)) / s"
-            yield self._caption_part(2, captions, ">", 0.25, real, cell, base=base)
+            yield self._caption_part(2, captions, ">", 0.25, real, cell, base=(base, "", 0))
             for space in self.scores.spaces:
                 statistic = f"F({arm},{ratio},I) - F({arm},0,I)"
                 yield self._distance_part(2, space, statistic, ">", DELTA, against(cell, real))
@@ -316,14 +319,14 @@ def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
     return claims, parts
 
 
-def diagnose(rows: Sequence[Row], arms: Sequence[str]) -> list[Part]:
+def diagnose(rows: Sequence[Row], arms: Mapping[str, str]) -> list[Part]:
     """What becomes of arms with other settings, each against its own 0 %: is it collapse, or the setting?
 
     Args:
         rows: tables/metrics.csv.
-        arms: names of plain mixtures with settings of their own.
+        arms: names of plain mixtures with settings of their own, each with the {control} of its iteration 0.
     """
-    return [part for arm in arms for part in Judge(Scores(rows), Arms()).diagnosed(arm)]
+    return [part for arm, base in arms.items() for part in Judge(Scores(rows), Arms()).diagnosed(arm, base)]
 
 
 def _joined(by_space: dict[str, str]) -> str:

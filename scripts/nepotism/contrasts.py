@@ -15,7 +15,7 @@ class MissingError(Exception):
 
 
 def effect_of(row: Row) -> Effect:
-    """A score as an effect: its error by the usual formula for a mean, else by the jackknife."""
+    """A score as an effect: its error by the usual formula for a mean, which has an sd, else by the jackknife."""
     df = row.n - 1 if row.sd is not None or row.left_out is None else row.left_out.df
     return Effect(row.value, row.se, df, row.left_out)
 

@@ -152,7 +152,7 @@ def decide(effects: Sequence[Effect], relation: Relation, bound: float) -> Decis
     if not effects:
         return Decision(None, None, None, 0, NOT_RUN)
     values = np.array([effect.value for effect in effects])
-    if np.isnan(values).any() or len(set(np.isinf(values))) > 1:
+    if np.isnan(values).any() or (np.isinf(values).any() and len(set(values)) > 1):
         # A score of exactly 0 in one seed and not in another, or on both sides: there is no interval to judge by.
         return Decision(None, None, None, len(values), UNDECIDED)
     count, mean = len(values), float(values.mean())

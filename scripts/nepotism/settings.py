@@ -111,7 +111,7 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             kinds = ("histogram_match", "sifid_cull", "heal")
             judged = {kind: arm for kind in kinds if (arm := grid.judged_arm(kind))}
             pair = {"pair": judged["sifid_cull"].parameters["pair"]} if "sifid_cull" in judged else {}
-            diagnosed = [arm.name for arm in grid.arms_of("none") if arm.overrides]
+            diagnosed = [f"{arm.name}:{arm.base}" for arm in grid.arms_of("none") if arm.overrides]
             return {kind: arm.name for kind, arm in judged.items()} | pair | {"diagnosed": diagnosed}
         case "figure_1" | "figure_5":
             return {"dpi": config["figures"]["dpi"], "group": config["figures"]["group"]}

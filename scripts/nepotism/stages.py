@@ -18,6 +18,7 @@ STAGE_VERSIONS = {
     "metrics_table": 2,
     "claims": 2,
     "answer": 2,
+    "finetune": 2,
     "figure_1": 2,
     "figure_2": 2,
     "figure_3": 3,

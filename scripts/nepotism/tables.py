@@ -59,7 +59,7 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Row:
-    """One value of metrics.csv. Iteration 0 has control ``base`` (or ``base-<control>``) and an empty ratio.
+    """One value of metrics.csv. Iteration 0 has an empty ratio and control ``base``, or ``base-<the first arm that begins so>``.
 
     Attributes:
         set: samples | unseen | seed_images | curated (its iteration is the one it feeds) | real (holdout against holdout)

@@ -321,7 +321,7 @@ def guided(cell):
 
 def test_an_arm_with_other_settings_is_compared_with_its_own_0_percent():
     rows = table(fid=guided, more=GUIDED, floor=1.0)
-    found = {part.features: part for part in diagnose(rows, ["guidance3"])}
+    found = {part.features: part for part in diagnose(rows, {"guidance3": "base"})}
     assert set(found) == {"captions", "clip", "conv"}
     assert found["conv"].statistic == "F(guidance3,100,I) - F(guidance3,0,I)"
     assert found["conv"].decision.value == pytest.approx(2.5)
@@ -335,11 +335,29 @@ def test_an_arm_with_other_settings_is_compared_with_its_own_0_percent():
 
 def test_without_a_0_percent_of_its_own_it_is_compared_with_nothing():
     rows = table(fid=guided, more=[cell for cell in GUIDED if cell[1] == "100"])
-    found = diagnose(rows, ["guidance3"])
+    found = diagnose(rows, {"guidance3": "base"})
     assert {part.decision.verdict for part in found} == {NOT_RUN}
     text = told(judge(rows, ARMS)[0], details(rows), table_of(found), rows)
     assert "F(guidance3,100,I) - F(guidance3,0,I): not run; it needs" in " ".join(text.diagnosis)
-    assert diagnose(rows, []) == []
+    assert diagnose(rows, {}) == []
+
+
+def test_its_captions_are_measured_by_the_spread_of_its_own_iteration_0_or_by_none():
+    rows = table(fid=guided, more=GUIDED)
+    beginning = [dataclasses.replace(row, control="base-guidance3") for row in rows if row.control == "base"]
+    wider = [
+        dataclasses.replace(row, value=2 * row.value, left_out=None)
+        if row.metric == "clip_score_within_group_sd"
+        else row
+        for row in beginning
+    ]
+
+    def captions(rows, base):
+        return next(part for part in diagnose(rows, {"guidance3": base}) if part.features == "captions").decision
+
+    one, other = captions(rows, "base").value, captions([*rows, *wider], "base-guidance3").value
+    assert one == pytest.approx(2 * other) != 0
+    assert captions(rows, "base-guidance3").verdict == NOT_RUN
 
 
 def test_healing_that_fails_or_keeps_its_clip_score_is_told():
@@ -514,3 +532,11 @@ def test_costs_are_summed_per_rule(tmp_path):
     write(tmp_path / "finetune" / "a" / "2.tsv", s="4.0", cpu_time="5.0", max_rss="20", max_pss="9")
     write(tmp_path / "encode.tsv", s="0.1", cpu_time="NA", max_rss="-", max_pss="NA")
     assert costs(tmp_path) == [Cost("finetune", 2, 6.0, 8.0, 9.0), Cost("encode", 1, 0.1, 0.0, 0.0)]
+
+
+@pytest.mark.parametrize("values", [[np.inf, -np.inf, np.inf], [np.inf, 1.0, 2.0], [np.nan, 1.0, 2.0]])
+@pytest.mark.parametrize("relation", [">", "<", "abs <"])
+def test_effects_without_a_mean_decide_nothing(values, relation):
+    decision = decide([Effect(value, None) for value in values], relation, 0.5)
+    assert decision.verdict == UNDECIDED
+    assert conjunction([decision]) == UNDECIDED

@@ -416,3 +416,20 @@ def test_downloads_are_opened_where_they_are_staged_and_clean_fids_checksum_is_k
     assert "--inception-sha256 f58cb9b6ec323ed63459" in settings(grid, "score")
     assert list(grid.downloads()) == ["sd2-community--stable-diffusion-2-1-base@4e63672c", "clean-fid"]
     assert grid_of().downloads() == {}
+
+
+def test_diagnosed_arms_come_with_the_iteration_0_that_they_share():
+    guided = {"sample": {"guidance_scale": 3.0}}
+    arms = [
+        *DEFAULT["arms"],
+        {"name": "guidance3", "type": "none", "ratios": [0, 100], "overrides": guided},
+        {
+            "name": "both",
+            "type": "none",
+            "ratios": [0, 100],
+            "overrides": {**guided, "finetune": {"caption_dropout": 0.1}},
+        },
+        {"name": "dropout", "type": "none", "ratios": [0, 100], "overrides": {"finetune": {"caption_dropout": 0.1}}},
+    ]
+    grid = Grid(configuration.checked(merged(DEFAULT, {"arms": arms})))
+    assert "--diagnosed guidance3:base-guidance3 both:base-guidance3 dropout:base" in settings(grid, "claims")

@@ -307,6 +307,21 @@ def arm(**changes):
     return {**known, "original": GMM["gmm"]["original"], **changes}
 
 
+def test_mixtures_that_are_fitted_in_another_way_are_not_compared_by_their_size():
+    """Arms come sorted by name: the odd one must not stand in for the plain one of its size."""
+    arms = {
+        "anew": arm(components=2, samples=1000, init="kmeans"),
+        "n100": arm(components=2, samples=100, init="parent", chains=9),
+        "none": arm(components=2, samples=1000, init="parent"),
+        "subsample": arm(type="accumulate_subsample", components=2, samples=1000, init="parent"),
+    }
+    statistics = {}
+    for part in claims.Judge([], arms).parts():
+        statistics.setdefault(part.claim, []).append(part.statistic)
+    assert statistics[4] == ["ln distance(n100,I) - ln distance(none,I)"]
+    assert statistics[9] == ["L(subsample,I) - L(none,I)"]
+
+
 def test_the_law_of_one_gaussian_is_judged():
     law = theory.log_generalised_variance(100, 1, 2)
     assert verdicts(spread_rows({"one": law}, 1000), {"one": arm()})[1] == HOLDS

@@ -18,6 +18,7 @@ from nepotism.errors import Interrupted, UserError
 from nepotism.families.lm import claims, data, networks, original_settings
 from nepotism.families.lm import family as lm
 from nepotism.images import Record
+from nepotism.jackknife import standard_error
 from nepotism.resume.job import Job
 from nepotism.rows import write_rows
 from nepotism.tables import Row
@@ -416,6 +417,7 @@ def test_scores_of_original_text_and_of_what_was_written(family, first):
     assert found["real", "rare_tokens_lost"].value == 0
     perplexity = found["samples", "perplexity"]
     assert perplexity.ci_low < perplexity.value < perplexity.ci_high
+    assert perplexity.se == standard_error(perplexity.value, perplexity.left_out)
     assert perplexity.value == pytest.approx(np.exp(networks.losses(family._restored(first), family._holdout).mean()))
     for name in ("real", "samples"):
         shares = [found[name, f"perplexity_share_{number:02d}"].value for number in range(lm.BINS)]

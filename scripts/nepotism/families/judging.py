@@ -23,10 +23,11 @@ def base_of(arms: Arms, name: str) -> str:
     return base
 
 
-def comparable(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two arms have the same settings, but for what becomes of earlier data and for how long."""
-    return {key: value for key, value in one.items() if key not in _OWN} == {
-        key: value for key, value in other.items() if key not in _OWN
+def comparable(one: Mapping[str, Any], other: Mapping[str, Any], but: Sequence[str] = ()) -> bool:
+    """Whether two arms have the same settings, but for what becomes of earlier data, for how long, and some more keys."""
+    apart = {*_OWN, *but}
+    return {key: value for key, value in one.items() if key not in apart} == {
+        key: value for key, value in other.items() if key not in apart
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from nepotism.contrasts import Theta
 from nepotism.decisions import Effect
 from nepotism.families.gmm.theory import log_generalised_variance
-from nepotism.families.judging import Arms, Place, Scores
+from nepotism.families.judging import Arms, Place, Scores, comparable
 from nepotism.tables import Row
 from nepotism.verdicts import Claim, Part, verdicts
 
@@ -39,6 +39,9 @@ NOTATION = (
 ENDS = ("log_spread", "variance", "density_distance", "lost_components")
 # The mean over chains is that of its worst one: a density's distance grows without bound as its spread vanishes.
 DISTANCE = "density_distance_median"
+# Keys that say which generations are shown, and those that may differ between arms of different sizes.
+SHOWN = ("snapshots",)
+SIZES = (*SHOWN, "samples", "chains")
 # How near an observed rate must be to that of theory, and how much spread counts.
 RATE, SPREAD = 0.1, 0.25
 # By half of so many times M generations a mixture of M samples has collapsed; beyond all of them, the axes of what is left
@@ -57,9 +60,10 @@ class Judge(Scores):
         """Every part of every claim."""
         replacing = {name: arm for name, arm in self._arms.items() if arm["type"] == "none" and "100" in arm["ratios"]}
         mixtures = {name: arm for name, arm in replacing.items() if arm["components"] > 1}
-        # Of the same number of components, and of different sizes.
-        alike = {(arm["components"], arm["samples"]): name for name, arm in reversed(mixtures.items())}
-        by_size = [alike[kind] for kind in sorted(alike)]
+        # Of different sizes, and fitted alike.
+        like = mixtures.get("none") or next(iter(mixtures.values()), {})
+        of_size = {arm["samples"]: name for name, arm in reversed(mixtures.items()) if comparable(arm, like, but=SIZES)}
+        by_size = [of_size[samples] for samples in sorted(of_size)]
         for name, arm in replacing.items():
             late = LATE * arm["samples"]
             if arm["components"] == 1:
@@ -70,8 +74,6 @@ class Judge(Scores):
             drift = self.difference(DISTANCE, (name, "100", arm["last"]), (name, "100", 0), logarithm=True)
             yield self.part(3, f"ln distance({name},I) - ln distance({name},0)", ">", math.log(1.25), drift)
         for small, large in itertools.pairwise(by_size):
-            if mixtures[small]["components"] != mixtures[large]["components"]:
-                continue
             last = min(mixtures[small]["last"], mixtures[large]["last"])
             gap = self.difference(DISTANCE, (small, "100", last), (large, "100", last), logarithm=True)
             yield self.part(4, f"ln distance({small},I) - ln distance({large},I)", ">", 0.0, gap)
@@ -96,8 +98,7 @@ class Judge(Scores):
                 yield self.part(8, f"L({name},I) - L({name},0)", "abs <", SPREAD, stays)
             if arm["type"] == "accumulate_subsample":
                 for other, same in replacing.items():
-                    comparable = all(same[key] == arm[key] for key in ("samples", "components"))
-                    if comparable and same["last"] >= arm["last"]:
+                    if comparable(same, arm, but=SHOWN) and same["last"] >= arm["last"]:
                         more = self.difference("log_spread", end, (other, "100", arm["last"]))
                         yield self.part(9, f"L({name},I) - L({other},I)", ">", SPREAD, more)
 

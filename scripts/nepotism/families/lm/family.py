@@ -21,7 +21,7 @@ from nepotism.families.lm.networks import Tokens
 from nepotism.files import whole
 from nepotism.generations import Arrays, Rows, Score
 from nepotism.images import Record
-from nepotism.jackknife import LeftOut, half_width
+from nepotism.jackknife import LeftOut, half_width, standard_error
 from nepotism.resume.checkpoints import NOWHERE, Store
 from nepotism.rows import rows_table, write_rows
 from nepotism.tables import Metric
@@ -111,11 +111,13 @@ class Family:
     def score(self, model: Arrays, rows: Callable[[], Rows], iteration: int, first: Arrays) -> Iterator[Score]:
         """Scores of the model and of what it wrote; of generation 0, also those of the text that it was trained on."""
         losses = networks.losses(self._restored(model), self._holdout)
-        mean, se = float(losses.mean()), float(losses.std(ddof=1) / np.sqrt(len(losses)))
-        half = half_width(se, len(losses) - 1, 0.95)
+        value, left_out = float(np.exp(losses.mean())), _without_parts(losses)
+        se = standard_error(value, left_out)
+        # On the logarithm's scale, where it is a mean.
+        factor = None if se is None else float(np.exp(half_width(se / value, left_out.df, 0.95)))
         yield Score(
-            "perplexity", float(np.exp(mean)), len(losses), se=float(np.exp(mean)) * se,
-            ci_low=float(np.exp(mean - half)), ci_high=float(np.exp(mean + half)), left_out=_without_parts(losses),
+            "perplexity", value, len(losses), se=se, ci_low=factor and value / factor, ci_high=factor and value * factor,
+            left_out=left_out,
         )  # fmt: skip
         judge = self._restored(first)
         for name, blocks in ({"samples": rows()} | ({"real": self._real} if iteration == 0 else {})).items():
