@@ -132,7 +132,9 @@ def test_arms_may_end_early_but_healing_counts_its_own_iterations():
 
 
 def test_cells_are_chunks_called_after_their_last_generation():
-    grid = grid_of(iterations=1100, arms=[{"name": "none", "type": "none", "ratios": [100]}], seeds=[0])
+    grid = grid_of(
+        iterations=1100, arms=[{"name": "none", "type": "none", "ratios": [100]}], seeds=[0], gmm={"chunk": 500}
+    )
     cells = grid.cells()
     assert [cell.iteration for cell in cells] == [500, 1000, 1100]
     assert [grid.first_iteration(cell) for cell in cells] == [1, 501, 1001]
@@ -143,7 +145,7 @@ def test_cells_are_chunks_called_after_their_last_generation():
 
 def test_a_generation_inside_a_chunk_is_told_where_it_is():
     with pytest.raises(ValueError, match=r"iteration 499 has no file of its own.*iteration-500/metrics\.json"):
-        grid_of().parent(Cell("none", "100", 0, 499))
+        grid_of(gmm={"chunk": 500}).parent(Cell("none", "100", 0, 499))
     with pytest.raises(ValueError, match="those of arm 'accumulate' are 1 to 100"):
         grid_of().parent(Cell("accumulate", "100", 0, 500))
 
