@@ -14,7 +14,7 @@ import torch
 from conftest import ROOT
 from nepotism import features, loading
 from nepotism.errors import UserError
-from nepotism.families.diffusion import fit_state
+from nepotism.families import fit_state
 from nepotism.families.diffusion import pipeline as pipelines
 from nepotism.families.diffusion.sample import sample
 from nepotism.families.lm import networks as lm
@@ -182,7 +182,9 @@ def test_a_checkpoint_of_another_network_is_told():
 
     kept = fit_state.tensors(*made(2))
     fit_state.restore(*made(2), kept)
-    with pytest.raises(UserError, match=r"checkpoint of this retraining .* of shape .*delete the cell's checkpoints"):
+    with pytest.raises(
+        UserError, match=r"checkpoint of this training .* of shape .*delete the job's checkpoints, a hidden"
+    ):
         fit_state.restore(*made(4), kept)
     del kept["exp_avg/bias"]
     with pytest.raises(UserError, match="lacks exp_avg/bias"):
