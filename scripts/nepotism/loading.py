@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
 from nepotism.errors import UserError
-from nepotism.files import head_of, is_pointer, mismatches
+from nepotism.files import POINTER_ADVICE, head_of, is_pointer, mismatches
 
 logger = logging.getLogger(__name__)
 
@@ -125,9 +125,7 @@ def _check_there(file: Path, key: str) -> None:
     if not file.is_file():
         raise UserError(f"`{key}`: there is no {file}")
     if is_pointer(head_of(file)):
-        raise UserError(
-            f"`{key}`: {file} is a pointer of Git LFS, not the file itself; run `git lfs pull` in its folder, or download it"
-        )
+        raise UserError(f"`{key}`: {file}: {POINTER_ADVICE}")
 
 
 def _instead(folder: Path, model: Path) -> str:

@@ -10,11 +10,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PureWindowsPath
 
 from nepotism.errors import UserError
-from nepotism.files import head_of, is_pointer
+from nepotism.files import POINTER_ADVICE, head_of, is_pointer
 
 # What systems and programs leave beside data; names that begin with a dot are hidden anyway.
 _LEFT_BEHIND = ("__MACOSX", "Thumbs.db", "desktop.ini")
-POINTER_ADVICE = "it is a Git LFS pointer, not the file itself; fetch that with `git lfs pull`"
 # What files call the splits of a data set.
 _SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "test": "test", "t10k": "test"}
 # As the hub names the parts of a split: train-00000-of-00002, or 0000 in a folder of the split.
