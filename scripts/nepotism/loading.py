@@ -20,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from nepotism.errors import UserError
 from nepotism.files import POINTER_ADVICE, head_of, is_pointer, mismatches
+from nepotism.user_files import first_of, once
 
 logger = logging.getLogger(__name__)
 
@@ -105,13 +106,13 @@ def read_json(file: Path, key: str) -> dict[str, Any]:
     """A JSON object of a model's folder.
 
     Raises:
-        UserError: if it is missing or none, naming it.
+        UserError: if it is missing or none, or has a key twice, naming it.
     """
     _check_there(file, key)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=once)
     except ValueError as error:
-        raise UserError(f"`{key}`: {file} is no JSON ({_line(error)}); fetch it again") from None
+        raise UserError(f"`{key}`: {file} cannot be read as JSON ({_line(error)}); mend it or fetch it again") from None
     if not isinstance(content, dict):
         raise UserError(f"`{key}`: {file} holds no JSON object; fetch it again")
     return content
@@ -316,9 +317,7 @@ def _check_finite(what: str, network: nn.Module) -> None:
 
 
 def _some(names: Iterable[str]) -> str:
-    """The first names of many."""
-    first, rest = sorted(names)[:3], len(set(names)) - 3
-    return ", ".join(first) + (f" and {rest} more" if rest > 0 else "")
+    return ", ".join(first_of(sorted(set(names)), 3))
 
 
 def _line(error: Exception) -> str:

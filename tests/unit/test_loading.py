@@ -229,6 +229,16 @@ def test_damaged_and_missing_configurations_are_one_line(base, file, content):
     assert str(base) in str(raised.value)
 
 
+@pytest.mark.parametrize("file", ["unet/config.json", "tokenizer/tokenizer_config.json", "scheduler/scheduler_config.json",
+                                  "model_index.json"])  # fmt: skip
+def test_a_key_given_twice_in_a_models_folder_is_told(base, file):
+    text = (base / file).read_text()
+    name = next(iter(json.loads(text)))
+    (base / file).write_text(text.replace("{", f'{{"{name}": "another", ', 1))
+    with pytest.raises(UserError, match=rf"^`model.path`: {base / file} cannot be read as JSON \({name} given twice\)"):
+        load(base)
+
+
 def split(model, folder):
     """Save in many shards."""
     model.save_pretrained(folder, max_shard_size="20KB")
