@@ -13,6 +13,7 @@ import pytest
 import tiny
 import torch
 from conftest import ROOT
+from convert_weights import convert
 from nepotism import features, loading
 from nepotism.errors import UserError
 from nepotism.families import fit_state
@@ -324,6 +325,34 @@ def test_weights_of_full_precision_come_before_others(base, whole):
     for part in PARTS:
         getattr(load(whole), part).half().save_pretrained(base / part, variant="fp16")
     assert_same_weights(load(base), original)
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_full_precision_that_is_pickled_beside_16_bits_is_converted_and_not_halved(base, whole, tmp_path, sharded):
+    original = load(whole)
+    for part, name in PARTS.items():
+        (base / part / f"{name}.safetensors").unlink()
+        getattr(load(whole), part).half().save_pretrained(base / part, variant="fp16")
+        tensors = getattr(original, part).state_dict()
+        stem = "pytorch_model" if part == "text_encoder" else name
+        if sharded:
+            files = {f"{stem}-0000{number}-of-00002.bin": list(tensors)[number - 1 :: 2] for number in (1, 2)}
+            index = {"metadata": {}, "weight_map": {key: file for file, keys in files.items() for key in keys}}
+            (base / part / f"{stem}.bin.index.json").write_text(json.dumps(index))
+        else:
+            files = {f"{stem}.bin": list(tensors)}
+        for file, keys in files.items():
+            torch.save({key: tensors[key] for key in keys}, base / part / file)
+    told = rf"of full precision only as \S+.bin, beside those of fp16; .*convert_weights.py {base} --output FOLDER"
+    with pytest.raises(UserError, match=told):
+        load(base)
+    convert(base, tmp_path / "converted")
+    assert_same_weights(load(tmp_path / "converted"), original)
+    for file in base.rglob("*.bin*"):
+        file.unlink()
+    convert(base, tmp_path / "halved")
+    assert (tmp_path / "halved" / "unet" / "diffusion_pytorch_model.fp16.safetensors").is_file()
+    assert_same_weights(load(tmp_path / "halved"), load(base))
 
 
 @pytest.mark.parametrize("part", PARTS)
