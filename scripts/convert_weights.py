@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def convert(folder: Path, target: Path) -> None:
-    """Write the model of ``folder`` to ``target`` as safetensors; what is in safetensors already is copied.
+    """Write the model of ``folder`` to ``target`` as safetensors; a model that is in safetensors already is copied.
 
     Raises:
         UserError: if it is no model that can be used, or its weights cannot be read.
@@ -78,17 +78,20 @@ def convert(folder: Path, target: Path) -> None:
 
 def convert_model(model_class: Any, folder: Path, target: Path) -> None:
     """Write the one model of ``folder`` to ``target``."""
+    import torch
     from nepotism import loading
 
     stem = loading.stem(model_class)
-    if list(folder.glob(f"{stem}*.safetensors")):
+    if list(folder.glob(f"{stem}*.safetensors")) and not loading.full_but_pickled(folder, stem):
         target.mkdir(parents=True, exist_ok=True)
         for file in (folder / "config.json", *folder.glob("generation_config.json"), *folder.glob(f"{stem}*.json")):
             shutil.copy(file, target / file.name)
         for file in loading.find(folder, stem, "source").files:
             shutil.copy(file, target / file.name)
     else:
-        loading.load(model_class, folder, "source", pickled=True).save_pretrained(target, safe_serialization=True)
+        # A config.json may name fewer bits than its weights have, and transformers would take those.
+        model = loading.load(model_class, folder, "source", pickled=True, dtype=torch.float32)
+        model.save_pretrained(target, safe_serialization=True)
 
 
 if __name__ == "__main__":

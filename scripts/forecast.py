@@ -57,9 +57,10 @@ def told_of_family(grid: Grid) -> list[str]:
     """What there is to do for models of another family than diffusion, as lines of text: of their speed, nothing is known."""
     chains = sum(len(arm.ratios) * arm.last for arm in grid.arms) * len(grid.seeds)
     bases = len(grid.bases) * len(grid.seeds)
+    chunks = len(grid.cells())
     return [
         f"experiment {grid.experiment}: {chains:,} generations of the family {grid.family}, after {bases} generations 0",
-        f"jobs: 1 originals, {bases} generation_0, {len(grid.cells())} generations",
+        f"jobs: 1 originals, {bases} generation_0, {bases} score_generation_0, {chunks} generations, {chunks} score_generations",
         f"time and disk: not known, as no speed of the family {grid.family} was measured. Begin: once a job of each kind has "
         f"ended, python scripts/status.py {grid.folder} tells how long the rest takes",
     ]

@@ -10,7 +10,7 @@ from nepotism.errors import UserError
 from nepotism.faces.labels import read_labels, read_table
 from nepotism.faces.selection import Chosen, Groups, select, with_licences
 from nepotism.tables import write_csv
-from nepotism.user_files import nfc
+from nepotism.user_files import nfc, once
 
 METADATA = "ffhq-dataset-v2.json"
 
@@ -62,7 +62,8 @@ def run(arguments: argparse.Namespace) -> None:
     metadata = arguments.path / METADATA
     if metadata.is_file():
         try:
-            chosen = with_licences(chosen, json.loads(metadata.read_text(encoding="utf-8")))
+            content = json.loads(metadata.read_text(encoding="utf-8"), object_pairs_hook=once)
+            chosen = with_licences(chosen, content)
         except (ValueError, AttributeError) as error:
             raise UserError(
                 f"{metadata}: it is not FFHQ's metadata ({error}); move it away or fetch it again"

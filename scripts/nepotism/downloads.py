@@ -13,6 +13,7 @@ from pathlib import Path
 from nepotism.errors import UserError
 from nepotism.files import sha256
 from nepotism.staging import from_network
+from nepotism.user_files import first_of
 from nepotism.weights import CLEAN_FID_SHA256, Hub, hub
 
 logger = logging.getLogger(__name__)
@@ -116,6 +117,11 @@ def _take_half_precision(source: Hub, folder: Path) -> None:
     if prefixes:
         wanted = [prefix + pattern for prefix in prefixes for pattern in HALF_PRECISION]
         cached, names = snapshot(source, wanted, ())
+        if names:
+            logger.warning(
+                "warning: %s has weights of 16 bits only in safetensors (%s); if it has pickled ones of full precision, "
+                "scripts/convert_weights.py converts them", _told(source), ", ".join(first_of(names)),
+            )  # fmt: skip
         _take_all(cached, names, folder, _told(source))
 
 

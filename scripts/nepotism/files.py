@@ -22,6 +22,7 @@ RUN_BEGINS = "--- "
 
 # What a clone without Git LFS has in the place of a large file.
 _LFS_POINTER = b"version https://git-lfs"
+POINTER_ADVICE = "it is a Git LFS pointer, not the file itself; fetch that with `git lfs pull`"
 
 # What `sha256sum -c` reads: its own lines with their mark of text or binary files, and BSD's.
 _CHECKSUM = re.compile(r"(?P<digest>[0-9a-fA-F]{64})[ \t][ *]?(?P<name>.+)", re.DOTALL)

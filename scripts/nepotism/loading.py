@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
 from nepotism.errors import UserError
-from nepotism.files import head_of, is_pointer, mismatches
+from nepotism.files import POINTER_ADVICE, head_of, is_pointer, mismatches
+from nepotism.user_files import first_of, once
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,8 @@ VARIANTS = ("fp16", "bf16")
 # What torch.compile and DataParallel put before the names of what they wrap.
 _WRAPPED = re.compile(r"(?:^|\.)((?:(?:module|_orig_mod)\.)+)")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+# How pickled weights of full precision are called where those in safetensors begin so.
+_PICKLED_STEMS = {DIFFUSERS: "diffusion_pytorch_model", TRANSFORMERS: "pytorch_model"}
 _ANOTHER = "Take the weights and the config.json of one and the same model"
 OTHER_SETTINGS = "They were made with other settings: delete their file, and it is made again"
 
@@ -54,7 +57,7 @@ def find(folder: Path, begins: str, key: str, model: Path | None = None) -> Weig
         model: the folder that the config names, if ``folder`` is a part of it.
 
     Raises:
-        UserError: if there are none, or one is a pointer of Git LFS or cut off.
+        UserError: if there are none, one is a pointer of Git LFS or cut off, or those of full precision are pickled.
     """
     if not folder.is_dir():
         raise UserError(f"`{key}`: there is no folder {folder}")
@@ -63,12 +66,31 @@ def find(folder: Path, begins: str, key: str, model: Path | None = None) -> Weig
         one, index = folder / f"{begins}{dotted}.safetensors", folder / f"{begins}.safetensors.index{dotted}.json"
         if one.exists() and index.exists():
             raise UserError(f"`{key}`: {folder} has both {one.name} and {index.name}; remove the one that is not meant")
+        if not any(file.exists() or file.is_symlink() for file in (one, index)):
+            continue
+        if variant and (pickled := full_but_pickled(folder, begins)):
+            raise UserError(
+                f"`{key}`: {folder} has weights of full precision only as {pickled[0].name}, beside those of {variant}; "
+                f"{_convert(pickled[0].name, model or folder)}. If those of {variant} are meant, remove the others"
+            )
         if one.exists() or one.is_symlink():
             names_of_tensors(one, key)
             return Weights([one], variant)
-        if index.exists() or index.is_symlink():
-            return Weights(_shards(index, key), variant)
+        return Weights(_shards(index, key), variant)
     raise UserError(f"`{key}`: {folder} has no {begins}.safetensors; {_instead(folder, model or folder)}")
+
+
+def full_but_pickled(folder: Path, begins: str) -> list[Path]:
+    """Files of a model's pickled weights of full precision; empty if it has none, or has such in safetensors.
+
+    Args:
+        folder: of the model.
+        begins: as `find` has it.
+    """
+    if any((folder / f"{begins}.safetensors{end}").exists() for end in ("", ".index.json")):
+        return []
+    stem = _PICKLED_STEMS[begins]
+    return sorted(file for end in (".bin", "-*-of-*.bin") for file in folder.glob(f"{stem}{end}"))
 
 
 def _shards(index: Path, key: str) -> list[Path]:
@@ -105,13 +127,13 @@ def read_json(file: Path, key: str) -> dict[str, Any]:
     """A JSON object of a model's folder.
 
     Raises:
-        UserError: if it is missing or none, naming it.
+        UserError: if it is missing or none, or has a key twice, naming it.
     """
     _check_there(file, key)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=once)
     except ValueError as error:
-        raise UserError(f"`{key}`: {file} is no JSON ({_line(error)}); fetch it again") from None
+        raise UserError(f"`{key}`: {file} cannot be read as JSON ({_line(error)}); mend it or fetch it again") from None
     if not isinstance(content, dict):
         raise UserError(f"`{key}`: {file} holds no JSON object; fetch it again")
     return content
@@ -125,23 +147,25 @@ def _check_there(file: Path, key: str) -> None:
     if not file.is_file():
         raise UserError(f"`{key}`: there is no {file}")
     if is_pointer(head_of(file)):
-        raise UserError(
-            f"`{key}`: {file} is a pointer of Git LFS, not the file itself; run `git lfs pull` in its folder, or download it"
-        )
+        raise UserError(f"`{key}`: {file}: {POINTER_ADVICE}")
 
 
 def _instead(folder: Path, model: Path) -> str:
     """What to do about a folder without weights that can be loaded."""
     pickled = [file.name for pattern in _PICKLED for file in sorted(folder.glob(pattern))]
     if pickled:
-        return (
-            f"pickled weights ({pickled[0]}) can run code and are not loaded. Convert them once: python "
-            f"scripts/convert_weights.py {model} --output FOLDER, and name that folder in the config"
-        )
+        return _convert(pickled[0], model)
     others = sorted(file.name for file in folder.glob("*.safetensors"))
     if others:
         return f"it has {_some(others)}, which are others: a model in the format of diffusers or transformers is wanted"
     return "copy the model's folder again, whole"
+
+
+def _convert(pickled: str, model: Path) -> str:
+    return (
+        f"pickled weights ({pickled}) can run code and are not loaded. Convert them once: python "
+        f"scripts/convert_weights.py {model} --output FOLDER, and name that folder in the config"
+    )
 
 
 def stem(model_class: Any) -> str:
@@ -318,9 +342,7 @@ def _check_finite(what: str, network: nn.Module) -> None:
 
 
 def _some(names: Iterable[str]) -> str:
-    """The first names of many."""
-    first, rest = sorted(names)[:3], len(set(names)) - 3
-    return ", ".join(first) + (f" and {rest} more" if rest > 0 else "")
+    return ", ".join(first_of(sorted(set(names)), 3))
 
 
 def _line(error: Exception) -> str:

@@ -6,15 +6,16 @@ Standard library only.
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PureWindowsPath
+from typing import Any
 
 from nepotism.errors import UserError
-from nepotism.files import head_of, is_pointer
+from nepotism.files import POINTER_ADVICE, head_of, is_pointer
 
 # What systems and programs leave beside data; names that begin with a dot are hidden anyway.
 _LEFT_BEHIND = ("__MACOSX", "Thumbs.db", "desktop.ini")
-POINTER_ADVICE = "it is a Git LFS pointer, not the file itself; fetch that with `git lfs pull`"
 # What files call the splits of a data set.
 _SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "test": "test", "t10k": "test"}
 # As the hub names the parts of a split: train-00000-of-00002, or 0000 in a folder of the split.
@@ -110,17 +111,33 @@ def check_readable(path: Path) -> None:
         raise UserError(f"{path}: {POINTER_ADVICE}")
 
 
-def listed(lines: Sequence[str], count: int = _TOLD) -> str:
-    """Lines for a message, indented; of many, the first, and how many more there are."""
-    more = [f"and {len(lines) - count} more"] if len(lines) > count else []
-    return "\n".join(f"  - {line}" for line in [*lines[:count], *more])
+def first_of(texts: Sequence[str], count: int = 4) -> list[str]:
+    """Texts for a message; of many, the first, and as one more how many others there are."""
+    more = [f"and {len(texts) - count} more"] if len(texts) > count else []
+    return [*texts[:count], *more]
 
 
-def first_names(paths: Iterable[Path], folder: Path, count: int = 4) -> str:
-    """Paths inside a folder for a sentence; of many, the first, and how many more there are."""
-    told = [str(path.relative_to(folder)) for path in paths]
-    more = f" and {len(told) - count} more" if len(told) > count else ""
-    return ", ".join(told[:count]) + more
+def listed(lines: Sequence[str]) -> str:
+    """Lines for a message, indented; of many, the `first_of` them."""
+    return "\n".join(f"  - {line}" for line in first_of(lines, _TOLD))
+
+
+def first_names(paths: Iterable[Path], folder: Path) -> str:
+    """Paths inside a folder for a sentence; of many, the `first_of` them."""
+    return ", ".join(first_of([str(path.relative_to(folder)) for path in paths]))
+
+
+def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, for the ``object_pairs_hook`` of `json.loads`, which takes the last of two equal keys without a word.
+
+    Raises:
+        ValueError: if a key is given twice.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = sorted(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"{', '.join(first_of(twice))} given twice")
+    return found
 
 
 def by_split(folder: Path, files: Sequence[Path], key: str) -> dict[str, list[Path]]:

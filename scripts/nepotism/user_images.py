@@ -10,8 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPLEFORMAT, TiffImageFile
 
 from nepotism.errors import UserError
-from nepotism.files import head_of, is_pointer
-from nepotism.user_files import POINTER_ADVICE
+from nepotism.files import POINTER_ADVICE, head_of, is_pointer
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,7 @@
 """Labels of faces through real DeepFace calls on tiny ONNX models, and the draw of groups from labels."""
 
 import csv
+from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from nepotism.faces.deepface import Classifier
 from nepotism.faces.labels import Label, official_name, read_labels, read_table, write_labels
 from nepotism.faces.selection import Chosen, Groups, select, with_licences
 from PIL import Image
-from select_images import pairs
+from select_images import METADATA, pairs, run
 
 PAPER = Groups(
     "a photo of a {age} {race} {gender}.",
@@ -284,3 +285,18 @@ def test_licences_are_carried_along():
 def test_files_whose_names_only_look_like_numbers_have_no_licence():
     chosen = [Chosen("\u00b2.png", "t", "g")]
     assert with_licences(chosen, {"2": {"metadata": {"license": "CC BY 2.0"}}}) == chosen
+
+
+def test_a_number_given_twice_in_the_metadata_is_told(tmp_path):
+    rows = [["file", "age", "gender", "race"], *([number, 20, "male", "white"] for number in range(30))]
+    arguments = Namespace(
+        caption="a {age} face", factors=["age"], ages=["young=0"], rename=[], images_per_group=5, selection_seed=0,
+        columns=[f"{column}={column}" for column in rows[0]],
+        labels=[table(tmp_path / "labels.csv", rows)], path=tmp_path, output=tmp_path / "images.csv",
+    )  # fmt: skip
+    (tmp_path / METADATA).write_text('{"1": {}, "2": {}, "1": {"metadata": {}}}')
+    with pytest.raises(UserError, match=rf"{METADATA}: it is not FFHQ's metadata \(1 given twice\)"):
+        run(arguments)
+    (tmp_path / METADATA).write_text('{"1": {}, "2": {}}')
+    run(arguments)
+    assert arguments.output.is_file()

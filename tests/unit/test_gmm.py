@@ -186,14 +186,6 @@ def test_weights_of_components_that_stay_apart_are_a_discrete_distribution():
     within_four_errors(1 - (fitted.weights**2).sum(axis=1), theory.diversity(40, 5) * (1 - 0.2**2 - 0.8**2))
 
 
-@pytest.mark.parametrize("unbiased", [True, False])
-def test_logarithm_of_the_standard_deviation(unbiased):
-    _, sd = recursion(50, 40, 4000, np.random.default_rng(2), unbiased)
-    mean, variance = theory.log_sd(50, 40, unbiased)
-    within_four_errors(np.log(sd), mean)
-    assert np.log(sd).var(ddof=1) == pytest.approx(variance, rel=0.1)
-
-
 def test_generalised_variance_of_our_own_fits():
     one = repeated(np.ones(1), np.zeros((1, 2)), np.eye(2)[None], 500)
     fitted = one

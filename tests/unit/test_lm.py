@@ -53,7 +53,7 @@ def test_text_and_parquet_files_are_read_as_wikitext_has_them(tmp_path, name):
         if path.suffix == ".parquet":
             pq.write_table(pa.table({"text": ["", f" = {split} = \n", "Words .\n"]}), path)
         else:
-            path.write_text(f" = {split} = \nWords .\n", encoding="utf-8")
+            path.write_text(f" \n = {split} = \n \n\nWords .\n \n", encoding="utf-8")
     assert data.load(str(tmp_path)) == {split: f" = {split} = \nWords .\n" for split in data.SPLITS}
 
 
@@ -68,7 +68,7 @@ def test_a_text_begins_without_the_mark_of_its_bytes_and_rows_keep_their_lines(t
     assert data.load(str(tmp_path))["test"] == "words\nmore words\n"
     for split in data.SPLITS:
         (tmp_path / f"{split}.txt").unlink()
-        rows = ["\ufeffOne row.", "", None, "Another.\n", "A third."]
+        rows = ["\ufeffOne row.", "", None, "Another.\n\n", " \n", "A third."]
         pq.write_table(pa.table({"text": rows}), tmp_path / f"{split}.parquet")
     assert data.load(str(tmp_path))["train"] == "One row.\nAnother.\nA third.\n"
 
@@ -82,6 +82,18 @@ def test_parts_of_a_split_are_joined_and_hidden_files_are_no_text(tmp_path):
     write_splits(tmp_path / ".git", "old words\n")
     (tmp_path / "._test.txt").write_text("old words\n")
     assert data.load(str(tmp_path)) == {"train": "part 0\npart 1\n", "validation": "words\n", "test": "words\n"}
+
+
+def test_files_whose_names_tell_no_split_are_left_out_and_told(tmp_path, caplog):
+    write_splits(tmp_path)
+    assert data.load(str(tmp_path))["train"] == "words\n"
+    assert not caplog.records
+    for number in range(6):
+        (tmp_path / f"chapter-{number}.txt").write_text("more words\n")
+    assert data.load(str(tmp_path))["train"] == "words\n"
+    (told,) = caplog.messages
+    assert "the names of 6 files of" in told
+    assert told.endswith("left out: chapter-0.txt, chapter-1.txt, chapter-2.txt, chapter-3.txt, and 2 more")
 
 
 def test_a_clone_with_several_texts_is_refused_by_name(tmp_path):

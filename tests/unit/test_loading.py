@@ -1,6 +1,7 @@
 """Weights as people have them: prefixed, halved, in shards, cut off, of other kinds; and schedulers of any class."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,13 +13,15 @@ import pytest
 import tiny
 import torch
 from conftest import ROOT
+from convert_weights import convert
 from nepotism import features, loading
 from nepotism.errors import UserError
-from nepotism.families.diffusion import fit_state
+from nepotism.families import fit_state
 from nepotism.families.diffusion import pipeline as pipelines
 from nepotism.families.diffusion.sample import sample
 from nepotism.families.lm import networks as lm
 from nepotism.families.vae import networks as vae
+from nepotism.files import POINTER_ADVICE
 from safetensors.torch import load_file, save_file
 
 CPU = torch.device("cpu")
@@ -182,7 +185,9 @@ def test_a_checkpoint_of_another_network_is_told():
 
     kept = fit_state.tensors(*made(2))
     fit_state.restore(*made(2), kept)
-    with pytest.raises(UserError, match=r"checkpoint of this retraining .* of shape .*delete the cell's checkpoints"):
+    with pytest.raises(
+        UserError, match=r"checkpoint of this training .* of shape .*delete the job's checkpoints, a hidden"
+    ):
         fit_state.restore(*made(4), kept)
     del kept["exp_avg/bias"]
     with pytest.raises(UserError, match="lacks exp_avg/bias"):
@@ -206,7 +211,7 @@ def test_files_that_are_not_whole_are_named(base, part):
     with pytest.raises(UserError, match=rf"^`model.path`: {file} is no whole safetensors file .*ended early"):
         load(base)
     file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n")
-    with pytest.raises(UserError, match=rf"^`model.path`: {file} is a pointer of Git LFS.*git lfs pull"):
+    with pytest.raises(UserError, match=rf"^`model.path`: {file}: {re.escape(POINTER_ADVICE)}$"):
         load(base)
     file.unlink()
     file.symlink_to("nothing")
@@ -223,6 +228,16 @@ def test_damaged_and_missing_configurations_are_one_line(base, file, content):
         load(base)
     assert "\n" not in str(raised.value)
     assert str(base) in str(raised.value)
+
+
+@pytest.mark.parametrize("file", ["unet/config.json", "tokenizer/tokenizer_config.json", "scheduler/scheduler_config.json",
+                                  "model_index.json"])  # fmt: skip
+def test_a_key_given_twice_in_a_models_folder_is_told(base, file):
+    text = (base / file).read_text()
+    name = next(iter(json.loads(text)))
+    (base / file).write_text(text.replace("{", f'{{"{name}": "another", ', 1))
+    with pytest.raises(UserError, match=rf"^`model.path`: {base / file} cannot be read as JSON \({name} given twice\)"):
+        load(base)
 
 
 def split(model, folder):
@@ -310,6 +325,34 @@ def test_weights_of_full_precision_come_before_others(base, whole):
     for part in PARTS:
         getattr(load(whole), part).half().save_pretrained(base / part, variant="fp16")
     assert_same_weights(load(base), original)
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_full_precision_that_is_pickled_beside_16_bits_is_converted_and_not_halved(base, whole, tmp_path, sharded):
+    original = load(whole)
+    for part, name in PARTS.items():
+        (base / part / f"{name}.safetensors").unlink()
+        getattr(load(whole), part).half().save_pretrained(base / part, variant="fp16")
+        tensors = getattr(original, part).state_dict()
+        stem = "pytorch_model" if part == "text_encoder" else name
+        if sharded:
+            files = {f"{stem}-0000{number}-of-00002.bin": list(tensors)[number - 1 :: 2] for number in (1, 2)}
+            index = {"metadata": {}, "weight_map": {key: file for file, keys in files.items() for key in keys}}
+            (base / part / f"{stem}.bin.index.json").write_text(json.dumps(index))
+        else:
+            files = {f"{stem}.bin": list(tensors)}
+        for file, keys in files.items():
+            torch.save({key: tensors[key] for key in keys}, base / part / file)
+    told = rf"of full precision only as \S+.bin, beside those of fp16; .*convert_weights.py {base} --output FOLDER"
+    with pytest.raises(UserError, match=told):
+        load(base)
+    convert(base, tmp_path / "converted")
+    assert_same_weights(load(tmp_path / "converted"), original)
+    for file in base.rglob("*.bin*"):
+        file.unlink()
+    convert(base, tmp_path / "halved")
+    assert (tmp_path / "halved" / "unet" / "diffusion_pytorch_model.fp16.safetensors").is_file()
+    assert_same_weights(load(tmp_path / "halved"), load(base))
 
 
 @pytest.mark.parametrize("part", PARTS)

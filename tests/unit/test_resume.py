@@ -16,8 +16,8 @@ import torch
 from accelerate import Accelerator
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from nepotism.errors import Interrupted
+from nepotism.families import fit_state
 from nepotism.families.diffusion import fit as fitting
-from nepotism.families.diffusion import fit_state
 from nepotism.families.diffusion.latents import Posteriors
 from nepotism.families.diffusion.sample import sample
 from nepotism.resume.job import Job

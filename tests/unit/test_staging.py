@@ -144,6 +144,7 @@ def test_a_model_that_has_only_weights_of_16_bits_is_staged_with_them(hub):
     assert [name for name in files(done.folder) if name.endswith("safetensors")] == [
         "unet/diffusion_pytorch_model.fp16.safetensors", "vae/diffusion_pytorch_model.safetensors",
     ]  # fmt: skip
+    assert "weights of 16 bits only in safetensors (unet/diffusion_pytorch_model.fp16.safetensors); if" in done.stderr
 
 
 def test_the_live_download_of_another_process_is_left_alone(tmp_path):

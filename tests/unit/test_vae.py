@@ -135,6 +135,17 @@ def test_both_splits_of_mnist_are_taken(tmp_path):
     np.testing.assert_array_equal(labels, np.concatenate([LABELS[:9], LABELS]))
 
 
+def test_labels_whose_images_are_missing_are_left_out_and_told(tmp_path, caplog):
+    files = {"train-images-idx3-ubyte": IMAGE_FILE, "train-labels-idx1-ubyte": LABEL_FILE}
+    write_files(tmp_path, files)
+    data.load(str(tmp_path))
+    assert not caplog.records
+    write_files(tmp_path, {"t10k-labels-idx1-ubyte": LABEL_FILE})
+    assert len(data.load(str(tmp_path))[0]) == len(IMAGES)
+    assert "images of 1 files of labels are not in" in caplog.text
+    assert "left out: t10k-labels-idx1-ubyte" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("files", "told"),
     [

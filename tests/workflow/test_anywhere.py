@@ -110,6 +110,14 @@ def test_a_forecast_does_not_guess_how_long_a_language_model_takes(project):
     assert "seconds" not in told.stdout
 
 
+def test_a_forecast_counts_the_jobs_of_generations_that_snakemake_plans(project):
+    file = "resources/experiments/gmm.yaml"
+    (line,) = [each for each in project.script("forecast", file).stdout.splitlines() if each.startswith("jobs: ")]
+    told = {rule: int(count) for count, rule in map(str.split, line.removeprefix("jobs: ").split(", "))}
+    planned = project.jobs("--configfile", file)
+    assert told == {rule: count for rule, count in planned.items() if "generation" in rule or rule == "originals"}
+
+
 def test_a_key_given_twice_is_told_before_anything_runs(project):
     changes = project.folder / "twice.yaml"
     changes.write_text("seeds: [1]\nfinetune:\n  epochs: 1\nseeds: [0]\n")

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nepotism.families.diffusion import fit_state
+from nepotism.families import fit_state
 from nepotism.resume.checkpoints import Store
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nepotism.errors import UserError
-from nepotism.user_files import check_readable, find, inside, is_metadata, nfc, read_bytes, visible
+from nepotism.user_files import check_readable, find, inside, is_metadata, nfc, once, read_bytes, visible
 from nepotism.user_tables import read_user_csv
 
 COLUMNS = ("file_name", "text", "group")
@@ -106,19 +106,12 @@ def _json_lines(path: Path) -> tuple[Rows, list[str]]:
         where = f"{path.name} line {number}"
         if line.strip():
             try:
-                value = json.loads(line, object_pairs_hook=_once)
+                value = json.loads(line, object_pairs_hook=once)
             except ValueError as error:
                 problems.append(f"{where}: no JSON object ({error})")
                 continue
             _add(where, value, rows, problems)
     return rows, problems
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    if twice := sorted({key for key in keys if keys.count(key) > 1}):
-        raise ValueError(f"{', '.join(twice)} given twice")
-    return dict(pairs)
 
 
 def _parquet(path: Path) -> tuple[Rows, list[str]]:

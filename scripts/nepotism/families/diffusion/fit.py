@@ -23,7 +23,7 @@ from nepotism import streams
 from nepotism.ahead import ahead
 from nepotism.devices import reproducible_gradients
 from nepotism.errors import UserError
-from nepotism.families.diffusion import fit_state
+from nepotism.families import fit_state
 from nepotism.families.diffusion.training_set import TrainingSet
 from nepotism.progress import Progress
 from nepotism.resume.checkpoints import Checkpoints

@@ -7,7 +7,7 @@ of the sample covariance (Wishart) for the rest; the rate of a discrete distribu
 import math
 
 import numpy as np
-from scipy.special import gammaln, polygamma, psi
+from scipy.special import gammaln, psi
 
 
 def c4(samples: int) -> float:
@@ -25,13 +25,6 @@ def expected_wasserstein(samples: int, fits: int, unbiased: bool = False) -> flo
     if unbiased:
         return fits / samples + 2 * (1 - c4(samples) ** fits)
     return 2 * (1 - (c4(samples) * math.sqrt(1 - 1 / samples)) ** fits)
-
-
-def log_sd(samples: int, fits: int, unbiased: bool = False) -> tuple[float, float]:
-    """Mean and variance of ln(sd) after so many refits in 1-D; maximum likelihood divides by n instead of n - 1."""
-    half = (samples - 1) / 2
-    divisor = half if unbiased else samples / 2
-    return fits / 2 * (psi(half) - math.log(divisor)), fits / 4 * float(polygamma(1, half))
 
 
 def log_generalised_variance(samples: int, fits: int, dimensions: int) -> float:

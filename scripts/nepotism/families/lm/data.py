@@ -31,7 +31,7 @@ def load(source: str) -> dict[str, str]:
     Args:
         source: ``documentation`` for the English text of Python's language reference (`pydoc_data.topics`), or a folder with
             one file of each split, or all parts of one, as `user_files.by_split` knows them: Parquet with a column ``text``
-            as the hub stores WikiText, or plain text in UTF-8 (``train.txt``, ``wiki.valid.tokens``).
+            as the hub stores WikiText, or plain text in UTF-8 (``train.txt``, ``wiki.valid.tokens``). Empty lines are left out.
 
     Raises:
         UserError: naming the folder or file, what was found and what was expected.
@@ -46,6 +46,11 @@ def load(source: str) -> dict[str, str]:
     there = visible_files(folder)
     found = by_split(folder, [path for path in there if path.suffix in _SUFFIXES], "`lm.data`")
     texts = {}
+    if others := found.get(""):
+        logger.warning(
+            "warning: the names of %d files of %s tell no split; they are left out: %s",
+            len(others), folder, first_names(others, folder),
+        )  # fmt: skip
     for split in SPLITS:
         if split not in found:
             raise UserError(
@@ -86,9 +91,9 @@ def _is_prose(paragraph: str) -> bool:
 
 
 def _read(path: Path) -> Iterator[str]:
-    """The text of a file, piece by piece, each with a line end: no piece goes on in the middle of the line of another."""
+    """The lines of a file that hold anything, each with its end: WikiText as text has empty ones where Parquet has none."""
     for piece in _pieces(path):
-        yield piece if piece.endswith("\n") else piece + "\n"
+        yield from (line + "\n" for line in piece.split("\n") if line.strip())
 
 
 def _pieces(path: Path) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import logging
 import math
 import re
 import struct
@@ -20,6 +21,8 @@ from nepotism.images import Pixels, digest
 from nepotism.sources.splits import deal
 from nepotism.user_files import by_split, check_readable, first_names, read_bytes, visible_files
 from nepotism.user_images import ImageError, read_rgb
+
+logger = logging.getLogger(__name__)
 
 Labels = NDArray[np.int64]
 # The networks halve an image twice.
@@ -112,6 +115,11 @@ def _idx(folder: Path, images: Sequence[Path], labels: Sequence[Path]) -> list[t
     # A split may be there several times: packed and unpacked, or beside a folder of its own. Then it must be the same.
     by_split(folder, list(stems.values()), "`vae.data`")
     parts = []
+    if alone := [path for path in labels if _stem(path, _LABELS_NAME) not in stems]:
+        logger.warning(
+            "warning: the images of %d files of labels are not in %s; they are left out: %s",
+            len(alone), folder, first_names(alone, folder),
+        )  # fmt: skip
     for stem, first in sorted(stems.items()):
         pixels = _same([path for path in images if _stem(path, _IMAGES_NAME) == stem], _IMAGES_MAGIC)
         belonging = [path for path in labels if _stem(path, _LABELS_NAME) == stem]

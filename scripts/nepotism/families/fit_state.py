@@ -1,4 +1,4 @@
-"""The state of a retraining as named tensors: weights, and AdamW's moments and step counts."""
+"""The state of a training as named tensors: weights, and Adam's or AdamW's moments and step counts."""
 
 from collections.abc import Mapping
 
@@ -33,8 +33,9 @@ def restore(network: nn.Module, optimizer: torch.optim.Optimizer, found: Mapping
             f"exp_avg_sq/{name}": parameter.shape,
         }
     loading.check_shapes(
-        "The checkpoint of this retraining", wanted, found, "It is of another network: delete the cell's checkpoints"
-    )
+        "The checkpoint of this training", wanted, found,
+        "It is of another network: delete the job's checkpoints, a hidden folder beside its output",
+    )  # fmt: skip
     network.load_state_dict({name: found[WEIGHTS + name] for name in network.state_dict()})
     state = optimizer.state_dict()
     state["state"] = {
