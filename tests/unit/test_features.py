@@ -143,6 +143,8 @@ def test_every_metric_of_the_table_is_scored_and_no_other(embedded):
     rows = [*evaluation.compare(PLACE, "curated", embedded, reference(embedded))]
     records = [Record("a/0", "", "a", "a/000", "generated", sha256=digest) for digest in ("x", "x", "y")]
     rows += evaluation.curation(PLACE, records, 3, [True, False, True])
+    few = ImageSet(pictures(3, 8), records)
+    rows += evaluation.fidelity(PLACE, "vae", few, few)
     assert {row.metric for row in rows} == set(METRICS)
     counts = {row.metric: (row.value, row.n) for row in rows if row.features == ""}
     assert counts == {"unique_images": (2, 3), "accepted_share": (2 / 3, 3)}
