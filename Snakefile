@@ -68,6 +68,7 @@ else:
 onstart:
     end_idle_wake_ups(workflow.scheduler)
     write_resolved_config()
+    fork_jobs()
 
 
 onerror:

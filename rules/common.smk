@@ -22,6 +22,7 @@ from nepotism.head import end_idle_wake_ups
 from nepotism.needs import Needs
 from nepotism.settings import family_how, how, ratios_option, settings
 from nepotism.status import failures
+from nepotism.warm.head import WarmParent
 from nepotism.weights import in_project
 
 # `.venv/bin/snakemake` works without activation: shell rules find the interpreter that runs Snakemake; and the project's
@@ -117,6 +118,20 @@ def minutes_of(stage):
 
 def write_resolved_config():
     write_text(f"{grid.folder}/config.json", json.dumps(grid.config, indent=2) + "\n")
+
+
+def fork_jobs():
+    """Have jobs forked from a process with their imports done, where they run on this machine's CPU, in this environment."""
+    here = is_head and workflow.local_exec and sys.platform == "linux"
+    if not here or gpu or workflow.deployment_settings.deployment_method:
+        return
+    try:
+        parent = WarmParent(grid.config["how"]["threads"], os.environ)
+    except OSError as error:
+        print(f"jobs start by themselves: {error}", file=sys.stderr)
+        return
+    shell.prefix(parent.shell_prefix())
+    parent.measure()
 
 
 def tell_failures(log):

@@ -3,6 +3,7 @@
 
 localrules:
     figures,
+    guidance,
     metrics,
     cells,
 
@@ -21,3 +22,9 @@ rule cells:
     input:
         base_metrics,
         cell_metrics,
+
+
+# For choosing the guidance scale: resources/experiments/guidance.yaml.
+rule guidance:
+    input:
+        f"{grid.folder}/tables/guidance.csv",

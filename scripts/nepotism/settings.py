@@ -113,6 +113,8 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             pair = {"pair": judged["sifid_cull"].parameters["pair"]} if "sifid_cull" in judged else {}
             diagnosed = [f"{arm.name}:{arm.base}" for arm in grid.arms_of("none") if arm.overrides]
             return {kind: arm.name for kind, arm in judged.items()} | pair | {"diagnosed": diagnosed}
+        case "choose_guidance" if grid.family == DIFFUSION:
+            return {"scales": [f"{base}={_guidance(grid, base):g}" for base in grid.bases]}
         case "figure_1" | "figure_5":
             return {"dpi": config["figures"]["dpi"], "group": config["figures"]["group"]}
         case "figure_2":
@@ -125,6 +127,11 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             return _parameters(arm)
         case _:
             return {}
+
+
+def _guidance(grid: Grid, base: str) -> float:
+    """The scale that samples of an iteration 0 are drawn with."""
+    return float(grid.block("sample", grid.arm_of_base(base))["guidance_scale"])
 
 
 def _json(values: Mapping[str, Any]) -> str:

@@ -17,6 +17,8 @@ from nepotism.resume.checkpoints import Checkpoints
 
 logger = logging.getLogger(__name__)
 
+DECODED_AT_A_TIME = 4
+
 
 @torch.no_grad()
 def sample(
@@ -77,7 +79,7 @@ def sample(
                 "num_inference_steps": num_inference_steps,
                 # Noise is made on the CPU, so that it is the same on every device.
                 "generator": [torch.Generator("cpu").manual_seed(streams.integer_seed(*key)) for key in keys[chosen]],
-                "output_type": "np",
+                "output_type": "latent",
             }
             if sources is None:
                 options |= {"height": resolution, "width": resolution}
@@ -85,7 +87,7 @@ def sample(
                 # In [0, 1]: the pipeline guesses from the batch's minimum whether pixels are in [-1, 1] already.
                 pixels = torch.from_numpy(sources[chosen]).permute(0, 3, 1, 2).float() / 255
                 options |= {"image": pixels, "strength": strength}
-            images = pipeline(**options).images
+            images = _decoded(pipeline, pipeline(**options).images)
             if not np.isfinite(images).all():
                 raise UserError(
                     f"{label}: the model drew something that is no number; its precision does not reach that far: use "
@@ -98,3 +100,15 @@ def sample(
                     chosen.stop, lambda: ({"images": torch.from_numpy(np.ascontiguousarray(np.concatenate(made)))}, {})
                 )
     return np.concatenate(made)
+
+
+def _decoded(pipeline: Any, latents: torch.Tensor) -> NDArray[np.float32]:
+    """Images (N, H, W, 3) in [0, 1], as the pipeline itself would decode them, but a few at a time.
+
+    The autoencoder's layers are large: more of them than fit into a processor's cache take half as long again, and large
+    images would fill a GPU's memory.
+    """
+    scaled = latents / pipeline.vae.config.scaling_factor
+    parts = [pipeline.vae.decode(part, return_dict=False)[0] for part in scaled.split(DECODED_AT_A_TIME)]
+    processor = pipeline.image_processor
+    return np.concatenate([processor.postprocess(part, output_type="np") for part in parts])
