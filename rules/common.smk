@@ -126,12 +126,9 @@ def fork_jobs():
     if not here or gpu or workflow.deployment_settings.deployment_method:
         return
     try:
-        parent = WarmParent(grid.config["how"]["threads"], os.environ)
+        WarmParent(grid.config["how"]["threads"], os.environ).take_jobs_of(shell)
     except OSError as error:
         print(f"jobs start by themselves: {error}", file=sys.stderr)
-        return
-    shell.prefix(parent.shell_prefix())
-    parent.measure()
 
 
 def tell_failures(log):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nepotism.errors import UserError
 from nepotism.tables import Row
@@ -22,8 +22,8 @@ class Scale:
     guidance_scale: float
     clip_score: float
     se: float
-    fid_clip: float | None
-    fid_conv: float | None
+    fid_clip: float
+    fid_conv: float
     seeds: int
     chosen: bool = False
 
@@ -45,7 +45,7 @@ def compare(rows: Sequence[Row], scales: Mapping[str, float]) -> list[Scale]:
     found = [_scale(rows, base, scale) for base, scale in sorted(scales.items(), key=lambda item: item[1])]
     best = max(found, key=lambda each: each.clip_score)
     taken = next(each for each in found if each.clip_score >= best.clip_score - best.se)
-    return [Scale(**{**vars(each), "chosen": each is taken}) for each in found]
+    return [replace(each, chosen=each is taken) for each in found]
 
 
 def _scale(rows: Sequence[Row], base: str, scale: float) -> Scale:
@@ -54,10 +54,8 @@ def _scale(rows: Sequence[Row], base: str, scale: float) -> Scale:
     if not fitting or any(row.se is None for row in fitting):
         raise UserError(f"{base}: there are no CLIP scores of base samples with an error; use more images or seeds")
     error = math.sqrt(sum(row.se**2 for row in fitting if row.se is not None)) / len(fitting)
-    return Scale(
-        scale, _mean(fitting), error, *(_mean([row for row in mine if (row.metric, row.features) == ("fid", space)])
-        for space in ("clip", "conv")), seeds=len(fitting),
-    )  # fmt: skip
+    clip, conv = (_mean([row for row in mine if (row.metric, row.features) == ("fid", space)]) for space in ("clip", "conv"))
+    return Scale(scale, _mean(fitting), error, clip, conv, len(fitting))
 
 
 def _mean(rows: Sequence[Row]) -> float:

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 
@@ -41,12 +42,18 @@ class WarmParent:
         if not self._process.stdout.read(1):
             raise OSError("the process that jobs are forked from did not start")
 
+    def take_jobs_of(self, shell: Any) -> None:
+        """Have the commands of Snakemake's ``shell`` find their ``python`` here, and their benchmarks see it."""
+        # Snakemake takes braces for its own.
+        shell.prefix(self.shell_prefix().replace("{", "{{").replace("}", "}}"))
+        self._be_measured()
+
     def shell_prefix(self) -> str:
         """A definition for the shell, by which ``python SCRIPT …`` runs in a fork of the parent."""
         client = shlex.join([sys.executable, "-I", "-S", str(HERE / "client.py"), str(self._socket)])
         return f'python() {{ {client} "$@"; }}; '
 
-    def measure(self) -> None:
+    def _be_measured(self) -> None:
         """Have Snakemake's benchmarks count a fork among the descendants of the process that it works for."""
         # Comes with Snakemake, and is used by its benchmarks only.
         import psutil

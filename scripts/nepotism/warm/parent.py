@@ -123,6 +123,7 @@ class Parent:
         if script in self._scripts:
             return
         self._scripts.add(script)
+        sys.path[0] = str(Path(script).resolve().parent)
         gc.disable()
         try:
             runpy.run_path(script, run_name="nepotism_warm")

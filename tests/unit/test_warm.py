@@ -1,0 +1,226 @@
+"""Jobs that are forked from the warm parent behave as if they had started by themselves."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from nepotism.warm import head
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forked on Linux only")
+
+# Says that it was imported, and what it sees; then does what it is told.
+SCRIPT = """
+import os, signal, sys, time
+from pathlib import Path
+
+with open(os.environ["IMPORTED"], "a") as file:
+    file.write(f"{__name__}\\n")
+
+
+def stop(number, frame):
+    print("told to stop")
+    sys.exit(5)
+
+
+def main():
+    print(sys.argv[1:], os.getcwd(), os.environ.get("COLOUR"), os.environ.get("OF_PARENT"), flush=True)
+    print(sys.stdin.read(), file=sys.stderr)
+    if "fail" in sys.argv:
+        raise ValueError("as told")
+    if "exit" in sys.argv:
+        sys.exit(7)
+    if "words" in sys.argv:
+        sys.exit("said at the end")
+    if "die" in sys.argv:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "wait" in sys.argv:
+        signal.signal(signal.SIGTERM, stop)
+        Path("pid").write_text(f"{os.getpid()} {os.getppid()}")
+        for _ in range(600):
+            if Path("go").exists():
+                break
+            time.sleep(0.05)
+        Path("done").write_text("")
+
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.fixture
+def environment(tmp_path):
+    counts = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
+    return {**os.environ, **counts, "IMPORTED": str(tmp_path / "imported")}
+
+
+@pytest.fixture
+def parent(environment):
+    made = head.WarmParent(1, {**environment, "OF_PARENT": "yes"})
+    yield made
+    made._process.kill()
+    made._process.wait()
+
+
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    return path
+
+
+def shell(parent, script, *words):
+    return ["bash", "-c", parent.shell_prefix() + 'python "$@"', "bash", str(script), *words]
+
+
+def run(parent, script, environment, *words, **options):
+    command = shell(parent, script, *words)
+    return subprocess.run(
+        command, env=environment, cwd=script.parent, capture_output=True, text=True, timeout=60, check=False, **options
+    )
+
+
+def started(parent, script, environment, *words):
+    """A client whose job waits, the client itself, and the numbers of the job's process and of that one's parent."""
+    client = [sys.executable, "-I", "-S", head.HERE / "client.py", parent._socket, script, "wait", *words]
+    process = subprocess.Popen(client, env=environment, cwd=script.parent, stdin=subprocess.DEVNULL)
+    until(lambda: (script.parent / "pid").exists() and (script.parent / "pid").read_text())
+    return process, *map(int, (script.parent / "pid").read_text().split())
+
+
+def until(condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def alive(pid):
+    """Whether there is such a process that is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_job_has_its_own_words_folder_environment_and_streams(parent, script, environment):
+    done = run(parent, script, {**environment, "COLOUR": "red"}, "a b", "c", input="given\n")
+    assert done.stdout == f"['a b', 'c'] {script.parent} red None\n"
+    assert done.stderr == "given\n\n"
+    assert done.returncode == 0
+
+
+def test_what_a_script_imports_is_imported_once_for_all_jobs(parent, script, environment, tmp_path):
+    (tmp_path / "library.py").write_text(f"open({str(tmp_path / 'library')!r}, 'a').write('x')\n")
+    script.write_text("import library\n" + SCRIPT)
+    for _ in range(3):
+        assert run(parent, script, environment).returncode == 0
+    assert (tmp_path / "library").read_text() == "x"
+    assert (tmp_path / "imported").read_text().split() == ["nepotism_warm", *["__main__"] * 3]
+
+
+@pytest.mark.parametrize(
+    ("word", "status", "said"),
+    [("fail", 1, "ValueError: as told"), ("exit", 7, ""), ("words", 1, "said at the end"), ("die", 137, "")],
+)
+def test_a_job_ends_as_it_would_by_itself(parent, script, environment, word, status, said):
+    done = run(parent, script, environment, word)
+    alone = subprocess.run(
+        ["bash", "-c", 'python "$@"; exit $?', "bash", script, word], env=environment, cwd=script.parent,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == alone.returncode == status
+    assert said in done.stderr
+    assert said in alone.stderr
+
+
+def test_a_signal_reaches_the_job(parent, script, environment):
+    client, job, _ = started(parent, script, environment)
+    client.send_signal(signal.SIGTERM)
+    assert client.wait(20) == 5
+    assert not alive(job)
+
+
+def test_a_client_that_dies_takes_its_job_along(parent, script, environment, tmp_path):
+    client, job, _ = started(parent, script, environment)
+    client.kill()
+    client.wait()
+    until(lambda: not alive(job))
+    assert not (tmp_path / "done").exists()
+    # And the parent serves on.
+    assert run(parent, script, environment).returncode == 0
+
+
+def test_when_the_head_is_gone_running_jobs_end_well_and_so_does_the_parent(parent, script, environment, tmp_path):
+    client, _, server = started(parent, script, environment)
+    assert server == parent._process.pid
+    parent._process.stdin.close()
+    until(lambda: run(parent, script, environment).stdout.endswith("yes\n") is False)
+    (tmp_path / "go").write_text("")
+    assert client.wait(20) == 0
+    assert (tmp_path / "done").exists()
+    assert parent._process.wait(20) == 0
+    assert not parent._socket.parent.exists()
+
+
+def test_without_the_parent_jobs_start_by_themselves(parent, script, environment):
+    client, job, server = started(parent, script, environment)
+    os.kill(server, signal.SIGKILL)
+    assert client.wait(20) == 1
+    until(lambda: not alive(job))
+    assert run(parent, script, environment, "exit").returncode == 7
+    parent._process.wait()
+
+
+def test_a_job_with_other_threads_than_the_parent_has_starts_by_itself(parent, script, environment, tmp_path):
+    client, job, server = started(parent, script, {**environment, "OMP_NUM_THREADS": "2"})
+    assert (job, server) == (client.pid, os.getpid())
+    (tmp_path / "go").write_text("")
+    assert client.wait(20) == 0
+
+
+def test_what_is_no_script_starts_by_itself(parent, script, environment):
+    command = ["bash", "-c", parent.shell_prefix() + "python -c 'print(6 * 7)'"]
+    assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == "42\n"
+
+
+SNAKEFILE = f"""
+import os, sys
+
+sys.path.insert(0, {str(ROOT / "scripts")!r})
+
+from nepotism.warm.head import WarmParent
+
+rule job:
+    output: touch("done")
+    benchmark: "benchmark.tsv"
+    shell: "python large.py"
+
+onstart:
+    WarmParent(1, os.environ).take_jobs_of(shell)
+"""
+
+
+def test_snakemake_measures_the_fork(tmp_path):
+    (tmp_path / "Snakefile").write_text(SNAKEFILE)
+    (tmp_path / "large.py").write_text(
+        "import os, time\n"
+        "if __name__ == '__main__':\n"
+        "    held = b'x' * 300_000_000\n"
+        "    end = time.process_time() + 2\n"
+        "    while time.process_time() < end: pass\n"
+        "    open('ppid', 'w').write(str(os.getppid()))\n"
+    )
+    snakemake = Path(sys.executable).parent / "snakemake"
+    done = subprocess.run([snakemake, "--cores", "1"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with open(tmp_path / "benchmark.tsv", newline="") as file:
+        row = next(csv.DictReader(file, delimiter="\t"))
+    assert float(row["max_rss"]) > 286
+    assert float(row["cpu_time"]) > 0.3
