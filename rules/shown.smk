@@ -33,6 +33,19 @@ def shown_unseen(wildcards):
         if cell.iteration == grid.shown_arm().last
     ]
 
+def typical_embeddings(wildcards):
+    """What figure 2 takes its slot from: the end of its largest ratio; nothing where the config names a slot."""
+    if grid.config["figures"]["slot"]:
+        return []
+    arm = grid.shown_arm()
+    cell = Cell(arm.name, max(arm.ratios, key=float), grid.seeds[0], arm.last)
+    return f"{grid.folder}/{cell.path}/embeddings.npz"
+
+
+def typical_option(wildcards, input):
+    return f"--embeddings {input.embeddings}" if input.embeddings else ""
+
+
 
 def shown_base(name):
     return f"{grid.folder}/base/seed-{grid.seeds[0]}/{name}.parquet"

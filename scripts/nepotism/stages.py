@@ -20,7 +20,7 @@ STAGE_VERSIONS = {
     "answer": 2,
     "finetune": 2,
     "figure_1": 2,
-    "figure_2": 2,
+    "figure_2": 3,
     "figure_3": 3,
     "figure_4": 2,
     "figure_5": 2,
