@@ -243,6 +243,29 @@ def test_figure_2_shows_one_slot_throughout_the_typical_one_of_a_cell_or_the_one
         figure_2.run(arguments)
 
 
+def test_figure_4_has_a_panel_for_every_ratio_that_was_healed(tmp_path):
+    cells = [
+        f"{control}/ratio-{ratio}/seed-0/iteration-{iteration}"
+        for ratio in (25, 100)
+        for control, iteration in (("none", 3), ("heal", 4), ("heal", 5))
+    ]
+    files = [tmp_path / cell / "samples.parquet" for cell in cells]
+    for cell, file in zip(cells, files):
+        records = [
+            Record(f"{cell}/{slot}", "a face", slot[0], slot, "generated") for slot in ("b/000", "b/001", "a/000")
+        ]
+        write_image_set(file, np.zeros((3, 8, 8, 3), np.uint8), records)
+    output = [tmp_path / f"figure.{suffix}" for suffix in ("svg", "png", "csv")]
+    importlib.import_module("figure_4").run(argparse.Namespace(dpi=30, output=output, samples=files))
+    with open(output[2], newline="") as file:
+        shown = [(row["panel"].split(":")[0], row["row"], row["column"], row["id"]) for row in csv.DictReader(file)]
+    assert shown == [
+        (f"{cell.split('/')[1].removeprefix('ratio-')} %", group, cell[-1], f"{cell}/{group}/000")
+        for group in "ab"
+        for cell in cells
+    ]
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("number", [1, 2, 4, 5, 6])
 def test_captions_and_groups_are_shown_as_they_are_in_every_figure_of_images(tmp_path, parsed, number, name):
