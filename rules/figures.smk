@@ -43,6 +43,7 @@ rule figure_2:
         base_unseen=shown_base("unseen"),
         samples=shown_samples,
         unseen=shown_unseen,
+        embeddings=typical_embeddings,
     output:
         svg=report(
             "results/{experiment}/figures/figure-2.svg",
@@ -60,8 +61,9 @@ rule figure_2:
         runtime=10,
     params:
         settings=settings_of("figure_2"),
+        typical=typical_option,
     shell:
-        'python "$SCRIPTS/figure_2.py" {params.settings}'
+        'python "$SCRIPTS/figure_2.py" {params.settings} {params.typical}'
         " --base-samples {input.base_samples} --base-unseen {input.base_unseen}"
         " --samples {input.samples} --unseen {input.unseen}"
         " --output {output} --log {log}"

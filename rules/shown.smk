@@ -1,5 +1,4 @@
 # What figures and the report show: functions only.
-from nepotism.cells import healed_ratio
 
 
 def shown_generations(wildcards):
@@ -34,6 +33,19 @@ def shown_unseen(wildcards):
     ]
 
 
+def typical_embeddings(wildcards):
+    """What figure 2 takes its slot from: the end of its largest ratio; nothing where the config names a slot."""
+    if grid.config["figures"]["slot"]:
+        return []
+    arm = grid.shown_arm()
+    cell = Cell(arm.name, max(arm.ratios, key=float), grid.seeds[0], arm.last)
+    return f"{grid.folder}/{cell.path}/embeddings.npz"
+
+
+def typical_option(wildcards, input):
+    return f"--embeddings {input.embeddings}" if input.embeddings else ""
+
+
 def shown_base(name):
     return f"{grid.folder}/base/seed-{grid.seeds[0]}/{name}.parquet"
 
@@ -49,14 +61,16 @@ def judged_arm(kind):
 
 
 def healing_samples(wildcards):
-    """The samples that figure 4 shows: of the healing arm, before healing and after each retraining."""
+    """The samples that figure 4 shows: of the healing arm, before healing and after each retraining, ratio by ratio.
+
+    Which of the ratios claims are judged at is known only from the scores.
+    """
     arm = judged_arm("heal")
-    ratio = healed_ratio(arm.ratios)
-    cells = [cell for cell in shown_cells(arm) if cell.ratio == ratio]
-    return [
-        f"{grid.folder}/{cell.path}/samples.parquet"
-        for cell in [grid.parent(cells[0]), *cells]
-    ]
+    chain = []
+    for cell in shown_cells(arm):
+        chain += [grid.parent(cell)] if cell.iteration == arm.first else []
+        chain.append(cell)
+    return [f"{grid.folder}/{cell.path}/samples.parquet" for cell in chain]
 
 
 def culled_cells():

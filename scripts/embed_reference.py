@@ -5,7 +5,8 @@ from pathlib import Path
 
 from nepotism import cli
 from nepotism.devices import start
-from nepotism.evaluation import embed, from_arguments, write_embedded
+from nepotism.embeddings import write_embedded
+from nepotism.evaluation import embed, from_arguments
 from nepotism.images import read_image_set
 
 

@@ -1,17 +1,26 @@
 """Draw figure 2: one slot through all iterations, a row per ratio; below it the unseen captions at the last iteration."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from nepotism import cli, figures
 from nepotism.cells import cell_in
+from nepotism.embeddings import read_embedded
 from nepotism.images import Pixels, read_records
 
 
 def main() -> None:
     parser = cli.parser(__doc__, stage="figure_2")
     cli.add_figure(parser)
-    parser.add_argument("--slot", help="slot to show; without it, the first")
+    shown = parser.add_mutually_exclusive_group(required=True)
+    shown.add_argument("--slot", help="slot to show")
+    shown.add_argument(
+        "--embeddings",
+        type=Path,
+        help="of one of the cells (.npz): the slot whose CLIP score is the median there is shown",
+    )
     parser.add_argument("--base-samples", type=Path, required=True, help="samples of the base model")
     parser.add_argument("--base-unseen", type=Path, required=True, help="unseen samples of the base model")
     parser.add_argument("--samples", type=Path, nargs="+", required=True, help="samples of the cells, chain by chain")
@@ -30,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
 def through_iterations(arguments: argparse.Namespace, pixels: dict[str, Pixels]) -> list[figures.Picture]:
     """The upper panel: a row per ratio, a column per iteration, starting from the base model."""
     slots = [record.slot for record in read_records(arguments.base_samples)]
-    slot = arguments.slot or slots[0]
+    slot = arguments.slot or typical_slot(arguments.embeddings, arguments.samples)
     if slot not in slots:
         raise cli.UserError(f"`figures.slot`: there is no slot {slot}; there are, for instance: {', '.join(slots[:3])}")
     base = figures.load(arguments.base_samples, {slot}, pixels)[0]
@@ -43,6 +52,23 @@ def through_iterations(arguments: argparse.Namespace, pixels: dict[str, Pixels])
             pictures.append(figures.Picture(name, row, "base", base.prompt, base.id, str(arguments.base_samples)))
         pictures.append(figures.Picture(name, row, str(cell.iteration), record.prompt, record.id, str(file)))
     return pictures
+
+
+def typical_slot(embeddings: Path, samples: Sequence[Path]) -> str:
+    """The slot whose image fits its caption as well as the median of its cell's does, so that nobody chooses what is shown.
+
+    Of an even number of images it is the lower of the two in the middle, which is the score of an image; of equal ones the first.
+
+    Args:
+        embeddings: of a cell.
+        samples: of cells, this one among them.
+    """
+    embedded = read_embedded(embeddings, "samples")
+    scores = embedded.values["clip_score"]
+    median = np.sort(scores)[(len(scores) - 1) // 2]
+    shown = embedded.ids[int(np.argmax(scores == median))]
+    file = next(each for each in samples if cell_in(str(each)) == cell_in(str(embeddings)))
+    return next(record.slot for record in read_records(file) if record.id == shown)
 
 
 def unseen(arguments: argparse.Namespace, pixels: dict[str, Pixels]) -> list[figures.Picture]:

@@ -1,4 +1,4 @@
-"""Draw figure 4: healing, one image of five groups through the retrainings on real images only."""
+"""Draw figure 4: healing, one image of five groups through the retrainings on real images only, a panel per ratio."""
 
 import argparse
 from pathlib import Path
@@ -18,7 +18,7 @@ def main() -> None:
         type=Path,
         nargs="+",
         required=True,
-        help="samples of the branching point, then of the healing cells",
+        help="samples of the branching point, then of the healing cells, ratio by ratio",
     )
     cli.run(run, parser.parse_args())
 
@@ -30,17 +30,15 @@ def run(arguments: argparse.Namespace) -> None:
     # Spread over the whole list, first and last included.
     shown = [groups[index * (len(groups) - 1) // (GROUPS - 1)] for index in range(GROUPS)]
     slots = {first_slots[group] for group in shown}
-    records = {file: {each.group: each for each in figures.load(file, slots, pixels)} for file in arguments.samples}
-    pictures = []
-    for group in dict.fromkeys(shown):
-        for file in arguments.samples:
-            cell = cell_in(str(file))
-            assert cell is not None, file
-            record = records[file][group]
-            healing = file != arguments.samples[0]
-            column = f"{cell.iteration}" if healing else f"{cell.iteration} ({cell.ratio} %)"
-            panel = "before healing, and after each retraining on real images only"
-            pictures.append(figures.Picture(panel, group, column, record.prompt, record.id, str(file)))
+    found = []
+    for file in arguments.samples:
+        cell = cell_in(str(file))
+        assert cell is not None, file
+        panel = f"{cell.ratio} %: before healing, and after each retraining on real images only"
+        for record in figures.load(file, slots, pixels):
+            found.append(figures.Picture(panel, record.group, str(cell.iteration), record.prompt, record.id, str(file)))
+    # Rows in the order of the groups, whatever that of the images.
+    pictures = sorted(found, key=lambda picture: shown.index(picture.row))
     figures.write_grid(arguments.output, pictures, pixels, arguments.dpi)
 
 

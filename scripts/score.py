@@ -9,6 +9,7 @@ from pathlib import Path
 from nepotism import cli, sampling
 from nepotism.cells import cell_in
 from nepotism.devices import start
+from nepotism.embeddings import write_embedded
 from nepotism.evaluation import (
     Place,
     captions,
@@ -17,7 +18,6 @@ from nepotism.evaluation import (
     embed,
     from_arguments,
     read_reference,
-    write_embedded,
 )
 from nepotism.images import read_image_set
 from nepotism.resume.job import Job

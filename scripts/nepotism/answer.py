@@ -62,7 +62,8 @@ def told(claims: Sequence[Claim], details: Details, diagnostics: Details, rows: 
         "Beside this page: Figures_, Tables_ and `Contact sheets`_.",
         [
             "F is the logarithm of the Fréchet distance, b its value for the",
-            "base model, I the last iteration, C the mean CLIP score and s its spread within groups. Seeds share the base model and",
+            "base model, I the last iteration, (heal,r,end) the end of healing what was retrained at r %, C the mean CLIP score and",
+            "s its spread within groups. Seeds share the base model and",
             "the real images: what holds between seeds holds given both. KID is asked only for the sign of an effect, which cannot",
             "be told while its interval contains 0. Beside each effect on F stands the same effect on the logarithm of the excess:",
             "the distance minus that of real images from other real ones, which few images keep far from 0.",
@@ -185,7 +186,11 @@ def _answer(claims: Sequence[Claim], details: Details) -> str:
 
 
 def _counted(claims: Sequence[Claim]) -> str:
-    kinds = ", ".join(f"{number} {kind}" for kind, number in count(claims).items() if number)
+    several = {HOLDS: "hold", FAILS: "do not hold"}
+    counted = {kind: number for kind, number in count(claims).items() if number}
+    kinds = ", ".join(
+        f"{number} {kind if number == 1 else several.get(kind, kind)}" for kind, number in counted.items()
+    )
     return f"Of the {len(claims)} claims: {kinds}."
 
 
@@ -300,13 +305,15 @@ def _mild(details: Details) -> Iterator[str]:
 
 
 def _healed(claims: Sequence[Claim], details: Details) -> Iterator[str]:
-    healed = _parts(details, 9, "F(heal,end)")
+    healed = _parts(details, 9, "F(heal,")
     if healed:
+        # F(heal,25,end) - b
+        ratio = healed[0]["statistic"].split(",")[1]
         claim = next(claim for claim in claims if claim.claim == 9)
-        verdict = "" if claim.verdict == HOLDS else f" (claim 9: {claim.verdict})"
+        verdict = "" if claim.verdict == HOLDS else f" (the verdict on claim 9 is “{claim.verdict}”)"
         yield (
-            "Healed, which is retraining a mixture's model on real images only, it ends at this multiple of the base model's "
-            f"excess: {_factors(healed)}{verdict}."
+            f"The model of {ratio} %, healed by further retraining on real images only, ends at this multiple of the base "
+            f"model's excess: {_factors(healed)}{verdict}."
         )
 
 

@@ -1,7 +1,7 @@
 """Cells, the arms they belong to, and ratios. Standard library only."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -16,19 +16,10 @@ ACCUMULATING_TYPES = ("accumulate", "accumulate_subsample")
 # The plain mixture: what healing arms branch off, and what claims compare with.
 BRANCHED_ARM = "none"
 
-# The ratio that healing is judged at and shown for, if it was healed at all (paper); else the least.
-HEALED_RATIO = "25"
-
 
 def canonical_ratio(ratio: float | str) -> str:
     """The only spelling of a ratio that paths use: ``0``, ``3.3``, ``25``."""
     return f"{float(ratio):g}"
-
-
-def healed_ratio(ratios: Iterable[str]) -> str:
-    """The one of a healing arm's ratios that is judged and shown."""
-    ordered = sorted(ratios, key=float)
-    return HEALED_RATIO if HEALED_RATIO in ordered else ordered[0]
 
 
 def generated_count(ratio: float | str, slots: int) -> int:

@@ -11,8 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from nepotism.cells import healed_ratio
-from nepotism.contrasts import BASE, Distance, Key, MissingError, Scores, Theta, against, effect_of, mean, slope
+from nepotism.contrasts import BASE, DELTA, Distance, Key, MissingError, Scores, Theta, against, effect_of, mean, slope
 from nepotism.decisions import (
     NOT_RUN,
     Decision,
@@ -21,10 +20,10 @@ from nepotism.decisions import (
     conjunction,
     decide,
 )
+from nepotism.healing import judged_healing
 from nepotism.tables import Row
 from nepotism.verdicts import BETWEEN, CAPTIONS, PIXELS, Claim, Part, told
 
-DELTA = math.log(1.25)
 # Claims that need a branch that had degraded.
 HEALED = (9, 10, 11)
 PAPER, OURS = "paper", "ours"
@@ -60,13 +59,11 @@ class Judge:
 
     def __init__(self, scores: Scores, arms: Arms) -> None:
         self.scores, self.arms = scores, arms
+        self.healing = judged_healing(scores, arms.heal)
         self.notes: dict[int, str] = {}
         self.overruled: dict[tuple[int, str], str] = {}
 
     # ---- Building blocks
-
-    def _log_fid(self, space: str) -> Distance:
-        return lambda cell, seed: self.scores.value(cell, seed, "fid", space).log()
 
     def _log_excess(self, space: str) -> Distance:
         def log_excess(cell: Key, seed: int) -> Effect:
@@ -78,17 +75,10 @@ class Judge:
     def _kid(self, space: str) -> Distance:
         return lambda cell, seed: self.scores.value(cell, seed, "kid", space)
 
-    def _effects(self, theta: Theta) -> list[Effect]:
-        """Theta of every seed; nothing if any is missing, so that verdicts never rest on a part of the seeds."""
-        try:
-            return [theta(seed) for seed in self.scores.seeds]
-        except MissingError:
-            return []
-
     def _part(
         self, claim: int, features: str, statistic: str, relation: Relation, bound: float, theta: Theta
     ) -> Part:  # fmt: skip
-        return Part(claim, features, statistic, relation, bound, decide(self._effects(theta), relation, bound))
+        return Part(claim, features, statistic, relation, bound, decide(self.scores.effects(theta), relation, bound))
 
     def _distance_part(
         self, claim: int, space: str, statistic: str, relation: Relation, bound: float,
@@ -97,9 +87,9 @@ class Judge:
         """A part on ln FID, and beside it the same contrast of the excess and of KID."""
 
         def decided(distance: Distance, relation: Relation, bound: float) -> Decision:
-            return decide(self._effects(lambda seed: contrast(distance, seed)), relation, bound)
+            return decide(self.scores.effects(lambda seed: contrast(distance, seed)), relation, bound)
 
-        decision = decided(self._log_fid(space), relation, bound)
+        decision = decided(self.scores.log_fid(space), relation, bound)
         if decision.verdict == NOT_RUN:
             return Part(claim, space, statistic, relation, bound, decision)
         excess, kid = decided(self._log_excess(space), relation, bound), decided(self._kid(space), ">", 0)
@@ -143,7 +133,7 @@ class Judge:
             yield from self._mixtures(space)
             yield from self._control(5, space, self.arms.histogram_match)
             yield from self._diversity(space)
-            yield from self._healing(space)
+        yield from self._healed()
         yield from self._culled()
         yield from self._colours()
 
@@ -208,35 +198,27 @@ class Judge:
             recall = self._difference(cell, real, "recall", space)
             yield self._part(7, space, f"recall, {ratio} against 0", "<", -0.05, recall)
 
-    def _healed(self) -> tuple[Key, Key | None]:
-        """The last healing cell, and the cell that healing branched off (None if nothing was healed)."""
-        arm = self.arms.heal or "heal"
-        iterations, ratios = self.scores.iterations(arm), self.scores.ratios_of(arm)
-        if not iterations:
-            return (arm, "", 0), None
-        ratio = healed_ratio(ratios)
-        return (arm, ratio, iterations[-1]), ("none", ratio, iterations[0] - 1)
+    def _healed(self) -> Iterator[Part]:
+        """Claims 9 to 11. Without healing, nothing of their cell is in the table."""
+        end, name = (self.healing.end, self.healing.name) if self.healing else (("heal", "", 0), "heal,end")
+        for space in self.scores.spaces:
+            yield self._distance_part(9, space, f"F({name}) - b", "<", DELTA, against(end, BASE))
+        spread = self._difference(end, BASE, "clip_score_within_group_sd", "clip", logarithm=True)
+        wider = f"ln within-group sd of the CLIP score, ({name}) over base"
+        yield self._part(10, CAPTIONS, wider, ">", math.log(1.1), spread)
+        yield self._caption_part(11, f"(C_b - C({name})) / s", "<", 0.5, BASE, end)
+        if self.healing:
+            self.notes |= dict.fromkeys(HEALED, self.healing.note)
+            for space in self.healing.not_degraded:
+                self.overruled |= {(claim, space): "not run: branch not degraded" for claim in HEALED}
 
-    def _healing(self, space: str) -> Iterator[Part]:
-        end, branch = self._healed()
-        yield self._distance_part(9, space, "F(heal,end) - b", "<", DELTA, against(end, BASE))
-        if branch:
-            self._degraded(space, branch)
-
-    def _degraded(self, space: str, branch: Key) -> None:
-        """What was not ill cannot heal: claims 9 to 11 need a branch that had degraded."""
-        log_fid = self._log_fid(space)
-        gate = decide(self._effects(lambda seed: log_fid(branch, seed) - log_fid(BASE, seed)), ">", DELTA)
-        if gate.low is None or gate.low <= DELTA:
-            for claim in HEALED:
-                self.overruled[claim, space] = "not run: branch not degraded"
-                if gate.value is not None:
-                    self.notes[claim] = (
-                        f"{branch[1]} % after iteration {branch[2]}: F - b must exceed {DELTA:.3f} with its whole interval"
-                    )
+    def statement(self, claim: int) -> str:
+        """What is claimed; of healing, with the branch that it is judged on."""
+        statement, _ = STATEMENTS[claim]
+        return f"{statement} ({self.healing.origin})" if claim in HEALED and self.healing else statement
 
     def _captions(self) -> Iterator[Part]:
-        """What CLIP scores say of claims 1, 2, 8, 10 and 11."""
+        """What CLIP scores say of claims 1, 2 and 8."""
         last, real = self.scores.last, ("none", "0", self.scores.last)
         above = [ratio for ratio in self.scores.ratios if float(ratio) > 0]
         yield self._caption_part(1, "(C_b - C(0,I)) / s", "<", 0.25, BASE, real)
@@ -244,11 +226,6 @@ class Judge:
             yield self._caption_part(2, f"(C(0,I) - C({ratio},I)) / s", ">", 0.25, real, ("none", ratio, last))
         unseen = "(C(0,I) - C(25,I)) / s, captions never trained on"
         yield self._caption_part(8, unseen, ">", 0.2, real, ("none", "25", last), "unseen")
-        end, _ = self._healed()
-        spread = self._difference(end, BASE, "clip_score_within_group_sd", "clip", logarithm=True)
-        wider = "ln within-group sd of the CLIP score, heal over base"
-        yield self._part(10, CAPTIONS, wider, ">", math.log(1.1), spread)
-        yield self._caption_part(11, "(C_b - C_heal) / s", "<", 0.5, BASE, end)
 
     def _colours(self) -> Iterator[Part]:
         for metric in ("contrast", "saturation"):
@@ -292,7 +269,7 @@ def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
     court = Judge(Scores(rows), arms)
     parts = sorted(court.parts(), key=lambda part: part.claim)
     claims = []
-    for number, (statement, source) in STATEMENTS.items():
+    for number, (_, source) in STATEMENTS.items():
         mine = [part for part in parts if part.claim == number]
         # A claim of the Frechet distance, or one that a degraded branch gates, is judged in each feature space; what
         # belongs to none, captions and colours, counts in all of them.
@@ -308,7 +285,7 @@ def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
         claims.append(
             Claim(
                 number,
-                statement,
+                court.statement(number),
                 source,
                 _joined(by_space),
                 BETWEEN.join(map(told, mine)),

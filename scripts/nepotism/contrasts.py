@@ -1,5 +1,6 @@
 """What claims compare: scores looked up by cell, and contrasts of them."""
 
+import math
 from collections.abc import Callable, Sequence
 
 from nepotism.decisions import Effect, combined
@@ -8,6 +9,12 @@ from nepotism.tables import Row
 # (control, ratio, iteration)
 Key = tuple[str, str, int]
 BASE: Key = ("base", "", 0)
+# A change of F, the logarithm of the Frechet distance, that counts.
+DELTA = math.log(1.25)
+
+# From a cell and a seed to ln FID, to the logarithm of its excess over the floor, or to KID.
+Distance = Callable[[Key, int], Effect]
+Theta = Callable[[int], Effect]
 
 
 class MissingError(Exception):
@@ -56,10 +63,16 @@ class Scores:
         """One score with its error."""
         return effect_of(self.row(cell, seed, name, features, metric))
 
+    def log_fid(self, space: str) -> Distance:
+        """F in a feature space."""
+        return lambda cell, seed: self.value(cell, seed, "fid", space).log()
 
-# From a cell and a seed to ln FID, to the logarithm of its excess over the floor, or to KID.
-Distance = Callable[[Key, int], Effect]
-Theta = Callable[[int], Effect]
+    def effects(self, theta: Theta) -> list[Effect]:
+        """Theta of every seed; nothing if any is missing, so that verdicts never rest on a part of the seeds."""
+        try:
+            return [theta(seed) for seed in self.seeds]
+        except MissingError:
+            return []
 
 
 def against(one: Key, other: Key) -> Callable[[Distance, int], Effect]:

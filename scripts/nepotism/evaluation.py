@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 
 from nepotism import features, scores
 from nepotism.colour import contrast, saturation
-from nepotism.files import whole
+from nepotism.embeddings import Embedded, read_embedded
 from nepotism.images import ImageSet, Record
 from nepotism.neighbours import Neighbourhood, distances, within_group_distance
 from nepotism.scores import Estimate
 from nepotism.tables import Row
 
-# Values of single images that are stored beside the features.
-PER_IMAGE = ("clip_score", "saturation", "contrast")
 NEIGHBOURHOOD = ("precision", "recall", "density", "coverage", "memorization")
 # Shares have no interval near their ends, where the jackknife says next to nothing.
 SHARES = ("precision", "recall", "coverage")
@@ -42,23 +40,6 @@ def from_arguments(arguments: argparse.Namespace, device: torch.device) -> Evalu
     return Evaluator(
         arguments.features, clip, arguments.embed_batch_size, arguments.inception, arguments.inception_sha256
     )
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """Features of one image set.
-
-    Attributes:
-        spaces: float32 (N, D) per feature space.
-        values: float64 (N,) per name in `PER_IMAGE`; ``clip_score`` is each image's with its caption.
-        groups: N group names.
-        ids: N image ids.
-    """
-
-    spaces: dict[str, NDArray[np.float32]]
-    values: dict[str, NDArray[np.float64]]
-    groups: list[str]
-    ids: list[str]
 
 
 def embed(evaluator: Evaluator, images: ImageSet) -> Embedded:
@@ -90,27 +71,6 @@ def embed(evaluator: Evaluator, images: ImageSet) -> Embedded:
         [record.group for record in images.records],
         [record.id for record in images.records],
     )
-
-
-def write_embedded(path: Path, sets: Mapping[str, Embedded]) -> None:
-    """Write named sets as ``.npz``: arrays ``<set>/<space>``, ``<set>/<value of each image>``, ``<set>/group``, ``<set>/id``."""
-    arrays: dict[str, NDArray] = {}
-    for name, embedded in sets.items():
-        arrays |= {f"{name}/{space}": values for space, values in embedded.spaces.items()}
-        arrays |= {f"{name}/{value}": embedded.values[value] for value in PER_IMAGE}
-        arrays[f"{name}/group"] = np.array(embedded.groups)
-        arrays[f"{name}/id"] = np.array(embedded.ids)
-    with whole(path) as temporary:
-        np.savez(temporary, **arrays)  # type: ignore[arg-type]
-
-
-def read_embedded(path: Path, name: str) -> Embedded:
-    """Read one set of a file that `write_embedded` wrote."""
-    with np.load(path, allow_pickle=False) as arrays:
-        parts = {key.removeprefix(name + "/"): arrays[key] for key in arrays.files if key.startswith(name + "/")}
-    groups, ids = parts.pop("group"), parts.pop("id")
-    values = {value: parts.pop(value) for value in PER_IMAGE}
-    return Embedded(parts, values, [str(group) for group in groups], [str(identity) for identity in ids])
 
 
 @dataclass(frozen=True)

@@ -431,17 +431,6 @@ def test_the_way_of_pairing_is_noted_where_it_is_not_the_papers():
     assert judge(table(fid=growing(2.0)), dataclasses.replace(ARMS, pair="slot"))[0][5].note == ""
 
 
-def test_healing_is_judged_at_25_percent_if_it_was_run():
-    rows = table(fid=growing(2.0))
-    rows += [
-        dataclasses.replace(row, ratio="10", value=row.value * 9)
-        for row in rows
-        if row.control == "heal" and row.metric == "fid"
-    ]
-    claims, _ = judge(rows, ARMS)
-    assert claims[8].verdict == HOLDS
-
-
 # ---- The report's first page
 
 
@@ -518,6 +507,15 @@ def test_verdicts_are_counted():
         "not run: branch not degraded",
     ]
     assert count(map(claim, kinds)) == {HOLDS: 2, FAILS: 1, UNDECIDED: 1, "mixed": 1, NOT_RUN: 1}
+
+
+def test_the_answer_counts_verdicts_in_words():
+    def answer(*kinds):
+        claims = [Claim(number, "s", "paper", kind, "", "", "") for number, kind in enumerate(kinds, 1)]
+        return told(claims, [], [], []).answer
+
+    assert answer(HOLDS, HOLDS, FAILS, UNDECIDED) == "Of the 4 claims: 2 hold, 1 does not hold, 1 undecided."
+    assert answer(HOLDS, FAILS, FAILS, NOT_RUN) == "Of the 4 claims: 1 holds, 2 do not hold, 1 not run."
 
 
 def test_costs_are_summed_per_rule(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from conftest import ROOT
 from nepotism import config as configuration
-from nepotism.cells import Cell, canonical_ratio, cell_in, healed_ratio
+from nepotism.cells import Cell, canonical_ratio, cell_in
 from nepotism.families import FAMILIES
 from nepotism.grid import Grid
 from nepotism.settings import OF_FAMILIES, settings
@@ -131,8 +131,6 @@ def test_figures_and_claims_take_the_arms_they_are_about():
     assert grid.shown_arm().name == "none"
     assert grid.curves("figure_3") == ["heal:heal", "match:control", "none:mixture"]
     assert grid.curves("figure_7") == ["guided:control:base-guided", "match:control", "none:mixture"]
-    assert healed_ratio(("50", "25", "0")) == "25"
-    assert healed_ratio(("50", "3.3")) == "3.3"
     assert grid_of(arms=[guided]).curves("figure_3") == []
     assert grid_of(arms=[guided]).shown_arm().name == "guided"
 

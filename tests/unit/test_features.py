@@ -7,7 +7,7 @@ import pytest
 import tiny
 import torch
 from cleanfid.resize import make_resizer
-from nepotism import evaluation, features, scores
+from nepotism import embeddings, evaluation, features, scores
 from nepotism.errors import UserError
 from nepotism.images import ImageSet, Record
 from nepotism.tables import METRICS
@@ -131,11 +131,11 @@ def test_rows_carry_t_intervals_around_their_values_and_what_they_are_without_ea
 
 
 def test_embeddings_survive_the_file(tmp_path, embedded):
-    evaluation.write_embedded(tmp_path / "e.npz", {"samples": embedded, "unseen": embedded})
-    read = evaluation.read_embedded(tmp_path / "e.npz", "unseen")
+    embeddings.write_embedded(tmp_path / "e.npz", {"samples": embedded, "unseen": embedded})
+    read = embeddings.read_embedded(tmp_path / "e.npz", "unseen")
     assert (read.groups, read.ids) == (embedded.groups, embedded.ids)
     np.testing.assert_array_equal(read.spaces["clip"], embedded.spaces["clip"])
-    for name in evaluation.PER_IMAGE:
+    for name in embeddings.PER_IMAGE:
         np.testing.assert_array_equal(read.values[name], embedded.values[name])
 
 

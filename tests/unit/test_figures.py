@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from matplotlib.mathtext import MathTextParser
 from nepotism import curves, figures
+from nepotism.embeddings import PER_IMAGE, Embedded, write_embedded
 from nepotism.errors import UserError
 from nepotism.families import drawing
-from nepotism.images import Record, write_image_set
+from nepotism.images import Record, read_records, write_image_set
 from nepotism.jackknife import LeftOut
 from nepotism.tables import Row, read_csv, read_metrics, write_metrics, write_scores
 
@@ -179,6 +180,92 @@ def sets(folder, text):
     return made, table
 
 
+def embedded(samples, scores):
+    """The embeddings beside an image set, whose images have these CLIP scores with their captions."""
+    records = read_records(samples)
+    values = {name: np.zeros(len(records)) for name in PER_IMAGE} | {"clip_score": np.array(scores, float)}
+    each = Embedded({}, values, [record.group for record in records], [record.id for record in records])
+    other = dataclasses.replace(each, values=values | {"clip_score": -(values["clip_score"] ** 2)})
+    write_embedded(samples.with_name("embeddings.npz"), {"unseen": other, "samples": each})
+    return samples.with_name("embeddings.npz")
+
+
+@pytest.mark.parametrize(
+    ("scores", "slot"),
+    [
+        ([24, 25, 31, 27], "a/001"), ([1, 1, 1, 1], "a/000"), ([5, 3, 1, 3], "a/001"), ([-2, -1, -9], "a/000"),
+        ([-1, -2, -2], "a/001"), ([8], "a/000"), ([9, 2], "a/001"),
+    ],
+)  # fmt: skip
+def test_the_typical_slot_is_that_of_the_median_of_an_even_number_the_lower_of_equal_ones_the_first(
+    tmp_path, scores, slot
+):
+    samples = tmp_path / "none/ratio-100/seed-0/iteration-2/samples.parquet"
+    records = [Record(f"x/{index}", "a face", "a", f"a/{index:03d}", "generated") for index in range(len(scores))]
+    write_image_set(samples, np.zeros((len(scores), 8, 8, 3), np.uint8), records)
+    assert importlib.import_module("figure_2").typical_slot(embedded(samples, scores), [samples]) == slot
+
+
+def test_figure_2_shows_one_slot_throughout_the_typical_one_of_a_cell_or_the_one_that_is_named(tmp_path):
+    names = [f"none/ratio-{ratio}/seed-0/iteration-{i}" for ratio in (0, 100) for i in (1, 2)]
+    files = [tmp_path / "results/e" / name / "samples.parquet" for name in ("base/seed-0", *names)]
+    slots = [f"a/{index:03d}" for index in range(4)]
+    for name, file in zip(("base", *names), files):
+        records = [Record(f"{name}/{each}", "a face", "a", each, "generated") for each in slots]
+        write_image_set(file, np.zeros((len(slots), 8, 8, 3), np.uint8), records)
+    # Another cell has embeddings, too.
+    embedded(files[2], [25, 31, 24, 27])
+    base, *samples = files
+    output = [tmp_path / f"figure.{suffix}" for suffix in ("svg", "png", "csv")]
+    arguments = argparse.Namespace(
+        dpi=30, output=output, slot=None, embeddings=embedded(files[-1], [31, 27, 25, 24]),
+        base_samples=base, base_unseen=base, samples=samples, unseen=[samples[1], samples[3]],
+    )  # fmt: skip
+    figure_2 = importlib.import_module("figure_2")
+
+    def shown():
+        with open(output[2], newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["panel"].endswith("by iteration")]
+        return {(row["row"], row["column"]): row["id"] for row in rows}
+
+    def throughout(slot):
+        places = [(f"{ratio} %", str(i)) for ratio in (0, 100) for i in (1, 2)]
+        cells = {place: f"{name}/{slot}" for place, name in zip(places, names)}
+        return cells | {(f"{ratio} %", "base"): f"base/{slot}" for ratio in (0, 100)}
+
+    figure_2.run(arguments)
+    assert shown() == throughout("a/002")
+    arguments.slot, arguments.embeddings = "a/003", None
+    figure_2.run(arguments)
+    assert shown() == throughout("a/003")
+    arguments.slot = "b/000"
+    with pytest.raises(UserError, match="there is no slot b/000; there are, for instance: a/000"):
+        figure_2.run(arguments)
+
+
+def test_figure_4_has_a_panel_for_every_ratio_that_was_healed(tmp_path):
+    cells = [
+        f"{control}/ratio-{ratio}/seed-0/iteration-{iteration}"
+        for ratio in (25, 100)
+        for control, iteration in (("none", 3), ("heal", 4), ("heal", 5))
+    ]
+    files = [tmp_path / cell / "samples.parquet" for cell in cells]
+    for cell, file in zip(cells, files):
+        records = [
+            Record(f"{cell}/{slot}", "a face", slot[0], slot, "generated") for slot in ("b/000", "b/001", "a/000")
+        ]
+        write_image_set(file, np.zeros((3, 8, 8, 3), np.uint8), records)
+    output = [tmp_path / f"figure.{suffix}" for suffix in ("svg", "png", "csv")]
+    importlib.import_module("figure_4").run(argparse.Namespace(dpi=30, output=output, samples=files))
+    with open(output[2], newline="") as file:
+        shown = [(row["panel"].split(":")[0], row["row"], row["column"], row["id"]) for row in csv.DictReader(file)]
+    assert shown == [
+        (f"{cell.split('/')[1].removeprefix('ratio-')} %", group, cell[-1], f"{cell}/{group}/000")
+        for group in "ab"
+        for cell in cells
+    ]
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("number", [1, 2, 4, 5, 6])
 def test_captions_and_groups_are_shown_as_they_are_in_every_figure_of_images(tmp_path, parsed, number, name):
@@ -186,11 +273,14 @@ def test_captions_and_groups_are_shown_as_they_are_in_every_figure_of_images(tmp
     output = [tmp_path / f"figure.{suffix}" for suffix in ("svg", "png", "csv")]
     options = {
         1: {"group": None, "samples": real},
-        2: {"slot": None, "base_samples": real, "base_unseen": real, "samples": [first, last], "unseen": [last]},
+        2: {
+            "slot": None, "embeddings": embedded(last, [1, 2, 3, 4]),
+            "base_samples": real, "base_unseen": real, "samples": [first, last], "unseen": [last],
+        },
         4: {"samples": [first, last]},
         5: {"group": None, "real": real, "seed_images": first},
         6: {"tables": [table], "images": [first]},
-    }[number]
+    }[number]  # fmt: skip
     importlib.import_module(f"figure_{number}").run(argparse.Namespace(dpi=30, output=output, **options))
     assert parsed == []
     width, height = (float(ElementTree.parse(output[0]).getroot().get(side)[:-2]) for side in ("width", "height"))

@@ -71,6 +71,15 @@ def test_healing_shares_the_cells_before_its_branch_and_reads_no_generated_image
     assert jobs["sample"] == 1
 
 
+def test_figure_4_shows_every_ratio_that_is_healed(project):
+    """Which of them claims are judged at is not known before the scores are."""
+    for ratios in ([25], [25, 100]):
+        heal = {**HEAL, "ratios": ratios, "parameters": {"after": 2, "iterations": 1}}
+        options = config(project, iterations=2, seeds=[0, 1], arms=[*arms(0, 25, 100), heal])
+        jobs = project.jobs("results/faces/figures/figure-4.svg", *options)
+        assert jobs["sample"] == len(ratios) * 3
+
+
 def test_a_control_is_asked_for_by_its_file(project):
     jobs = project.jobs("results/faces/histogram_match/ratio-100/seed-0/iteration-1/curated.csv")
     assert jobs == {"reference": 1, "preflight": 1, "seed_images": 1, "histogram_match": 1}
