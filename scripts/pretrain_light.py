@@ -1,0 +1,32 @@
+"""Train a lighter autoencoder of the same latents as the embedded one."""
+
+import argparse
+from pathlib import Path
+
+import torch
+from nepotism import cli
+from nepotism.pretrain import data, vae
+
+
+def main() -> None:
+    parser = cli.parser(__doc__)
+    cli.add_pretraining(parser)
+    parser.add_argument("--vae", type=Path, required=True, help="folder of the autoencoder to learn from")
+    cli.run(run, parser.parse_args())
+
+
+def run(arguments: argparse.Namespace) -> None:
+    torch.set_num_threads(arguments.threads)
+    model = vae.lighten(
+        vae.load(arguments.vae),
+        data.load(arguments.data),
+        arguments.steps,
+        arguments.batch_size,
+        arguments.learning_rate,
+        arguments.seed,
+    )
+    model.save_pretrained(arguments.output, safe_serialization=True)
+
+
+if __name__ == "__main__":
+    main()
