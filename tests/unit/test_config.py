@@ -19,6 +19,10 @@ PAPER = yaml.safe_load((ROOT / "resources" / "experiments" / "paper.yaml").read_
 EXPERIMENTS = sorted((ROOT / "resources" / "experiments").glob("*.yaml"))
 
 
+# Tests of the grid do not ask how large the default is.
+SMALL = {"seeds": [0], "iterations": 4}
+
+
 def merged(base, over):
     """As Snakemake's --configfile merges: dictionaries by key, everything else replaced."""
     result = copy.deepcopy(base)
@@ -31,7 +35,7 @@ def merged(base, over):
 
 def mistakes(**changes):
     with pytest.raises(configuration.ConfigError) as caught:
-        configuration.checked(merged(DEFAULT, changes))
+        configuration.checked(merged(DEFAULT, SMALL | changes))
     return str(caught.value)
 
 
@@ -40,7 +44,7 @@ NONE = {"name": "none", "type": "none", "ratios": [0, 25, 100]}
 
 
 def grid_of(**changes):
-    return Grid(configuration.checked(merged(DEFAULT, changes)))
+    return Grid(configuration.checked(merged(DEFAULT, SMALL | changes)))
 
 
 def test_the_default_is_right_and_lists_the_parameters_of_its_arms():
@@ -230,7 +234,8 @@ def test_a_missing_key_is_told_once():
 
 
 def test_a_number_is_the_same_however_it_is_written():
-    changes = {"iterations": 4.0, "sample": {"guidance_scale": 3}, "finetune": {"epochs": 8.0}}
+    iterations = float(DEFAULT["iterations"])
+    changes = {"iterations": iterations, "sample": {"guidance_scale": 3}, "finetune": {"epochs": 8.0}}
     written = Grid(configuration.checked(merged(DEFAULT, changes)))
     plain = Grid(configuration.checked(merged(DEFAULT, {"sample": {"guidance_scale": 3.0}, "finetune": {"epochs": 8}})))
     for stage in STAGES:
@@ -387,7 +392,9 @@ def test_options_are_sorted_and_safe_in_a_shell():
 
 
 def test_the_longest_chain_is_the_most_urgent():
-    grid = grid_of()
+    heal = {"name": "heal", "type": "heal", "ratios": [25], "parameters": {"after": 4, "iterations": 2}}
+    cull = {"name": "sifid_cull", "type": "sifid_cull", "ratios": [100]}
+    grid = grid_of(arms=[NONE, cull, heal])
     generated, culled, real, branch, healing = (
         [grid.urgency(Cell(control, ratio, 0, iteration)) for iteration in iterations]
         for control, ratio, iterations in (

@@ -17,7 +17,11 @@ def rate(**changes):
 
 
 def test_time_follows_from_measured_rates_of_the_experiments_own_arithmetic():
-    grid = grid_of(finetune={"epochs": 5}, sample={"guidance_scale": 3.0, "num_inference_steps": 10})
+    grid = grid_of(
+        reference={"images_per_group": 6},
+        finetune={"epochs": 5},
+        sample={"guidance_scale": 3.0, "num_inference_steps": 10},
+    )
     needs = Needs(grid, [rate(), rate(precision="bf16/fp16", train_per_second=1000.0), rate(parameters=866.0)], 30)
     # 180 images, five epochs at 0.5 a second, and a minute to start; three times that.
     assert needs.minutes("finetune", None) == pytest.approx(3 * (5 * 180 / 0.5 + 60) / 60, abs=1)

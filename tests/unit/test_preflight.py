@@ -150,7 +150,12 @@ def test_a_gpu_is_known_by_its_name_in_cuda_visible_devices(free_gpus, monkeypat
 
 def test_a_forecast_counts_cells_images_and_passes():
     arms = [{"name": "none", "type": "none", "ratios": [0, 100]}]
-    made = grid_of(arms=arms, iterations=3, seeds=[0, 1], seed_images={"guidance_scale": 3.0})
+    steps = {"num_inference_steps": 10}
+    made = grid_of(
+        arms=arms, iterations=3, seeds=[0, 1], reference={"images_per_group": 6}, finetune={"epochs": 5},
+        seed_images={"guidance_scale": 3.0, **steps}, sample={"guidance_scale": 1.0, **steps},
+        unseen={"prompts": list("abcde"), "images_per_prompt": 4},
+    )  # fmt: skip
     expected = forecast(made, groups(dict(made.config)))
     slots, unseen, steps = 180, 20, 10
     assert (expected.cells, expected.slots, expected.jobs["finetune"]) == (12, slots, 12)

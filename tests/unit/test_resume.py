@@ -8,6 +8,7 @@ import random
 import signal
 import sys
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -261,6 +262,10 @@ class Pipeline:
     """Draws what its random stream says; ends the job after some batches."""
 
     device = torch.device("cpu")
+    vae = SimpleNamespace(
+        config=SimpleNamespace(scaling_factor=1.0), decode=lambda latents, return_dict: (latents, None)
+    )
+    image_processor = SimpleNamespace(postprocess=lambda images, output_type: images.numpy())
 
     def __init__(self, batches=None):
         self.left = batches
@@ -273,7 +278,7 @@ class Pipeline:
             raise KeyboardInterrupt
         if self.left:
             self.left -= 1
-        images = np.stack([torch.rand(4, 4, 3, generator=each).numpy() for each in generator])
+        images = torch.stack([torch.rand(4, 4, 3, generator=each) for each in generator])
 
         class Output:
             pass
