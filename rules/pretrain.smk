@@ -149,8 +149,8 @@ use rule pretrain_decoder as pretrain_light_sharpen with:
         settings="--adversarial --batch-size 16 --learning-rate 0.0004 --seed 2 --steps 1500",
 
 
-# The U-Net is trained in two legs of half an hour, so that an interruption costs one of them. The first takes the latents of the
-# full autoencoder, and so need not wait for the light one.
+# The U-Net is trained in two legs of half an hour, so that an interruption costs one of them. It learns the latents of the full
+# autoencoder, which are the light one's too.
 rule pretrain_unet_first:
     input:
         data="results/pretrain/pretrain.npz",
@@ -178,7 +178,8 @@ rule pretrain_unet_first:
 use rule pretrain_unet_first as pretrain_unet with:
     input:
         data="results/pretrain/pretrain.npz",
-        vae="results/pretrain/vae-final",
+        vae="results/pretrain/vae-sharp",
+        light="results/pretrain/vae-final",
         start="results/pretrain/unet-first",
     output:
         directory("results/pretrain/tiny-diffusion"),
@@ -187,8 +188,8 @@ use rule pretrain_unet_first as pretrain_unet with:
     benchmark:
         "results/pretrain/benchmarks/pretrain_unet.tsv"
     params:
-        settings="--batch-size 32 --learning-rate 0.0007 --seed 1 --steps 6000",
-        start=lambda wildcards, input: f"--start {input.start}",
+        settings="--batch-size 32 --learning-rate 0.0007 --seed 1 --steps 5000",
+        start=lambda wildcards, input: f"--light {input.light} --start {input.start}",
 
 
 rule pretrain_clip:

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ from nepotism.sources import portraits
 from numpy.typing import NDArray
 
 PER_GROUP = 10
-# As in workflow_config.yaml.
-GUIDANCE, STEPS, SCHEDULER = 1.0, 10, "UniPCMultistepScheduler"
+# Without guidance, and as workflow_config.yaml has it: guidance scale and denoising steps.
+SETTINGS = ((1.0, 10), (4.0, 7))
+SCHEDULER = "UniPCMultistepScheduler"
 
 
 def main() -> None:
@@ -48,9 +50,14 @@ def run(arguments: argparse.Namespace) -> None:
         for index in range(PER_GROUP)
     ]
     keys = [("pretrain", "card", record.slot) for record in records]
-    pixels = sample(pipeline, [record.prompt for record in records], keys, GUIDANCE, STEPS, 64, 60, "sampling")
-    contact_sheet(arguments.sheet, ImageSet(pixels, records))
-    followed = contrastive.zero_shot_accuracy(arguments.clip, data.PretrainData(pixels, asked(records)))
+    prompts = [record.prompt for record in records]
+    drawn = {setting: sample(pipeline, prompts, keys, *setting, 64, 60, "sampling") for setting in SETTINGS}
+    # As experiments draw.
+    contact_sheet(arguments.sheet, ImageSet(drawn[SETTINGS[-1]], records))
+    followed = [
+        contrastive.zero_shot_accuracy(arguments.clip, data.PretrainData(pixels, asked(records)))
+        for pixels in drawn.values()
+    ]
     evaluator = load_clip(arguments.clip, device)
     halves = [
         np.stack([image.pixels for images in real.values() for image in images[part : part + PER_GROUP]])
@@ -62,8 +69,10 @@ def run(arguments: argparse.Namespace) -> None:
         ("random convolutions", lambda images: convolution_features(images, 100, device)),
     ):
         one, other = embed(halves[0]), embed(halves[1])
-        base, floor = scores.frechet(embed(pixels), one), scores.frechet(other, one)
-        lines.append(f"| {name} | {base:.4g} | {floor:.4g} | {base / floor:.2f} |")
+        floor = scores.frechet(other, one)
+        distances = [scores.frechet(embed(pixels), one) for pixels in drawn.values()]
+        columns = " | ".join(f"{distance:.4g} ({distance / floor:.2f})" for distance in distances)
+        lines.append(f"| {name} | {columns} | {floor:.4g} |")
     unet, text = (contrastive.parameters(part) for part in (pipeline.unet, pipeline.text_encoder))
     channels = pipeline.vae.config.latent_channels
     write_text(
@@ -93,18 +102,18 @@ but this project's: the portraits are drawings of nobody.
 ## Scores on the develop split
 
 Zero-shot accuracy of tiny-clip, by captions that name one factor, on pictures, and on base samples for what their
-captions ask:
+captions ask, without guidance and with it (txt2img, {" and ".join(f"scale {scale:g}, {steps} steps" for scale, steps in SETTINGS)}
+of {SCHEDULER}):
 
-| factor | pictures | base samples |
-| --- | --- | --- |
-{chr(10).join(f"| {factor} | {share:.1%} | {_percent(followed.get(factor))} |" for factor, share in accuracy.items())}
+| factor | pictures | base samples | guided |
+| --- | --- | --- | --- |
+{chr(10).join(_accuracies(factor, share, followed) for factor, share in accuracy.items())}
 
 Mean absolute error of decode(encode(x)) on [-1, 1]: {restored:.4f}.
 
-Fréchet distance of {len(records)} base samples (txt2img, guidance {GUIDANCE:g}, {STEPS} steps of
-{SCHEDULER}) to as many portraits, and of two sets of portraits:
+Fréchet distance of {len(records)} such samples to as many portraits (and over that of two sets of portraits):
 
-| features | base samples | real against real | ratio |
+| features | base samples | guided | real against real |
 | --- | --- | --- | --- |
 {chr(10).join(lines)}
 
@@ -124,6 +133,11 @@ def asked(records: list[Record]) -> NDArray[np.int64]:
     return np.array([data.indices_of(named) for named in groups])
 
 
+def _accuracies(factor: str, share: float, followed: Sequence[Mapping[str, float]]) -> str:
+    """A row of the card."""
+    return " | ".join([f"| {factor}", f"{share:.1%}", *(_percent(each.get(factor)) for each in followed)]) + " |"
+
+
 def _percent(share: float | None) -> str:
     return "" if share is None else f"{share:.1%}"
 
@@ -131,7 +145,7 @@ def _percent(share: float | None) -> str:
 def _training_rows(logs: Path) -> str:
     """Steps and wall-clock of each training, from the last line of its log."""
     rows = []
-    parts = ("vae_narrow", "vae", "decoder", "sharpen", "unet_first", "unet_second", "unet", "clip")
+    parts = ("vae_narrow", "vae", "decoder", "sharpen", "light", "light_sharpen", "unet_first", "unet", "clip")
     for name in (f"pretrain_{part}" for part in parts):
         log = (logs / f"{name}.log").read_text(encoding="utf-8")
         found = re.findall(r"(\d+) steps in ([0-9.]+) s", log)

@@ -13,7 +13,9 @@ def main() -> None:
     cli.add_pretraining(parser)
     parser.add_argument("--vae", type=Path, required=True, help="folder of the autoencoder to go on from")
     parser.add_argument("--adversarial", action="store_true", help="train against a discriminator, which sharpens")
-    parser.add_argument("--bf16", action="store_true", help="matrix products in bfloat16: faster on processors with AMX")
+    parser.add_argument(
+        "--bf16", action="store_true", help="matrix products in bfloat16: faster on processors with AMX"
+    )
     cli.run(run, parser.parse_args())
 
 

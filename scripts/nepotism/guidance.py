@@ -54,7 +54,9 @@ def _scale(rows: Sequence[Row], base: str, scale: float) -> Scale:
     if not fitting or any(row.se is None for row in fitting):
         raise UserError(f"{base}: there are no CLIP scores of base samples with an error; use more images or seeds")
     error = math.sqrt(sum(row.se**2 for row in fitting if row.se is not None)) / len(fitting)
-    clip, conv = (_mean([row for row in mine if (row.metric, row.features) == ("fid", space)]) for space in ("clip", "conv"))
+    clip, conv = (
+        _mean([row for row in mine if (row.metric, row.features) == ("fid", space)]) for space in ("clip", "conv")
+    )
     return Scale(scale, _mean(fitting), error, clip, conv, len(fitting))
 
 

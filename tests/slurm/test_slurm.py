@@ -37,10 +37,11 @@ LOSSES = "results/tiny/none/ratio-0/seed-0/iteration-1/losses.csv"
 # One cell that trains long enough to be disturbed.
 TINY = {
     "experiment": "tiny",
+    "seeds": [0],
     "iterations": 1,
     "arms": [{"name": "none", "type": "none", "ratios": [0]}],
     "reference": {"images_per_group": 2},
-    "finetune": {"epochs": 30},
+    "finetune": {"epochs": 60, "batch_size": 32},
     "how": {"checkpoint_seconds": 1},
 }
 

@@ -101,7 +101,7 @@ def test_every_rule_of_the_paper_runs_on_tiny_models_of_its_formats(
 @pytest.mark.slow
 def test_models_in_the_middle_of_a_chain_go_and_nothing_is_made_again_for_them(project):
     config = {
-        "experiment": "last", "iterations": 2, "arms": [{"name": "none", "type": "none", "ratios": [100]}],
+        "experiment": "last", "seeds": [0], "iterations": 2, "arms": [{"name": "none", "type": "none", "ratios": [100]}],
         "reference": {"images_per_group": 2}, "seed_images": {"num_inference_steps": 2},
         "finetune": {"epochs": 1}, "sample": {"num_inference_steps": 2}, "unseen": {"images_per_prompt": 1},
         "how": {"keep_models": "last"},

@@ -11,6 +11,7 @@ from PIL import Image
 from skimage.io import imsave
 
 SMALL = {
+    "seeds": [0],
     "iterations": 1,
     "arms": [{"name": "none", "type": "none", "ratios": [50]}],
     "seed_images": {"num_inference_steps": 2},
