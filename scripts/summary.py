@@ -1,4 +1,4 @@
-"""Print the scores of every condition at every iteration, and where the results are."""
+"""Print the scores of every condition at every iteration, the verdicts on claims, and where the results are."""
 
 import argparse
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nepotism.families import family_package
 from nepotism.grid import DIFFUSION, Grid
-from nepotism.tables import Row, floors, read_csv
+from nepotism.tables import Row, floors, read_csv, read_text_csv
 
 TITLES = {
     "fid": "Fréchet distance, {}: lower is better",
@@ -34,6 +34,11 @@ def main() -> None:
             floor = floors(rows).get(space, 0.0) if is_diffusion and metric == "fid" else 0.0
             print("\n" + title.format(space) + (", in excess of real against real" if floor else ""))
             print(matrix([row for row in rows if row.metric == metric and row.features == space], bases, floor))
+    claims = arguments.folder / "tables" / "claims.csv"
+    if claims.is_file():
+        print("\nclaims")
+        for claim in read_text_csv(claims):
+            print(f"{claim['claim']:>4}  {claim['statement']}: {claim['verdict']}")
     print(
         f"\nfigures: {arguments.folder}/figures   tables: {arguments.folder}/tables   how to read them: results/README.md"
     )
