@@ -57,6 +57,7 @@ if grid.family == DIFFUSION:
     include: "rules/sample.smk"
     include: "rules/metrics.smk"
     include: "rules/base.smk"
+    include: "rules/guidance.smk"
     include: "rules/figures.smk"
     include: "rules/pretrain.smk"
 

@@ -5,7 +5,6 @@ localrules:
     metrics_table,
     claims,
     answer,
-    choose_guidance,
 
 
 rule metrics_table:
@@ -93,22 +92,3 @@ rule answer:
         'python "$SCRIPTS/answer.py" {params.settings} --base-metrics {input.base_metrics} --metrics {input.metrics} --claims {input.claims}'
         " --details {input.details} --diagnostics {input.diagnostics} --benchmarks {params.benchmarks}"
         " --output {output.page} --cost {output.cost} --log {log}"
-
-
-# Not a part of `all`: how the embedded experiments' guidance scale was chosen.
-rule choose_guidance:
-    input:
-        base_metrics,
-    output:
-        "results/{experiment}/tables/guidance.csv",
-    log:
-        "results/{experiment}/logs/choose_guidance.log",
-    conda:
-        "../envs/light.yaml"
-    resources:
-        mem_mb=500,
-        runtime=5,
-    params:
-        settings=settings_of("choose_guidance"),
-    shell:
-        'python "$SCRIPTS/choose_guidance.py" {params.settings} --metrics {input} --output {output} --log {log}'

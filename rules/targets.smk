@@ -3,7 +3,6 @@
 
 localrules:
     figures,
-    guidance,
     metrics,
     cells,
 
@@ -22,9 +21,3 @@ rule cells:
     input:
         base_metrics,
         cell_metrics,
-
-
-# For choosing the guidance scale: resources/experiments/guidance.yaml.
-rule guidance:
-    input:
-        f"{grid.folder}/tables/guidance.csv",

@@ -20,7 +20,7 @@ class Cost:
 def costs(folder: Path) -> list[Cost]:
     """One row per rule that has benchmarks, the most expensive first.
 
-    Memory is the proportional set size where it was measured, else the resident set. Jobs too short to be measured count
+    Memory is the resident set: what a job needs by itself, also of what it shares with others. Jobs too short to be measured count
     with what is known of them.
     """
     jobs: dict[str, list[dict[str, str]]] = {}
@@ -34,7 +34,7 @@ def costs(folder: Path) -> list[Cost]:
             len(mine),
             sum(_numbers(mine, "s")),
             sum(_numbers(mine, "cpu_time")),
-            max([*_numbers(mine, "max_pss")] or [*_numbers(mine, "max_rss")] or [0.0]),
+            max(_numbers(mine, "max_rss"), default=0.0),
         )
         for rule, mine in jobs.items()
         if mine

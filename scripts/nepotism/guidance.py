@@ -51,7 +51,7 @@ def compare(rows: Sequence[Row], scales: Mapping[str, float]) -> list[Scale]:
 def _scale(rows: Sequence[Row], base: str, scale: float) -> Scale:
     mine = [row for row in rows if row.control == base and row.iteration == 0 and row.set == "samples"]
     fitting = [row for row in mine if row.metric == "clip_score"]
-    if not fitting or any(row.se is None for row in fitting):
+    if not fitting or not all(row.se is not None and math.isfinite(row.se) for row in fitting):
         raise UserError(f"{base}: there are no CLIP scores of base samples with an error; use more images or seeds")
     error = math.sqrt(sum(row.se**2 for row in fitting if row.se is not None)) / len(fitting)
     clip, conv = (

@@ -74,7 +74,8 @@ def judged_healing(scores: Scores, arm: str | None) -> Healing | None:
     if PAPERS_RATIO not in ratios:
         return healed_from(largest)
     papers = healed_from(PAPERS_RATIO)
-    spaces = papers.not_degraded
+    # What was not run has not failed to degrade.
+    spaces = [space for space in papers.not_degraded if papers.gates[space].value is not None]
     if largest == PAPERS_RATIO or not spaces:
         return papers
     where = "" if spaces == scores.spaces else f" in {', '.join(spaces)}"

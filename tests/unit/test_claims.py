@@ -529,7 +529,7 @@ def test_costs_are_summed_per_rule(tmp_path):
     write(tmp_path / "finetune" / "a" / "1.tsv", s="2.0", cpu_time="3.0", max_rss="10", max_pss="8")
     write(tmp_path / "finetune" / "a" / "2.tsv", s="4.0", cpu_time="5.0", max_rss="20", max_pss="9")
     write(tmp_path / "encode.tsv", s="0.1", cpu_time="NA", max_rss="-", max_pss="NA")
-    assert costs(tmp_path) == [Cost("finetune", 2, 6.0, 8.0, 9.0), Cost("encode", 1, 0.1, 0.0, 0.0)]
+    assert costs(tmp_path) == [Cost("finetune", 2, 6.0, 8.0, 20.0), Cost("encode", 1, 0.1, 0.0, 0.0)]
 
 
 @pytest.mark.parametrize("values", [[np.inf, -np.inf, np.inf], [np.inf, 1.0, 2.0], [np.nan, 1.0, 2.0]])

@@ -308,18 +308,21 @@ def test_sampling_goes_on_where_it_stopped(tmp_path, caplog, batches):
     assert rest.left == 0, "nothing was drawn twice"
 
 
-def told_to_stop(output):
+def told_to_stop(output, times=1):
     with Job(output, 1000) as job:
         checkpoints = job.checkpoints("work")
         with checkpoints.patience():
             checkpoints.offer(2, lambda: pytest.fail("it is not time"))
-            os.kill(os.getpid(), signal.SIGTERM)
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGTERM)
             checkpoints.offer(3, lambda: ({"x": torch.ones(1)}, {}))
 
 
-def test_sigterm_saves_at_once_and_the_message_says_how_to_go_on(tmp_path):
+@pytest.mark.parametrize("times", [1, 2])
+def test_sigterm_saves_at_once_and_the_message_says_how_to_go_on(tmp_path, times):
+    """Whoever ends all processes of a job at once tells it twice, directly and through the process that started it."""
     with pytest.raises(Interrupted, match="stopped by SIGTERM at 3; the same command goes on") as caught:
-        told_to_stop(tmp_path / "model")
+        told_to_stop(tmp_path / "model", times)
     assert caught.value.signal == signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     with Job(tmp_path / "model", 1000) as job:

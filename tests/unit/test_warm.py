@@ -190,6 +190,88 @@ def test_what_is_no_script_starts_by_itself(parent, script, environment):
     assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == "42\n"
 
 
+def test_signals_that_were_ignored_stay_so(parent, script, environment):
+    """Under nohup, that is SIGHUP."""
+    command = ["bash", "-c", "trap '' HUP; " + parent.shell_prefix() + 'python "$0" wait', str(script)]
+    process = subprocess.Popen(
+        command, env=environment, cwd=script.parent, stdin=subprocess.DEVNULL, start_new_session=True
+    )
+    until(lambda: (script.parent / "pid").exists() and (script.parent / "pid").read_text())
+    os.killpg(process.pid, signal.SIGHUP)
+    os.kill(int((script.parent / "pid").read_text().split()[0]), signal.SIGHUP)
+    (script.parent / "go").write_text("")
+    assert process.wait(20) == 0
+    assert (script.parent / "done").exists()
+
+
+def test_a_signal_is_not_lost_while_the_parent_imports(parent, script, environment, tmp_path):
+    (tmp_path / "slow.py").write_text("import time\n\ntime.sleep(1.5)\n")
+    script.write_text("import slow\n" + SCRIPT)
+    client = [sys.executable, "-I", "-S", head.HERE / "client.py", parent._socket, script, "wait"]
+    process = subprocess.Popen(client, env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) in (5, -signal.SIGTERM)
+    assert not (tmp_path / "done").exists()
+
+
+def test_a_client_that_dies_while_the_parent_imports_ends_no_other_job(parent, script, environment, tmp_path):
+    other, job, _ = started(parent, script, environment)
+    slow = tmp_path / "second.py"
+    slow.write_text("import time\n\ntime.sleep(1)\n")
+    client = [sys.executable, "-I", "-S", head.HERE / "client.py", parent._socket, slow]
+    process = subprocess.Popen(client, env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL)
+    time.sleep(0.3)
+    process.kill()
+    process.wait()
+    time.sleep(1.5)
+    assert alive(job)
+    (tmp_path / "go").write_text("")
+    assert other.wait(20) == 0
+
+
+def test_changed_code_is_what_runs(parent, script, environment, tmp_path):
+    assert run(parent, script, environment).stdout.startswith("[]")
+    script.write_text('print("new")\n')
+    assert run(parent, script, environment).stdout == "new\n"
+
+
+def test_what_cannot_be_imported_tells_so_itself(parent, script, environment, tmp_path):
+    broken = tmp_path / "broken.py"
+    broken.write_text("import not_there\n")
+    done = run(parent, broken, environment)
+    assert done.returncode == 1
+    assert "No module named 'not_there'" in done.stderr
+    # And nothing is trusted that was imported with it.
+    client, job, _ = started(parent, script, environment)
+    assert job == client.pid
+    (tmp_path / "go").write_text("")
+    assert client.wait(20) == 0
+
+
+def test_a_long_request_arrives_whole(parent, script, environment):
+    long = {**environment, **{f"LONG_{number}": "x" * 30_000 for number in range(10)}}
+    assert run(parent, script, long, "a").stdout.startswith("['a']")
+    assert run(parent, script, {**long, "COLOUR": "x" * 50_000}).stdout.count("x") >= 50_000
+
+
+def test_temporary_files_go_where_the_job_is_told(parent, script, environment, tmp_path):
+    script.write_text(
+        "import tempfile\n\ntempfile.gettempdir()\nif __name__ == '__main__':\n    print(tempfile.gettempdir())\n"
+    )
+    assert run(parent, script, {**environment, "TMPDIR": str(tmp_path)}).stdout == f"{tmp_path}\n"
+
+
+def test_where_temporary_folders_have_long_names_the_socket_is_elsewhere(environment, tmp_path, monkeypatch):
+    deep = tmp_path / ("long" * 30)
+    deep.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(deep))
+    made = head.WarmParent(1, environment)
+    assert len(str(made._socket)) < 108
+    made._process.stdin.close()
+    assert made._process.wait(20) == 0
+
+
 SNAKEFILE = f"""
 import os, sys
 
@@ -201,6 +283,11 @@ rule job:
     output: touch("done")
     benchmark: "benchmark.tsv"
     shell: "python large.py"
+
+# Without Snakemake's own prefix it would be made.
+rule half:
+    output: touch("half")
+    shell: "false; true"
 
 onstart:
     WarmParent(1, os.environ).take_jobs_of(shell)
@@ -220,6 +307,11 @@ def test_snakemake_measures_the_fork(tmp_path):
     snakemake = Path(sys.executable).parent / "snakemake"
     done = subprocess.run([snakemake, "--cores", "1"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    half = subprocess.run(
+        [snakemake, "--cores", "1", "half"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert half.returncode == 1
+    assert "Error in rule half" in half.stderr
     with open(tmp_path / "benchmark.tsv", newline="") as file:
         row = next(csv.DictReader(file, delimiter="\t"))
     assert float(row["max_rss"]) > 286

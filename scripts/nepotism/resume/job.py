@@ -17,6 +17,10 @@ from nepotism.files import remove_leftovers
 from nepotism.resume.checkpoints import Checkpoints, Framework
 from nepotism.resume.lease import Lease
 
+# Seconds in which a signal that comes again is the same order: whoever ends all processes of a job tells it directly, and again
+# through the process that started it.
+SAME_ORDER = 1.0
+
 
 class Job:
     """The state of one job: its lease, its checkpoints, and what happens at SIGTERM and SIGINT.
@@ -37,6 +41,7 @@ class Job:
         self._lease = Lease(self._folder / "lease.json")
         self._last = time.monotonic()
         self._signal: int | None = None
+        self._told = 0.0
         self._patient = False
         self._handlers: dict[int, Any] = {}
 
@@ -103,11 +108,14 @@ class Job:
         return self._signal is not None
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
         if self._signal is not None:
+            if now - self._told < SAME_ORDER:
+                return
             # Told twice: at once, then.
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        self._signal = number
+        self._signal, self._told = number, now
         if not self._patient:
             self._stop("once")
 

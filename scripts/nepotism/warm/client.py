@@ -11,65 +11,97 @@ import signal
 import socket
 import struct
 import sys
-from types import FrameType
 from typing import NoReturn
 
 # What numeric libraries read when they are loaded, which the parent has done for everyone.
 READ_AT_LOADING = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONPATH", "VIRTUAL_ENV")
-FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# What a job is told through its client: to end, to stop for a while, to go on.
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPPING = (signal.SIGTSTP, signal.SIGCONT)
 
 
-def main(path: str, command: list[str]) -> NoReturn:
-    if not command or command[0].startswith("-"):
-        by_itself(command)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        request = {"command": command, "folder": os.getcwd(), "environment": dict(os.environ)}
+class Client:
+    """One job, as seen from the process that Snakemake started for it.
+
+    Args:
+        command: the script and its arguments.
+    """
+
+    def __init__(self, command: list[str]) -> None:
+        self._command = command
+        self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._told: list[int] = []
+        # What was ignored before, such as SIGHUP under nohup, stays so, for the job as well.
+        self._ignored = [number for number in ENDING if signal.getsignal(number) == signal.SIG_IGN]
+
+    def run(self, path: str) -> NoReturn:
+        """Have the parent that listens at ``path`` run it, or run it here."""
+        if not self._command or self._command[0].startswith("-"):
+            self._run_here()
+        if not self._is_taken(path):
+            self._run_here()
+        answer = b""
+        while len(answer) < 4:
+            try:
+                part = self._connection.recv(4 - len(answer))
+            except OSError:
+                part = b""
+            if not part:
+                print(f"{self._command[0]}: the process that ran this job is gone; run it again", file=sys.stderr)
+                end(1)
+            answer += part
+        end(struct.unpack("!i", answer)[0])
+
+    def _is_taken(self, path: str) -> bool:
+        request = {
+            "command": self._command,
+            "folder": os.getcwd(),
+            "environment": dict(os.environ),
+            "ignored": [int(number) for number in self._ignored],
+        }
         try:
-            connection.connect(path)
+            self._connection.connect(path)
             message = json.dumps(request).encode("utf-8", "surrogateescape")
             rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))
-            connection.sendmsg([struct.pack("!I", len(message))], [rights])
-            connection.sendall(message)
-            for number in FORWARDED:
-                signal.signal(number, lambda number, frame: pass_on(connection, number, frame))
-            taken = connection.recv(1)
+            self._connection.sendmsg([struct.pack("!I", len(message))], [rights])
+            self._connection.sendall(message)
+            for number in (*ENDING, *STOPPING):
+                if number not in self._ignored:
+                    signal.signal(number, lambda number, frame: self._pass_on(number))
+            return self._connection.recv(1) == b"y"
         except OSError:
-            taken = b""
-        if taken != b"y":
-            by_itself(command)
+            return False
+
+    def _pass_on(self, number: int) -> None:
+        """Give the job a signal that was meant for it."""
+        if number in ENDING:
+            self._told.append(number)
         try:
-            answer = connection.recv(4, socket.MSG_WAITALL)
+            self._connection.send(bytes([signal.SIGSTOP if number == signal.SIGTSTP else number]))
         except OSError:
-            answer = b""
-    if len(answer) < 4:
-        print(f"{command[0]}: the process that ran this job is gone; run it again", file=sys.stderr)
-        end(1)
-    end(struct.unpack("!i", answer)[0])
+            if number in ENDING:
+                end(-number)
+        if number == signal.SIGTSTP:
+            os.kill(os.getpid(), signal.SIGSTOP)
 
-
-def by_itself(command: list[str]) -> NoReturn:
-    """Become the job."""
-    for number in FORWARDED:
-        signal.signal(number, signal.SIG_DFL)
-    os.execv(sys.executable, [sys.executable, *command])  # noqa: S606
-
-
-def pass_on(connection: socket.socket, number: int, frame: FrameType | None) -> None:
-    """Give the job a signal that was meant for it."""
-    try:
-        connection.send(bytes([number]))
-    except OSError:
-        end(128 + number)
+    def _run_here(self) -> NoReturn:
+        """Become the job; what this process was told meanwhile, the job is told."""
+        for number in (*ENDING, *STOPPING):
+            if number not in self._ignored:
+                signal.signal(number, signal.SIG_DFL)
+        for told in self._told:
+            os.kill(os.getpid(), told)
+        os.execv(sys.executable, [sys.executable, *self._command])  # noqa: S606
 
 
 def end(status: int) -> NoReturn:
     """End as the job did: by its exit status, or, if that is negative, by the signal that killed it."""
     if status < 0:
-        if -status in FORWARDED:
+        if -status in (*ENDING, *STOPPING):
             signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     os._exit(status if status >= 0 else 128 - status)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    Client(sys.argv[2:]).run(sys.argv[1])

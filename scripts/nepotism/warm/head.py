@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+# A socket's path has at most 107 letters.
+LONGEST_FOLDER = 80
 
 
 class WarmParent:
@@ -28,7 +30,9 @@ class WarmParent:
     """
 
     def __init__(self, threads: int, environment: Mapping[str, str]) -> None:
-        self._socket = Path(tempfile.mkdtemp(prefix="nepotism-")) / "socket"
+        temporary = tempfile.gettempdir()
+        folder = tempfile.mkdtemp(prefix="nepotism-", dir=temporary if len(temporary) < LONGEST_FOLDER else "/tmp")  # noqa: S108
+        self._socket = Path(folder) / "socket"
         counts = {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "OPENBLAS", "MKL")}
         # Its standard input ends with this process, however that ends.
         self._process = subprocess.Popen(
@@ -44,8 +48,9 @@ class WarmParent:
 
     def take_jobs_of(self, shell: Any) -> None:
         """Have the commands of Snakemake's ``shell`` find their ``python`` here, and their benchmarks see it."""
-        # Snakemake takes braces for its own.
-        shell.prefix(self.shell_prefix().replace("{", "{{").replace("}", "}}"))
+        # After Snakemake's own prefix, by which a command ends at its first mistake. Braces it takes for its own.
+        usual = shell._get_process_prefix(shell.get_executable()) or ""
+        shell.prefix((usual + self.shell_prefix()).replace("{", "{{").replace("}", "}}"))
         self._be_measured()
 
     def shell_prefix(self) -> str:
@@ -60,11 +65,17 @@ class WarmParent:
 
         children = psutil.Process.children
 
+        def works_for(fork: psutil.Process, clients: set[str]) -> bool:
+            try:
+                return fork.name() in clients
+            except psutil.Error:
+                return False
+
         def with_forks(process: psutil.Process, recursive: bool = False) -> list[psutil.Process]:
             own = children(process, recursive=recursive)
             clients = {f"for {each.pid}" for each in (process, *own)}
             try:
-                forks = [each for each in children(psutil.Process(self._process.pid)) if each.name() in clients]
+                forks = [each for each in children(psutil.Process(self._process.pid)) if works_for(each, clients)]
                 return own + [every for fork in forks for every in (fork, *children(fork, recursive=True))]
             except psutil.Error:
                 return own
