@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -458,8 +459,13 @@ def test_a_killed_retraining_leaves_nothing_and_is_made_again_with_the_same_byte
         log.exists() and log.stat().st_mtime > before_run and "encoding" in log.read_text()
     ):
         time.sleep(0.05)
+    # The job is a fork of a process that had its imports done, and goes with the run.
+    jobs = [each for each in psutil.process_iter(["name", "cwd"]) if each.info["cwd"] == str(smoke.folder)]
+    forks = [each for each in jobs if each.info["name"].startswith("for ")]
+    assert len(forks) == (sys.platform == "linux")
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    assert psutil.wait_procs(jobs, timeout=20)[1] == []
     assert not weights.exists()
     locked = smoke.snakemake("--cores", "1", *SMOKE, check=False)
     assert "--unlock" in locked.stdout + locked.stderr
