@@ -147,6 +147,17 @@ def test_a_signal_reaches_the_job(parent, script, environment):
     assert not alive(job)
 
 
+def test_a_signal_for_the_shell_reaches_the_job(parent, script, environment, tmp_path):
+    """Snakemake, told to end, ends the shells of its jobs."""
+    process = subprocess.Popen(shell(parent, script, "wait"), env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL)
+    until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    job = int((tmp_path / "pid").read_text().split()[0])
+    process.terminate()
+    process.wait(20)
+    until(lambda: not alive(job))
+    assert not (tmp_path / "done").exists()
+
+
 def test_a_client_that_dies_takes_its_job_along(parent, script, environment, tmp_path):
     client, job, _ = started(parent, script, environment)
     client.kill()

@@ -5,6 +5,7 @@ Runs as ``python -I -S`` and imports little, because every job starts with it. W
 """
 
 import array
+import ctypes
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from typing import NoReturn
 
 # What numeric libraries read when they are loaded, which the parent has done for everyone.
 READ_AT_LOADING = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONPATH", "VIRTUAL_ENV")
+PR_SET_PDEATHSIG = 1
 # What a job is told through its client: to end, to stop for a while, to go on.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOPPING = (signal.SIGTSTP, signal.SIGCONT)
@@ -40,6 +42,8 @@ class Client:
             self._run_here()
         if not self._is_taken(path):
             self._run_here()
+        # A shell becomes its last command, but not by a function: whoever ends the shell means the job.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         answer = b""
         while len(answer) < 4:
             try:
