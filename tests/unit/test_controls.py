@@ -406,14 +406,23 @@ def test_dropping_leaves_slots_empty():
     assert {v.replaced_by for v in verdicts} == {""}
 
 
-@pytest.mark.parametrize("replacement", ["regenerate", "duplicate_kept", "drop"])
-def test_when_everything_is_culled_the_error_says_what_to_change(replacement):
-    world = World([3.0, 2.5, 4.0, 3.0, 3.0, 3.0], redrawn=[9.0] * 4)
+def test_when_everything_is_culled_and_nothing_stands_in_the_error_says_what_to_change():
+    world = World([3.0, 2.5, 4.0, 3.0, 3.0, 3.0])
     with pytest.raises(
         UserError,
-        match=r"cell: every image was culled: the least SIFID is 2.5, the threshold 1. .*`pair`, more `tries`",
+        match=r"cell: every image was culled: the least SIFID is 2.5, the threshold 1. .*`pair`, or `replacement: regenerate`",
     ):
-        world.cull(replacement)
+        world.cull("drop")
+
+
+@pytest.mark.parametrize("replacement", ["regenerate", "duplicate_kept"])
+def test_a_model_that_has_collapsed_altogether_goes_on_from_the_best_of_each_group(replacement, caplog):
+    """It is what experiments are about, and must not end them; that so few images are left, the table says."""
+    curated, verdicts = World([3.0, 2.5, 4.0, 3.0, 3.5, 3.2], redrawn=[9.0] * 4).cull(replacement)
+    assert [v.replaced_by for v in verdicts] == ["generated/a/001"] * 3 + ["generated/b/000"] * 3
+    assert not any(v.kept for v in verdicts)
+    assert len(curated.records) == 6
+    assert "no image of 2 groups was accepted" in caplog.text
 
 
 def test_a_control_treats_just_the_slots_that_are_mixed_in(tmp_path):

@@ -76,7 +76,8 @@ def cull(
         The curated images in the order of ``generated``, without empty slots, and a verdict on every image.
 
     Raises:
-        UserError: if no image at all is acceptable.
+        UserError: if no image at all is acceptable, and nothing stands in for those that are dropped. Otherwise a model that has
+            collapsed altogether goes on from the best image of each group, as any group does of which none was accepted.
     """
     scores = score(generated)
     best = _Best()
@@ -101,10 +102,10 @@ def cull(
                 chosen[record.slot] = (pixels, record)
                 accepted += 1
         logger.info("attempt %d: %d of %d new images accepted", attempt, accepted, len(missing))
-    if not chosen:
+    if not chosen and replacement == "drop":
         raise UserError(
             f"{cell}: every image was culled: the least SIFID is {scores.sifid.min():.4g}, the threshold {threshold:.4g}. "
-            "Change the arm's parameters: another `pair`, more `tries` with `replacement: regenerate`; or use fewer `iterations`"
+            "Change the arm's parameters: another `pair`, or `replacement: regenerate`; or use fewer `iterations`"
         )
     again = {} if replacement == "drop" else _used_again(generated, best, chosen, cell, seed, iteration)
     replaced_by = {slot: record.id for slot, (_, record) in chosen.items() if slot not in kept}

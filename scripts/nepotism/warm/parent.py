@@ -338,3 +338,5 @@ def main(path: Path) -> None:
             Parent(listener).serve()
     finally:
         shutil.rmtree(path.parent, ignore_errors=True)
+    # Python would take apart all that was imported, slowly, and some libraries complain of that.
+    os._exit(0)
