@@ -19,9 +19,9 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
+    def snakemake(self, *arguments: str, check: bool = True, timeout: float = 1500) -> subprocess.CompletedProcess:
         command = [str(Path(sys.executable).parent / "snakemake"), *arguments]
-        result = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=1500)
+        result = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=timeout)
         if check and result.returncode:
             raise AssertionError(f"{' '.join(arguments)} failed:\n{result.stdout[-4000:]}\n{result.stderr[-6000:]}")
         return result

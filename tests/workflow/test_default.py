@@ -1,0 +1,22 @@
+"""The default experiment, whole: what a newcomer sees first."""
+
+import csv
+
+import pytest
+from nepotism.decisions import HOLDS
+
+
+@pytest.mark.slow
+def test_the_default_experiment_collapses_and_judges_its_claims(project):
+    project.snakemake("--cores", "2", timeout=3600)
+    tables = project.folder / "results" / "faces" / "tables"
+    with open(tables / "claims.csv", newline="") as file:
+        claims = list(csv.DictReader(file))
+    assert [int(claim["claim"]) for claim in claims] == list(range(1, 13))
+    # What they say is measured, and may differ between processors; that there is something to say is what this run is for.
+    assert not [claim["claim"] for claim in claims if claim["verdict"].startswith("not run")]
+    with open(tables / "claim_details.csv", newline="") as file:
+        details = list(csv.DictReader(file))
+    collapse = [part for part in details if part["claim"] == "2" and part["statistic"].startswith("F(100,I)")]
+    assert {part["features"]: part["verdict"] for part in collapse} == {"clip": HOLDS, "conv": HOLDS}
+    assert project.jobs() == {}, "a second run has nothing to do"
