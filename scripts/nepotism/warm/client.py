@@ -38,12 +38,11 @@ class Client:
 
     def run(self, path: str) -> NoReturn:
         """Have the parent that listens at ``path`` run it, or run it here."""
-        if not self._command or self._command[0].startswith("-"):
-            self._run_here()
-        if not self._is_taken(path):
-            self._run_here()
-        # A shell becomes its last command, but not by a function: whoever ends the shell means the job.
+        # A shell becomes its last command, but not by a function: whoever ends the shell means the job, wherever it runs.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        is_script = bool(self._command) and not self._command[0].startswith("-")
+        if not (is_script and self._is_taken(path)):
+            self._run_here()
         answer = b""
         while len(answer) < 4:
             try:
