@@ -87,3 +87,31 @@ use rule score as score_base with:
         "results/{experiment}/logs/score_base/{base}/seed-{seed}.log",
     benchmark:
         "results/{experiment}/benchmarks/score_base/{base}/seed-{seed}.tsv"
+
+
+# The base model once more, with the noise of an iteration that claims compare with it: what differs then is the model.
+use rule sample_base as redraw_base with:
+    output:
+        images="results/{experiment}/{base}/seed-{seed}/iteration-{iteration}/samples.parquet",
+        sheet="results/{experiment}/{base}/seed-{seed}/iteration-{iteration}/samples.png",
+    log:
+        "results/{experiment}/logs/redraw_base/{base}/seed-{seed}/iteration-{iteration}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/redraw_base/{base}/seed-{seed}/iteration-{iteration}.tsv"
+
+
+use rule score_base as score_redrawn with:
+    input:
+        samples="results/{experiment}/{base}/seed-{seed}/iteration-{iteration}/samples.parquet",
+        reference="results/{experiment}/reference/embeddings.npz",
+        base=base_model,
+        evaluator=evaluator_files,
+    output:
+        unseen="results/{experiment}/{base}/seed-{seed}/iteration-{iteration}/unseen.parquet",
+        sheet="results/{experiment}/{base}/seed-{seed}/iteration-{iteration}/unseen.png",
+        embeddings="results/{experiment}/{base}/seed-{seed}/iteration-{iteration}/embeddings.npz",
+        metrics="results/{experiment}/{base}/seed-{seed}/iteration-{iteration}/metrics.json",
+    log:
+        "results/{experiment}/logs/score_redrawn/{base}/seed-{seed}/iteration-{iteration}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/score_redrawn/{base}/seed-{seed}/iteration-{iteration}.tsv"

@@ -263,11 +263,12 @@ def in_base(wildcards):
 
 
 def named_place(wildcards):
-    folder = (
-        f"{getattr(wildcards, 'base', 'base')}/seed-{wildcards.seed}"
-        if in_base(wildcards)
-        else cell_of(wildcards).path
-    )
+    if not in_base(wildcards):
+        folder = cell_of(wildcards).path
+    else:
+        folder = f"{getattr(wildcards, 'base', 'base')}/seed-{wildcards.seed}"
+        if hasattr(wildcards, "iteration"):
+            folder = f"{folder}/iteration-{wildcards.iteration}"
     return f"--cell {folder} --seed {wildcards.seed}"
 
 
@@ -286,7 +287,9 @@ def sampled_cell(wildcards, input):
 def scored_cell(wildcards, input):
     words = sampled_cell(wildcards, input)
     if in_base(wildcards):
-        words += f" --seed-images {input.seed_images}"
+        words += (
+            f" --seed-images {input.seed_images}" if input.get("seed_images") else ""
+        )
     elif input.curated:
         words += f" --curated {input.curated[0]} --curated-table {input.curated[1]}"
     return words
@@ -297,6 +300,14 @@ def base_metrics(wildcards):
         f"{grid.folder}/{base}/seed-{seed}/metrics.json"
         for base in grid.bases
         for seed in grid.seeds
+    ]
+
+
+def redrawn_metrics(wildcards):
+    return [
+        f"{grid.folder}/base/seed-{seed}/iteration-{iteration}/metrics.json"
+        for seed in grid.seeds
+        for iteration in grid.redrawn()
     ]
 
 

@@ -10,6 +10,7 @@ localrules:
 rule metrics_table:
     input:
         base_metrics,
+        redrawn_metrics,
         cell_metrics,
         diagnostic_metrics,
     output:

@@ -20,4 +20,5 @@ rule metrics:
 rule cells:
     input:
         base_metrics,
+        redrawn_metrics,
         cell_metrics,

@@ -214,7 +214,9 @@ def _ends(rows: Sequence[Row]) -> Table:
     ]
     kinds: dict[tuple[str, str, str], int] = {}
     for row in rows:
-        if row.set in ("samples", "real", "vae") and (row.set != "real" or row.control == "base"):
+        # The base model at other iterations is drawn for claims; its line is iteration 0.
+        redrawn = row.control == "base" and row.set == "samples" and row.iteration > 0
+        if row.set in ("samples", "real", "vae") and (row.set != "real" or row.control == "base") and not redrawn:
             kind = (row.set, row.control, row.ratio)
             kinds[kind] = max(kinds.get(kind, 0), row.iteration)
     lines = []

@@ -1,7 +1,8 @@
 """The twelve claims, judged from the table of scores alone.
 
-F is the logarithm of the Frechet distance (FID), b its value for the txt2img images of the base model, I the last
-iteration, C the mean CLIP score, s the base's within-group standard deviation of it, and delta the logarithm of 1.25.
+F is the logarithm of the Frechet distance (FID), b its value for txt2img images of the base model, I the last iteration, C
+the mean CLIP score, s the base's within-group standard deviation of it, and delta the logarithm of 1.25. What is compared with
+the base model is compared with its images from the same noise: those of the iteration that b, C_b stand beside.
 
 FID at few images is far from 0 for equal distributions too, and this floor dilutes differences of F. So beside each effect on F
 stands the same effect on the logarithm of the excess, FID minus that of real images against other real ones at the same number.
@@ -11,7 +12,20 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from nepotism.contrasts import BASE, DELTA, Distance, Key, MissingError, Scores, Theta, against, effect_of, mean, slope
+from nepotism.contrasts import (
+    BASE,
+    DELTA,
+    Distance,
+    Key,
+    MissingError,
+    Scores,
+    Theta,
+    against,
+    base_at,
+    effect_of,
+    mean,
+    slope,
+)
 from nepotism.decisions import (
     NOT_RUN,
     Decision,
@@ -141,7 +155,7 @@ class Judge:
         last = self.scores.last
         above = [ratio for ratio in self.scores.ratios if float(ratio) > 0]
         real = ("none", "0", last)
-        yield self._distance_part(1, space, "F(0,I) - b", "abs <", DELTA, against(real, BASE))
+        yield self._distance_part(1, space, "F(0,I) - b", "abs <", DELTA, against(real, base_at(last)))
         for ratio in above or ["r"]:
             cell = ("none", ratio, last)
             yield self._distance_part(2, space, f"F({ratio},I) - F(0,I)", ">", DELTA, against(cell, real))
@@ -151,7 +165,7 @@ class Judge:
         )  # fmt: skip
         yield self._distance_part(
             4, space, "mean of F(r,1) - b over r > 0", "<", 0.0,
-            lambda F, seed: mean([F(("none", ratio, 1), seed) for ratio in above]) - F(BASE, seed),
+            lambda F, seed: mean([F(("none", ratio, 1), seed) for ratio in above]) - F(base_at(1), seed),
         )  # fmt: skip
 
     def _control(self, claim: int, space: str, arm: str | None) -> Iterator[Part]:
@@ -201,12 +215,13 @@ class Judge:
     def _healed(self) -> Iterator[Part]:
         """Claims 9 to 11. Without healing, nothing of their cell is in the table."""
         end, name = (self.healing.end, self.healing.name) if self.healing else (("heal", "", 0), "heal,end")
+        base = base_at(end[2])
         for space in self.scores.spaces:
-            yield self._distance_part(9, space, f"F({name}) - b", "<", DELTA, against(end, BASE))
-        spread = self._difference(end, BASE, "clip_score_within_group_sd", "clip", logarithm=True)
+            yield self._distance_part(9, space, f"F({name}) - b", "<", DELTA, against(end, base))
+        spread = self._difference(end, base, "clip_score_within_group_sd", "clip", logarithm=True)
         wider = f"ln within-group sd of the CLIP score, ({name}) over base"
         yield self._part(10, CAPTIONS, wider, ">", math.log(1.1), spread)
-        yield self._caption_part(11, f"(C_b - C({name})) / s", "<", 0.5, BASE, end)
+        yield self._caption_part(11, f"(C_b - C({name})) / s", "<", 0.5, base, end)
         if self.healing:
             self.notes |= dict.fromkeys(HEALED, self.healing.note)
             for space in self.healing.not_degraded:
@@ -221,7 +236,7 @@ class Judge:
         """What CLIP scores say of claims 1, 2 and 8."""
         last, real = self.scores.last, ("none", "0", self.scores.last)
         above = [ratio for ratio in self.scores.ratios if float(ratio) > 0]
-        yield self._caption_part(1, "(C_b - C(0,I)) / s", "<", 0.25, BASE, real)
+        yield self._caption_part(1, "(C_b - C(0,I)) / s", "<", 0.25, base_at(last), real)
         for ratio in above or ["r"]:
             yield self._caption_part(2, f"(C(0,I) - C({ratio},I)) / s", ">", 0.25, real, ("none", ratio, last))
         unseen = "(C(0,I) - C(25,I)) / s, captions never trained on"

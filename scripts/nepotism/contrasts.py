@@ -12,6 +12,12 @@ BASE: Key = ("base", "", 0)
 # A change of F, the logarithm of the Frechet distance, that counts.
 DELTA = math.log(1.25)
 
+
+def base_at(iteration: int) -> Key:
+    """The base model, sampled with the noise of an iteration: what a cell of that iteration is paired with."""
+    return ("base", "", iteration)
+
+
 # From a cell and a seed to ln FID, to the logarithm of its excess over the floor, or to KID.
 Distance = Callable[[Key, int], Effect]
 Theta = Callable[[int], Effect]

@@ -113,7 +113,7 @@ def _line_points(panel: Panel, line: Line, samples: Sequence[Row]) -> Iterator[P
         if line.kind == "heal":
             start = [r for r in samples if (r.control, r.ratio, r.iteration) == (BRANCHED_ARM, ratio, first - 1)]
         else:
-            start = [row for row in samples if row.control == line.base]
+            start = [row for row in samples if row.control == line.base and row.iteration == 0]
         for iteration in sorted({row.iteration for row in start + found}):
             here = [row for row in start + found if row.iteration == iteration]
             yield _point(panel, line.kind, line.control, ratio, iteration, here)

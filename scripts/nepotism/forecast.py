@@ -166,19 +166,20 @@ def forecast(grid: Grid, group_count: int, devices: int = 1) -> Forecast:
     config = grid.config
     slots = group_count * config["reference"]["images_per_group"]
     cells = grid.cells()
-    bases = len(grid.bases) * len(grid.seeds)
+    bases, redrawn = len(grid.bases) * len(grid.seeds), len(grid.redrawn()) * len(grid.seeds)
     treated = [cell for cell in cells if grid.curated_images(cell)]
     culled = [cell for cell in treated if grid.arm(cell.control).type == "sifid_cull"]
     jobs = {
         "classify_faces": grid.shards(),
         "seed_images": bases,
         "sample_base": bases,
+        "redraw_base": redrawn,
         "histogram_match": len(treated) - len(culled),
         "sifid_cull": len(culled),
         "mix": len(cells),
         "finetune": len(cells),
         "sample": len(cells),
-        "score": len(cells) + bases,
+        "score": len(cells) + bases + redrawn,
     }
     unseen = len(config["unseen"]["prompts"]) * config["unseen"]["images_per_prompt"]
     arms = [grid.arm(cell.control) for cell in cells]
@@ -188,8 +189,9 @@ def forecast(grid: Grid, group_count: int, devices: int = 1) -> Forecast:
         first, sample = (grid.block(name, grid.arm_of_base(base)) for name in ("seed_images", "sample"))
         once = int(passes_per_image(first) * first["strength"]) * slots
         passes += (once + passes_per_image(sample) * (slots + unseen)) * len(grid.seeds)
+    passes += passes_per_image(config["sample"]) * (slots + unseen) * redrawn
     pixels = config["model"]["resolution"] ** 2
-    drawn = len(cells) * (slots + unseen) + bases * (2 * slots + unseen)
+    drawn = (len(cells) + redrawn) * (slots + unseen) + bases * (2 * slots + unseen)
     curated = sum(generated_count(float(cell.ratio), slots) for cell in treated)
     images = int((drawn + curated + 3 * slots) * pixels * PNG_BYTES_PER_PIXEL)
     unet = unet_bytes(grid)

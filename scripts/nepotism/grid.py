@@ -80,6 +80,14 @@ class Grid:
             for iteration in self.iterations_of(arm)
         ]
 
+    def redrawn(self) -> list[int]:
+        """Iterations that claims compare with the base model: it is sampled with their noise, too, so that they are paired."""
+        baseline, healing = self._arms.get(BRANCHED_ARM), self.judged_arm("heal")
+        if self.family != DIFFUSION or baseline is None:
+            return []
+        compared = {1, baseline.last} | ({healing.first - 1, healing.last} if healing else set())
+        return sorted(compared)
+
     def iterations_of(self, arm: Arm) -> list[int]:
         """The iterations that have a cell: all, or the last of every chunk."""
         return [*range(arm.first + self.chunk - 1, arm.last, self.chunk), arm.last]

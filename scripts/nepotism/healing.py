@@ -7,7 +7,7 @@ likeliest to have. The choice depends only on what came before healing.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nepotism.contrasts import BASE, DELTA, Key, Scores, against
+from nepotism.contrasts import DELTA, Key, Scores, against, base_at
 from nepotism.decisions import Decision, decide
 
 PAPERS_RATIO = "25"
@@ -83,7 +83,7 @@ def judged_healing(scores: Scores, arm: str | None) -> Healing | None:
 
 
 def _gate(scores: Scores, space: str, branch: Key) -> Decision:
-    contrast, log_fid = against(branch, BASE), scores.log_fid(space)
+    contrast, log_fid = against(branch, base_at(branch[2])), scores.log_fid(space)
     return decide(scores.effects(lambda seed: contrast(log_fid, seed)), ">", DELTA)
 
 

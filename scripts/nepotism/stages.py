@@ -16,7 +16,7 @@ STAGE_VERSIONS = {
     "score": 4,
     "vae_round_trips": 2,
     "metrics_table": 2,
-    "claims": 3,
+    "claims": 4,
     "answer": 3,
     "finetune": 2,
     "figure_1": 2,

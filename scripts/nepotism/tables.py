@@ -59,7 +59,10 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Row:
-    """One value of metrics.csv. Iteration 0 has an empty ratio and control ``base``, or ``base-<the first arm that begins so>``.
+    """One value of metrics.csv.
+
+    Iteration 0, and the base model with the noise of other iterations, has an empty ratio and control ``base``, or
+    ``base-<the first arm that begins so>``.
 
     Attributes:
         set: samples | unseen | seed_images | curated (its iteration is the one it feeds) | real (holdout against holdout)

@@ -126,6 +126,8 @@ def smoked(cluster, project, smoke):
         "seed_images",
         "sample_base",
         "score_base",
+        "redraw_base",
+        "score_redrawn",
         "finetune",
         "sample",
     )

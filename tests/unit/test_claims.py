@@ -103,7 +103,7 @@ def table(
 ):  # fmt: skip
     """A table in which functions of (control, ratio, iteration) give the scores; seeds add a little noise."""
     noise = {seed: 0.002 * (seed - 1) for seed in seeds}
-    cells = [("base", "", 0)]
+    cells = [("base", "", i) for i in range(13)]
     cells += [("none", ratio, i) for ratio in ratios for i in range(1, 6)]
     cells += [(control, "100", i) for control in ("histogram_match", "sifid_cull") for i in range(1, 6)]
     cells += [("heal", "25", i) for i in range(6, 9)]
@@ -217,13 +217,40 @@ def test_nothing_happens_and_the_claims_of_collapse_do_not_hold():
         assert found[number].verdict == "not run: branch not degraded"
 
 
+def at_first(value):
+    """FID of every arm at its first iteration; of all else, 10."""
+    return lambda cell: value if cell[0] != "base" and cell[2] == 1 else 10.0
+
+
 def test_a_first_iteration_that_improves_is_seen():
-    assert verdicts(fid=lambda c: 8.0 if c[2] == 1 else 10.0)[4].verdict == HOLDS
-    assert verdicts(fid=lambda c: 12.0 if c[2] == 1 else 10.0)[4].verdict == FAILS
+    assert verdicts(fid=at_first(8.0))[4].verdict == HOLDS
+    assert verdicts(fid=at_first(12.0))[4].verdict == FAILS
+
+
+def test_the_base_model_that_a_cell_is_compared_with_is_drawn_from_the_same_noise():
+    """An iteration whose noise makes everything look worse: where the base model looks worse too, nothing has changed."""
+
+    def unlucky(cell):
+        return 15.0 if cell[2] in (5, 8) else 10.0
+
+    found = verdicts(fid=unlucky)
+    assert found[1].verdict == HOLDS
+    assert "clip: F(0,I) - b = 0 [0, 0]" in found[1].statistic
+    branch = {("none", "25"): 10.0}
+    found = verdicts(fid=lambda cell: unlucky(cell) + branch.get(cell[:2], 0.0))
+    assert found[9].verdict == HOLDS, found[9]
+    assert "clip: F(heal,25,end) - b = 0 [0, 0]" in found[9].statistic
+
+
+def test_without_the_base_model_at_an_iteration_nothing_is_compared_with_it():
+    rows = [row for row in table() if (row.control, row.iteration) != ("base", 5)]
+    claims, _ = judge(rows, ARMS)
+    assert claims[0].verdict == NOT_RUN
+    assert claims[2].verdict == HOLDS
 
 
 def test_real_images_that_degrade_too_are_not_flat():
-    assert verdicts(fid=lambda cell: 10.0 * (1 + cell[2]))[1].verdict == FAILS
+    assert verdicts(fid=lambda cell: 10.0 if cell[0] == "base" else 10.0 * (1 + cell[2]))[1].verdict == FAILS
 
 
 def test_controls_that_prevent_collapse_or_slow_it_down_refute_the_claim():

@@ -32,7 +32,8 @@ def test_the_default_grid(project):
     cells = 3 * (3 * 3 + 2 * 3 + 3)
     assert project.jobs() == {
         "reference": 1, "preflight": 1, "encode": 1, "embed_reference": 1, "seed_images": 3,
-        "sample_base": 3, "score_base": 3, "sifid_threshold": 3, "histogram_match": 9, "sifid_cull": 9,
+        "sample_base": 3, "score_base": 3, "redraw_base": 9, "score_redrawn": 9,
+        "sifid_threshold": 3, "histogram_match": 9, "sifid_cull": 9,
         "mix": cells, "finetune": cells, "sample": cells, "score": cells,
         "metrics_table": 1, "claims": 1, "answer": 1, **{f"figure_{number}": 1 for number in range(1, 8)},
     }  # fmt: skip

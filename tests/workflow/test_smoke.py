@@ -72,6 +72,8 @@ def test_the_table_has_a_row_for_every_score(results):
             assert {("samples", space, metric) for space in ("clip", "conv") for metric in ("fid", "kid")} < kinds
             assert ("unseen", "clip", "clip_score") in kinds
     base = [row for row in rows if row["control"] == "base"]
+    # Of the iterations that claims compare with the base model: 1, the last, and the end of healing.
+    assert {row["iteration"] for row in base if row["set"] == "samples"} == {"0", "1", "2"}
     assert {row["set"] for row in base} == {"samples", "unseen", "seed_images", "real", "vae"}
     assert {row["ratio"] for row in base} == {""}
     assert {row["n"] for row in rows if row["metric"] == "fid"} == {"60"}
@@ -260,7 +262,7 @@ def test_a_changed_learning_rate_reruns_retraining_and_what_follows(smoke):
 
 def test_other_unseen_captions_train_nothing(smoke):
     assert smoke.jobs(*changed(smoke, unseen={"prompts": ["a handwritten digit one"]})) == {
-        "score": 9, "score_base": 1, "figure_2": 1, **TABLES,
+        "score": 9, "score_base": 1, "score_redrawn": 2, "figure_2": 1, **TABLES,
     }  # fmt: skip
 
 
@@ -286,7 +288,7 @@ def test_a_changed_figure_setting_reruns_figures_only(smoke):
 
 def test_a_changed_score_setting_trains_nothing(smoke):
     jobs = smoke.jobs(*changed(smoke, score={"features": ["clip"]}))
-    assert set(jobs) == {"embed_reference", "score", "score_base", "vae_round_trips", "figure_2", *TABLES}
+    assert set(jobs) == {"embed_reference", "score", "score_base", "score_redrawn", "vae_round_trips", "figure_2", *TABLES}
 
 
 def arms_of_smoke(smoke):
@@ -316,6 +318,7 @@ def test_an_extended_grid_runs_only_its_new_cells(smoke):
     jobs = smoke.jobs(*changed(smoke, iterations=3))
     # A third iteration of two mixtures and two controls; healing branched off before.
     assert jobs["finetune"] == 4
+    assert jobs["redraw_base"] == 1
     assert "reference" not in jobs
 
 
@@ -324,7 +327,7 @@ def test_a_bumped_stage_version_reruns_that_stage_and_what_follows(smoke):
     source = grid.read_text()
     try:
         grid.write_text(re.sub(r'"score": \d+', '"score": 99', source))
-        assert set(smoke.jobs(*SMOKE)) == {"score", "score_base", "figure_2", *TABLES}
+        assert set(smoke.jobs(*SMOKE)) == {"score", "score_base", "score_redrawn", "figure_2", *TABLES}
         grid.write_text(re.sub(r'"sample": \d+', '"sample": 99', source))
         jobs = smoke.jobs(*SMOKE)
         assert {"sample", "sample_base", "score"} < set(jobs)
