@@ -288,7 +288,15 @@ def test_a_changed_figure_setting_reruns_figures_only(smoke):
 
 def test_a_changed_score_setting_trains_nothing(smoke):
     jobs = smoke.jobs(*changed(smoke, score={"features": ["clip"]}))
-    assert set(jobs) == {"embed_reference", "score", "score_base", "score_redrawn", "vae_round_trips", "figure_2", *TABLES}
+    assert set(jobs) == {
+        "embed_reference",
+        "score",
+        "score_base",
+        "score_redrawn",
+        "vae_round_trips",
+        "figure_2",
+        *TABLES,
+    }
 
 
 def arms_of_smoke(smoke):
