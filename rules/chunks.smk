@@ -1,7 +1,7 @@
 # Of families whose generations are made in chunks: what their jobs need. Functions only.
-from nepotism.cells import ACCUMULATING_TYPES
+from nepotism.experiment.cells import ACCUMULATING_TYPES
 from nepotism.families import family_package
-from nepotism.grid import CHUNK_FILES
+from nepotism.plan.grid import CHUNK_FILES
 
 # What a family of chunks says: names and captions of its figures, and the files of its original rows.
 family_figures, reference_files, family_downloads, family_gpu = {}, [], [], 0

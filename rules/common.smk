@@ -1,4 +1,4 @@
-# The glue between Snakemake and nepotism.grid: functions only.
+# The glue between Snakemake and nepotism.plan.grid: functions only.
 import json
 import os
 import sys
@@ -10,20 +10,20 @@ from snakemake.utils import update_config
 scripts = Path(workflow.basedir) / "scripts"
 sys.path.insert(0, str(scripts))
 
-from nepotism import config as configuration
-from nepotism import configfiles, seen
-from nepotism.cells import Cell
-from nepotism.errors import UserError
-from nepotism.files import write_text
-from nepotism.forecast import groups, read_rates
-from nepotism.gpus import nvidia_gpus
-from nepotism.grid import DIFFUSION, Grid
-from nepotism.head import end_idle_wake_ups
-from nepotism.needs import Needs
-from nepotism.settings import family_how, how, ratios_option, settings
-from nepotism.status import failures
-from nepotism.warm.head import WarmParent
-from nepotism.weights import in_project
+from nepotism.plan import config as configuration
+from nepotism.plan import configfiles, seen
+from nepotism.experiment.cells import Cell
+from nepotism.runtime.errors import UserError
+from nepotism.runtime.files import write_text
+from nepotism.plan.forecast import groups, read_rates
+from nepotism.runtime.gpus import nvidia_gpus
+from nepotism.plan.grid import DIFFUSION, Grid
+from nepotism.runtime.scheduler import end_idle_wake_ups
+from nepotism.plan.needs import Needs
+from nepotism.plan.settings import family_how, how, ratios_option, settings
+from nepotism.plan.status import failures
+from nepotism.runtime.warm.head import WarmParent
+from nepotism.weights.locations import in_project
 
 # `.venv/bin/snakemake` works without activation: shell rules find the interpreter that runs Snakemake; and the project's
 # scripts, wherever Snakemake runs.

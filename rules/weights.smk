@@ -1,7 +1,7 @@
 # Weights of models: which small files stand for them among the inputs of rules, and which models stay. Functions only.
-from nepotism.forecast import forecast
-from nepotism.stages import options
-from nepotism.weights import FOLDER, location, staged_name
+from nepotism.plan.forecast import forecast
+from nepotism.experiment.stages import options
+from nepotism.weights.locations import FOLDER, location, staged_name
 
 
 def weights_files(source, inside=""):

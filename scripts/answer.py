@@ -5,12 +5,12 @@ import importlib
 import json
 from pathlib import Path
 
-from nepotism import cli
-from nepotism.answer import page, told, told_in_short
-from nepotism.cost import Cost, costs
-from nepotism.files import write_text
-from nepotism.tables import read_csv, read_text_csv, write_csv
-from nepotism.verdicts import Claim
+from nepotism.data.cost import Cost, costs
+from nepotism.data.tables import read_csv, read_text_csv, write_csv
+from nepotism.judge.answer import page, told, told_in_short
+from nepotism.judge.verdicts import Claim
+from nepotism.runtime import cli
+from nepotism.runtime.files import write_text
 
 
 def main() -> None:

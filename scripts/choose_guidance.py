@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from nepotism import cli
-from nepotism.guidance import Scale, compare
-from nepotism.tables import read_metrics, write_csv
+from nepotism.data.tables import read_metrics, write_csv
+from nepotism.families.diffusion.guidance import Scale, compare
+from nepotism.runtime import cli
 
 
 def main() -> None:

@@ -5,9 +5,10 @@ import importlib
 import json
 from pathlib import Path
 
-from nepotism import claims, cli
-from nepotism.tables import read_csv, write_csv
-from nepotism.verdicts import Claim, Part
+from nepotism.data.tables import read_csv, write_csv
+from nepotism.families.diffusion import claims
+from nepotism.judge.verdicts import Claim, Part
+from nepotism.runtime import cli
 
 PART = [
     "features",

@@ -4,11 +4,11 @@ import argparse
 import logging
 from pathlib import Path
 
-from nepotism import cli
-from nepotism.errors import UserError
-from nepotism.faces.deepface import Classifier
-from nepotism.faces.labels import images_folder, official_name, write_labels
-from nepotism.progress import Progress
+from nepotism.runtime import cli
+from nepotism.runtime.errors import UserError
+from nepotism.runtime.progress import Progress
+from nepotism.sources.ffhq.deepface import Classifier
+from nepotism.sources.ffhq.labels import images_folder, official_name, write_labels
 
 
 def main() -> None:

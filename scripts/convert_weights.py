@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from nepotism import cli
-from nepotism.errors import UserError
-from nepotism.staging import stage
-from nepotism.weights import hub
+from nepotism.runtime import cli
+from nepotism.runtime.errors import UserError
+from nepotism.weights.locations import hub
+from nepotism.weights.staging import stage
 
 PICKLED = ("*.json", "*.txt", "*pytorch_model*.bin", "*model.safetensors", "*model-*-of-*.safetensors")
 # What a pipeline has beside its models.
@@ -26,7 +26,7 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     source = hub(arguments.source)
     if source:
-        from nepotism.downloads import snapshot
+        from nepotism.weights.downloads import snapshot
 
         folder, _ = snapshot(source, PICKLED)
     else:
@@ -43,8 +43,8 @@ def convert(folder: Path, target: Path) -> None:
     Raises:
         UserError: if it is no model that can be used, or its weights cannot be read.
     """
-    from nepotism import loading
     from nepotism.families.diffusion.pipeline import PARTS, check_kind
+    from nepotism.weights import loading
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, CLIPModel, CLIPProcessor, CLIPTokenizer
 
     if (folder / "model_index.json").is_file():
@@ -79,7 +79,7 @@ def convert(folder: Path, target: Path) -> None:
 def convert_model(model_class: Any, folder: Path, target: Path) -> None:
     """Write the one model of ``folder`` to ``target``."""
     import torch
-    from nepotism import loading
+    from nepotism.weights import loading
 
     stem = loading.stem(model_class)
     if list(folder.glob(f"{stem}*.safetensors")) and not loading.full_but_pickled(folder, stem):

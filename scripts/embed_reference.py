@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-from nepotism import cli
-from nepotism.devices import start
-from nepotism.embeddings import write_embedded
-from nepotism.evaluation import embed, from_arguments
-from nepotism.images import read_image_set
+from nepotism.data.images import read_image_set
+from nepotism.measure.embeddings import write_embedded
+from nepotism.measure.evaluation import embed, from_arguments
+from nepotism.runtime import cli
+from nepotism.runtime.devices import start
 
 
 def main() -> None:

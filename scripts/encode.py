@@ -3,18 +3,13 @@
 import argparse
 from pathlib import Path
 
-from nepotism import cli
-from nepotism.devices import start
-from nepotism.errors import UserError
+from nepotism.data.images import read_image_set
 from nepotism.families.diffusion import preflight
 from nepotism.families.diffusion.latents import Encoded, encode_images, write_encoded
-from nepotism.families.diffusion.pipeline import (
-    check_base_model,
-    encode_prompts,
-    load_noise_scheduler,
-    load_pipeline,
-)
-from nepotism.images import read_image_set
+from nepotism.families.diffusion.pipeline import check_base_model, encode_prompts, load_noise_scheduler, load_pipeline
+from nepotism.runtime import cli
+from nepotism.runtime.devices import start
+from nepotism.runtime.errors import UserError
 
 # Real images that the model's prediction type is tried on, before anything is retrained.
 TRIED = 4

@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-from nepotism import cli
-from nepotism.files import whole
-from nepotism.images import encode_png, read_image_set
-from nepotism.progress import Progress
-from nepotism.tables import write_csv
+from nepotism.data.images import encode_png, read_image_set
+from nepotism.data.tables import write_csv
+from nepotism.runtime import cli
+from nepotism.runtime.files import whole
+from nepotism.runtime.progress import Progress
 
 COLUMNS = ["file_name", "text", "group", "id", "slot", "origin", "iteration", "parents", "model", "rng", "sha256"]
 

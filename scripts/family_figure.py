@@ -4,7 +4,7 @@ import importlib
 import json
 from pathlib import Path
 
-from nepotism import cli
+from nepotism.runtime import cli
 
 
 def main() -> None:

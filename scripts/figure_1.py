@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from nepotism import cli, figures
-from nepotism.images import Pixels
+from nepotism.data.images import Pixels
+from nepotism.draw import figures
+from nepotism.runtime import cli
 
 COUNT = 5
 

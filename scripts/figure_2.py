@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from nepotism import cli, figures
-from nepotism.cells import cell_in
-from nepotism.embeddings import read_embedded
-from nepotism.images import Pixels, read_records
+from nepotism.data.images import Pixels, read_records
+from nepotism.draw import figures
+from nepotism.experiment.cells import cell_in
+from nepotism.measure.embeddings import read_embedded
+from nepotism.runtime import cli
 
 
 def main() -> None:

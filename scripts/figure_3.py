@@ -1,6 +1,7 @@
 """Draw figure 3: Frechet distance and CLIP score against the iteration, for every ratio, control and healing, with intervals."""
 
-from nepotism import cli, curves
+from nepotism.draw import curves
+from nepotism.runtime import cli
 
 
 def main() -> None:

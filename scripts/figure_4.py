@@ -3,9 +3,10 @@
 import argparse
 from pathlib import Path
 
-from nepotism import cli, figures
-from nepotism.cells import cell_in
-from nepotism.images import Pixels, read_records
+from nepotism.data.images import Pixels, read_records
+from nepotism.draw import figures
+from nepotism.experiment.cells import cell_in
+from nepotism.runtime import cli
 
 GROUPS = 5
 

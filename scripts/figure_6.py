@@ -3,10 +3,11 @@
 import argparse
 from pathlib import Path
 
-from nepotism import cli, figures
-from nepotism.cells import cell_in
-from nepotism.images import Pixels
-from nepotism.tables import read_text_csv
+from nepotism.data.images import Pixels
+from nepotism.data.tables import read_text_csv
+from nepotism.draw import figures
+from nepotism.experiment.cells import cell_in
+from nepotism.runtime import cli
 
 COUNT = 8
 

@@ -1,6 +1,7 @@
 """Draw figure 7: diversity inside groups and colours against the iteration, for every mixture, with intervals."""
 
-from nepotism import cli, curves
+from nepotism.draw import curves
+from nepotism.runtime import cli
 
 
 def main() -> None:

@@ -4,17 +4,17 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from nepotism import cli
-from nepotism.devices import accelerator, launch, start
-from nepotism.errors import UserError
+from nepotism.data.tables import write_csv
 from nepotism.families.diffusion.fit import FitSettings, Means, fit
 from nepotism.families.diffusion.pipeline import identity, load_noise_scheduler, load_unet, save_unet, unet_digest
 from nepotism.families.diffusion.preflight import training_peak
 from nepotism.families.diffusion.training_set import load_training_set
-from nepotism.files import sha256
-from nepotism.memory import too_large, total_bytes, training_advice
-from nepotism.resume.job import Job
-from nepotism.tables import write_csv
+from nepotism.runtime import cli
+from nepotism.runtime.devices import accelerator, launch, start
+from nepotism.runtime.errors import UserError
+from nepotism.runtime.files import sha256
+from nepotism.runtime.memory import too_large, total_bytes, training_advice
+from nepotism.runtime.resume.job import Job
 from torch import OutOfMemoryError
 
 

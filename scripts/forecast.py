@@ -3,12 +3,22 @@
 import argparse
 from pathlib import Path
 
-from nepotism import cli, configfiles
-from nepotism.config import ConfigError, checked
-from nepotism.errors import UserError
-from nepotism.forecast import Forecast, Rate, fitting_rates, forecast, groups, groups_of_folder, precisions, read_rates
-from nepotism.grid import DIFFUSION, Grid
-from nepotism.weights import in_project
+from nepotism.plan import configfiles
+from nepotism.plan.config import ConfigError, checked
+from nepotism.plan.forecast import (
+    Forecast,
+    Rate,
+    fitting_rates,
+    forecast,
+    groups,
+    groups_of_folder,
+    precisions,
+    read_rates,
+)
+from nepotism.plan.grid import DIFFUSION, Grid
+from nepotism.runtime import cli
+from nepotism.runtime.errors import UserError
+from nepotism.weights.locations import in_project
 
 ROOT = Path(__file__).parents[1]
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from nepotism import cli, generations, streams
+from nepotism.chain import engine
+from nepotism.data.images import Record
+from nepotism.data.rows import write_rows
 from nepotism.families import add_family, imported_family, settings_given, version_of
-from nepotism.files import sha256
-from nepotism.images import Record
-from nepotism.resume.job import Job
-from nepotism.rows import write_rows
+from nepotism.runtime import cli, streams
+from nepotism.runtime.files import sha256
+from nepotism.runtime.resume.job import Job
 
 
 def main() -> None:
@@ -48,18 +49,18 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     version = version_of(arguments, "generations")
-    family: generations.Family = imported_family(arguments).Family(
+    family: engine.Family = imported_family(arguments).Family(
         settings_given(arguments), arguments.seed, {path.stem: path for path in arguments.reference}
     )
-    models: dict[int, generations.Arrays] = {}
+    models: dict[int, engine.Arrays] = {}
     for path in arguments.models:
-        models |= generations.read_models(path)
-    drawn: dict[int, generations.Rows] = {}
+        models |= engine.read_models(path)
+    drawn: dict[int, engine.Rows] = {}
     for path in arguments.drawn:
-        drawn |= generations.read_drawn(family, path)
+        drawn |= engine.read_drawn(family, path)
     inputs = [*arguments.reference, *arguments.models, *arguments.drawn]
     with Job(arguments.samples, arguments.checkpoint_seconds) as job:
-        made = generations.run(
+        made = engine.run(
             family, job, models, drawn, arguments.first, arguments.last, arguments.regime, arguments.ratio, arguments.seed,
             label=f"generations {arguments.cell}", kept=arguments.kept, family_name=arguments.family,
             settings=arguments.settings, version=version, inputs=" ".join(map(sha256, inputs)),
@@ -68,14 +69,12 @@ def run(arguments: argparse.Namespace) -> None:
             family.table(rows, _records(arguments, family, iteration, made)) for iteration, rows in made.rows.items()
         ]
         job.check()
-        generations.write_plans(arguments.mix, made.plans, len(family.originals()))
-        generations.write_models(arguments.model, made.models)
+        engine.write_plans(arguments.mix, made.plans, len(family.originals()))
+        engine.write_models(arguments.model, made.models)
         write_rows(arguments.samples, pa.concat_tables(tables))
 
 
-def _records(
-    arguments: argparse.Namespace, family: generations.Family, iteration: int, made: generations.Made
-) -> list[Record]:
+def _records(arguments: argparse.Namespace, family: engine.Family, iteration: int, made: engine.Made) -> list[Record]:
     """Provenance of what a generation drew, one per slot."""
     model = made.models[iteration]
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(model[name]).tobytes() for name in sorted(model))).hexdigest()

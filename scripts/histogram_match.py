@@ -6,12 +6,12 @@ import logging
 import time
 
 import numpy as np
-from nepotism import cli
-from nepotism.colour import contrast, saturation
+from nepotism.chain.curated_slots import read_treated
 from nepotism.controls import histogram_match as control
-from nepotism.controls.slots import read_treated
-from nepotism.images import read_image_set, write_image_set
-from nepotism.tables import write_csv
+from nepotism.data.images import read_image_set, write_image_set
+from nepotism.data.tables import write_csv
+from nepotism.measure.colour import contrast, saturation
+from nepotism.runtime import cli
 
 COLUMNS = ["slot", "group", "image", "target", "divergence", "saturation_before", "saturation_after", "saturation_target",
            "contrast_before", "contrast_after", "contrast_target"]  # fmt: skip

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from nepotism import cli
-from nepotism.tables import read_metrics, write_scores
+from nepotism.data.tables import read_metrics, write_scores
+from nepotism.runtime import cli
 
 
 def main() -> None:

@@ -4,8 +4,9 @@ import argparse
 import logging
 from pathlib import Path
 
-from nepotism import cli, mix
-from nepotism.images import read_records, write_manifest
+from nepotism.chain import slots
+from nepotism.data.images import read_records, write_manifest
+from nepotism.runtime import cli
 
 
 def main() -> None:
@@ -22,7 +23,7 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     real = read_records(arguments.real)
     generated = read_records(arguments.generated) if arguments.generated else []
-    records, files = mix.mix(
+    records, files = slots.mix(
         real,
         str(arguments.real),
         generated,

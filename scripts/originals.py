@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from nepotism import cli
 from nepotism.families import add_family, imported_family, settings_given, version_of
+from nepotism.runtime import cli
 
 
 def main() -> None:

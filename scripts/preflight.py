@@ -10,9 +10,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from nepotism import cli
-from nepotism.devices import accelerator, start
-from nepotism.errors import UserError
 from nepotism.families.diffusion import preflight
 from nepotism.families.diffusion.fit import check_prediction_type
 from nepotism.families.diffusion.pipeline import (
@@ -23,9 +20,12 @@ from nepotism.families.diffusion.pipeline import (
     load_scheduler,
 )
 from nepotism.families.diffusion.sample import sample
-from nepotism.features import load_clip
-from nepotism.files import write_text
-from nepotism.memory import peak_bytes, total_bytes, training_advice, tried
+from nepotism.measure.features import load_clip
+from nepotism.runtime import cli
+from nepotism.runtime.devices import accelerator, start
+from nepotism.runtime.errors import UserError
+from nepotism.runtime.files import write_text
+from nepotism.runtime.memory import peak_bytes, total_bytes, training_advice, tried
 
 
 def main() -> None:

@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from nepotism import cli, scores
-from nepotism.devices import start
+from nepotism.data.images import ImageSet, Record, contact_sheet
 from nepotism.families.diffusion.pipeline import load_pipeline
 from nepotism.families.diffusion.sample import sample
-from nepotism.features import clip_image_features, convolution_features, load_clip
-from nepotism.files import write_text
-from nepotism.images import ImageSet, Record, contact_sheet
+from nepotism.measure import scores
+from nepotism.measure.features import clip_image_features, convolution_features, load_clip
 from nepotism.pretrain import contrastive, data, vae
+from nepotism.runtime import cli
+from nepotism.runtime.devices import start
+from nepotism.runtime.files import write_text
 from nepotism.sources import portraits
 from numpy.typing import NDArray
 

@@ -3,8 +3,8 @@
 import argparse
 
 import torch
-from nepotism import cli
 from nepotism.pretrain import contrastive, data
+from nepotism.runtime import cli
 
 
 def main() -> None:

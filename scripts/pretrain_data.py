@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from nepotism import cli
 from nepotism.pretrain import data
+from nepotism.runtime import cli
 
 
 def main() -> None:

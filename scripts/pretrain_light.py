@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 import torch
-from nepotism import cli
 from nepotism.pretrain import data, vae
+from nepotism.runtime import cli
 
 
 def main() -> None:

@@ -5,8 +5,8 @@ import json
 import shutil
 from pathlib import Path
 
-from nepotism import cli
-from nepotism.files import sha256, write_text
+from nepotism.runtime import cli
+from nepotism.runtime.files import sha256, write_text
 
 
 def main() -> None:

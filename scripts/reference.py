@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from nepotism import cli, reference
+from nepotism.runtime import cli
+from nepotism.sources import reference
 
 
 def main() -> None:

@@ -3,10 +3,11 @@
 import argparse
 from pathlib import Path
 
-from nepotism import cli, sampling
-from nepotism.devices import start
-from nepotism.images import read_records
-from nepotism.resume.job import Job
+from nepotism.data.images import read_records
+from nepotism.families.diffusion import sampling
+from nepotism.runtime import cli
+from nepotism.runtime.devices import start
+from nepotism.runtime.resume.job import Job
 
 
 def main() -> None:

@@ -6,22 +6,15 @@ One process does all three: starting torch and its libraries takes longer than a
 import argparse
 from pathlib import Path
 
-from nepotism import cli, sampling
-from nepotism.cells import cell_in
-from nepotism.devices import start
-from nepotism.embeddings import write_embedded
-from nepotism.evaluation import (
-    Place,
-    captions,
-    compare,
-    curation,
-    embed,
-    from_arguments,
-    read_reference,
-)
-from nepotism.images import read_image_set
-from nepotism.resume.job import Job
-from nepotism.tables import read_text_csv, write_metrics
+from nepotism.data.images import read_image_set
+from nepotism.data.tables import read_text_csv, write_metrics
+from nepotism.experiment.cells import cell_in
+from nepotism.families.diffusion import sampling
+from nepotism.measure.embeddings import write_embedded
+from nepotism.measure.evaluation import Place, captions, compare, curation, embed, from_arguments, read_reference
+from nepotism.runtime import cli
+from nepotism.runtime.devices import start
+from nepotism.runtime.resume.job import Job
 
 
 def main() -> None:

@@ -3,10 +3,11 @@
 import argparse
 from pathlib import Path
 
-from nepotism import cli, generations
-from nepotism.cells import cell_in
+from nepotism.chain import engine
+from nepotism.data.tables import write_metrics
+from nepotism.experiment.cells import cell_in
 from nepotism.families import add_family, imported_family, settings_given, version_of
-from nepotism.tables import write_metrics
+from nepotism.runtime import cli
 
 
 def main() -> None:
@@ -28,20 +29,18 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     version_of(arguments, "score_generations")
-    family: generations.Family = imported_family(arguments).Family(
+    family: engine.Family = imported_family(arguments).Family(
         settings_given(arguments), arguments.seed, {path.stem: path for path in arguments.reference}
     )
-    scores = generations.score(
+    scores = engine.score(
         family,
-        generations.read_models(arguments.model),
-        generations.read_drawn(family, arguments.samples),
-        generations.read_models(arguments.first_model)[0],
+        engine.read_models(arguments.model),
+        engine.read_drawn(family, arguments.samples),
+        engine.read_models(arguments.first_model)[0],
     )
     cell = cell_in(arguments.cell)
     control, ratio = (cell.control, cell.ratio) if cell else (arguments.cell.split("/")[0], "")
-    write_metrics(
-        arguments.metrics, generations.metric_rows(arguments.experiment, control, ratio, arguments.seed, scores)
-    )
+    write_metrics(arguments.metrics, engine.metric_rows(arguments.experiment, control, ratio, arguments.seed, scores))
 
 
 if __name__ == "__main__":

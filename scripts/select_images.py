@@ -5,12 +5,12 @@ import json
 import logging
 from pathlib import Path
 
-from nepotism import cli
-from nepotism.errors import UserError
-from nepotism.faces.labels import read_labels, read_table
-from nepotism.faces.selection import Chosen, Groups, select, with_licences
-from nepotism.tables import write_csv
-from nepotism.user_files import nfc, once
+from nepotism.data.tables import write_csv
+from nepotism.data.user_files import nfc, once
+from nepotism.runtime import cli
+from nepotism.runtime.errors import UserError
+from nepotism.sources.ffhq.labels import read_labels, read_table
+from nepotism.sources.ffhq.selection import Chosen, Groups, select, with_licences
 
 METADATA = "ffhq-dataset-v2.json"
 

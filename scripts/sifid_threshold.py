@@ -5,12 +5,12 @@ import json
 import logging
 from pathlib import Path
 
-from nepotism import cli
 from nepotism.controls.sifid import RealPatches, roots, score, write_real
 from nepotism.controls.sifid_features import all_patches, extractor
-from nepotism.devices import start
-from nepotism.files import write_text
-from nepotism.images import read_image_set
+from nepotism.data.images import read_image_set
+from nepotism.runtime import cli
+from nepotism.runtime.devices import start
+from nepotism.runtime.files import write_text
 
 
 def main() -> None:

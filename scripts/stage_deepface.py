@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from nepotism import cli
-from nepotism.faces import deepface
-from nepotism.staging import from_network, stage
+from nepotism.runtime import cli
+from nepotism.sources.ffhq import deepface
+from nepotism.weights.staging import from_network, stage
 
 
 def main() -> None:

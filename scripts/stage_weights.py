@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from nepotism import cli
-from nepotism.downloads import fetcher
-from nepotism.staging import stage
+from nepotism.runtime import cli
+from nepotism.weights.downloads import fetcher
+from nepotism.weights.staging import stage
 
 
 def main() -> None:

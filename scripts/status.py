@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from nepotism import cli
-from nepotism.cells import Arm
-from nepotism.errors import UserError
+from nepotism.experiment.cells import Arm
 from nepotism.families import family_package
-from nepotism.grid import DIFFUSION, Grid
-from nepotism.status import Standing, headline, left, standings
+from nepotism.plan.grid import DIFFUSION, Grid
+from nepotism.plan.status import Standing, headline, left, standings
+from nepotism.runtime import cli
+from nepotism.runtime.errors import UserError
 
 WIDTH = 13
 

@@ -5,9 +5,9 @@ import json
 import sys
 from pathlib import Path
 
+from nepotism.data.tables import Row, floors, read_csv, read_text_csv
 from nepotism.families import family_package
-from nepotism.grid import DIFFUSION, Grid
-from nepotism.tables import Row, floors, read_csv, read_text_csv
+from nepotism.plan.grid import DIFFUSION, Grid
 
 TITLES = {
     "fid": "Fréchet distance, {}: lower is better",

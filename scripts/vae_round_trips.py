@@ -5,13 +5,13 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-from nepotism import cli
-from nepotism.devices import start
-from nepotism.evaluation import Place, compare, embed, fidelity, from_arguments, read_reference
+from nepotism.data.images import ImageSet, read_image_set, write_image_set
+from nepotism.data.tables import Row, write_metrics
 from nepotism.families.diffusion.latents import round_trip
 from nepotism.families.diffusion.pipeline import load_vae
-from nepotism.images import ImageSet, read_image_set, write_image_set
-from nepotism.tables import Row, write_metrics
+from nepotism.measure.evaluation import Place, compare, embed, fidelity, from_arguments, read_reference
+from nepotism.runtime import cli
+from nepotism.runtime.devices import start
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from nepotism.warm import parent
+from nepotism.runtime.warm import parent
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """What holds for the images of an experiment: an id is one picture, and following parents ends."""
 
-from nepotism.images import read_records
+from nepotism.data.images import read_records
 
 
 def check_provenance(files):

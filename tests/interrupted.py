@@ -3,8 +3,8 @@
 import random
 import signal
 
-from nepotism.errors import Interrupted
-from nepotism.resume.checkpoints import Checkpoints
+from nepotism.runtime.errors import Interrupted
+from nepotism.runtime.resume.checkpoints import Checkpoints
 
 
 def at_random(monkeypatch, seed, every):

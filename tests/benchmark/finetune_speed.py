@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from nepotism.images import read_image_set, write_image_set  # noqa: E402
+from nepotism.data.images import read_image_set, write_image_set  # noqa: E402
 from timing import timed  # noqa: E402
 
 BASE = ROOT / "resources" / "tiny-diffusion"

@@ -3,7 +3,7 @@
     python tests/benchmark/head_cpu.py                # 2,000 trivial jobs, then 8 that wait for 2 long ones
     python tests/benchmark/head_cpu.py --jobs 200     # fewer
 
-With and without the cure of nepotism.head, on 2 cores, by the scheduler that is quicker with so many jobs. The share is that
+With and without the cure of nepotism.runtime.scheduler, on 2 cores, by the scheduler that is quicker with so many jobs. The share is that
 of the head process alone, over --seconds in which the two long jobs sleep; the cost of a job is what the head took before, by
 the jobs that had ended.
 """
@@ -24,7 +24,7 @@ import sys
 
 sys.path.insert(0, {scripts!r})
 
-from nepotism.head import end_idle_wake_ups
+from nepotism.runtime.scheduler import end_idle_wake_ups
 
 
 rule all:

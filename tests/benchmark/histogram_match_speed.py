@@ -19,7 +19,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from nepotism.images import Record, write_image_set  # noqa: E402
+from nepotism.data.images import Record, write_image_set  # noqa: E402
 
 
 def fields(count: int, side: int, seed: int) -> np.ndarray:

@@ -30,14 +30,14 @@ from accelerate.state import AcceleratorState
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-from nepotism.devices import accelerator, start
 from nepotism.families.diffusion import fit as fitting
 from nepotism.families.diffusion.latents import encode_images
 from nepotism.families.diffusion.pipeline import encode_prompts, load_pipeline, load_unet
 from nepotism.families.diffusion.sample import sample
 from nepotism.families.diffusion.training_set import TrainingSet
-from nepotism.forecast import Rate
-from nepotism.progress import Progress
+from nepotism.plan.forecast import Rate
+from nepotism.runtime.devices import accelerator, start
+from nepotism.runtime.progress import Progress
 from torch.nn.functional import mse_loss
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer

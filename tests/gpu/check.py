@@ -34,11 +34,11 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-from nepotism.files import sha256
-from nepotism.grid import Grid
-from nepotism.images import read_image_set
-from nepotism.settings import settings
-from nepotism.tables import read_text_csv
+from nepotism.data.images import read_image_set
+from nepotism.data.tables import read_text_csv
+from nepotism.plan.grid import Grid
+from nepotism.plan.settings import settings
+from nepotism.runtime.files import sha256
 from safetensors.numpy import load_file
 
 ROOT = Path(__file__).parents[2]

@@ -12,11 +12,12 @@ import sifid_cull
 from ancestry import check_provenance
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from nepotism import sampling, streams
 from nepotism.controls.sifid import Scores
-from nepotism.errors import UserError
-from nepotism.images import Record, digest, read_image_set, read_records, write_image_set
-from nepotism.tables import read_text_csv
+from nepotism.data.images import Record, digest, read_image_set, read_records, write_image_set
+from nepotism.data.tables import read_text_csv
+from nepotism.families.diffusion import sampling
+from nepotism.runtime import streams
+from nepotism.runtime.errors import UserError
 
 SIDE = 4
 SETTINGS = {

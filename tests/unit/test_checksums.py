@@ -5,8 +5,8 @@ import shutil
 import subprocess
 
 import pytest
-from nepotism.errors import UserError
-from nepotism.files import mismatches, recorded
+from nepotism.runtime.errors import UserError
+from nepotism.runtime.files import mismatches, recorded
 
 CONTENT = b"weights"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

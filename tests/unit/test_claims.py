@@ -5,13 +5,13 @@ import dataclasses
 
 import numpy as np
 import pytest
-from nepotism.answer import page, told
-from nepotism.claims import STATEMENTS, Arms, diagnose, judge
-from nepotism.cost import Cost, costs
-from nepotism.decisions import FAILS, HOLDS, NOT_RUN, UNDECIDED, Decision, Effect, conjunction, decide
-from nepotism.jackknife import LeftOut, standard_error
-from nepotism.tables import Row
-from nepotism.verdicts import Claim, count
+from nepotism.data.cost import Cost, costs
+from nepotism.data.jackknife import LeftOut, standard_error
+from nepotism.data.tables import Row
+from nepotism.families.diffusion.claims import STATEMENTS, Arms, diagnose, judge
+from nepotism.judge.answer import page, told
+from nepotism.judge.decisions import FAILS, HOLDS, NOT_RUN, UNDECIDED, Decision, Effect, conjunction, decide
+from nepotism.judge.verdicts import Claim, count
 
 ARMS = Arms("histogram_match", "sifid_cull", "heal")
 SEEDS = (0, 1, 2)

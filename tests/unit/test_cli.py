@@ -9,8 +9,9 @@ import sys
 import pytest
 import torch
 from conftest import ROOT
-from nepotism import cli, sampling
 from nepotism.families import imported_family
+from nepotism.families.diffusion import sampling
+from nepotism.runtime import cli
 from torch import OutOfMemoryError
 
 COUNT_CLEARED_PAGES = """

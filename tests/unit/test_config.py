@@ -5,12 +5,12 @@ import copy
 import pytest
 import yaml
 from conftest import ROOT
-from nepotism import config as configuration
-from nepotism.cells import Cell, canonical_ratio, cell_in
+from nepotism.experiment.cells import Cell, canonical_ratio, cell_in
+from nepotism.experiment.stages import STAGE_VERSIONS, options, stage_version
 from nepotism.families import FAMILIES
-from nepotism.grid import Grid
-from nepotism.settings import OF_FAMILIES, settings
-from nepotism.stages import STAGE_VERSIONS, options, stage_version
+from nepotism.plan import config as configuration
+from nepotism.plan.grid import Grid
+from nepotism.plan.settings import OF_FAMILIES, settings
 
 DEFAULT = yaml.safe_load((ROOT / "workflow_config.yaml").read_text())
 STAGES = ["reference", "encode", "embed_reference", "seed_images", "mix", "finetune", "sample", "score", "metrics_table", "claims",

@@ -3,8 +3,8 @@
 import pytest
 import yaml
 from conftest import ROOT
-from nepotism import configfiles
-from nepotism.errors import UserError
+from nepotism.plan import configfiles
+from nepotism.runtime.errors import UserError
 
 
 def read(folder, text):

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from nepotism.devices import accelerator, reproducible_gradients
 from nepotism.families.diffusion import fit as fitting
 from nepotism.families.diffusion import preflight
 from nepotism.families.diffusion.pipeline import load_pipeline
+from nepotism.runtime.devices import accelerator, reproducible_gradients
 from test_fit import SETTINGS, data, scheduler, small_unet, vae  # noqa: F401
 
 

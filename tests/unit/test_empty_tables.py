@@ -11,13 +11,15 @@ import pytest
 import score
 import summary
 from conftest import ROOT
-from nepotism import claims, configfiles, curves
-from nepotism import config as configuration
-from nepotism.cost import Cost, costs
+from nepotism.data.cost import Cost, costs
+from nepotism.data.tables import COLUMNS, Row, read_csv, read_text_csv, write_csv, write_metrics
+from nepotism.draw import curves
 from nepotism.families import FAMILIES, family_package
-from nepotism.status import left
-from nepotism.tables import COLUMNS, Row, read_csv, read_text_csv, write_csv, write_metrics
-from nepotism.verdicts import Claim
+from nepotism.families.diffusion import claims
+from nepotism.judge.verdicts import Claim
+from nepotism.plan import config as configuration
+from nepotism.plan import configfiles
+from nepotism.plan.status import left
 from test_config import DEFAULT, merged
 
 HEADER = "experiment,control,ratio,seed,iteration,set,features,metric,value,sd,se,ci_low,ci_high,n\n"

@@ -6,10 +6,10 @@ from argparse import Namespace
 import numpy as np
 import pytest
 import tiny
-from nepotism.errors import UserError
-from nepotism.faces.deepface import Classifier
-from nepotism.faces.labels import Label, official_name, read_labels, read_table, write_labels
-from nepotism.faces.selection import Chosen, Groups, select, with_licences
+from nepotism.runtime.errors import UserError
+from nepotism.sources.ffhq.deepface import Classifier
+from nepotism.sources.ffhq.labels import Label, official_name, read_labels, read_table, write_labels
+from nepotism.sources.ffhq.selection import Chosen, Groups, select, with_licences
 from PIL import Image
 from select_images import METADATA, pairs, run
 

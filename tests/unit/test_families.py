@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
-from nepotism import config as configuration
-from nepotism.cells import Cell
-from nepotism.decisions import FAILS, HOLDS, NOT_RUN
+from nepotism.data.tables import Row
+from nepotism.experiment.cells import Cell
+from nepotism.experiment.stages import STAGE_VERSIONS, stage_version
 from nepotism.families import FAMILIES, family_package, version_of
 from nepotism.families.gmm import claims, theory
-from nepotism.grid import Grid
-from nepotism.settings import family_how, settings
-from nepotism.stages import STAGE_VERSIONS, stage_version
-from nepotism.tables import Row
+from nepotism.judge.decisions import FAILS, HOLDS, NOT_RUN
+from nepotism.plan import config as configuration
+from nepotism.plan.grid import Grid
+from nepotism.plan.settings import family_how, settings
 from test_config import DEFAULT, merged, mistakes
 
 GMM = yaml.safe_load((ROOT / "resources" / "experiments" / "gmm.yaml").read_text())

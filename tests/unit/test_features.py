@@ -7,10 +7,10 @@ import pytest
 import tiny
 import torch
 from cleanfid.resize import make_resizer
-from nepotism import embeddings, evaluation, features, scores
-from nepotism.errors import UserError
-from nepotism.images import ImageSet, Record
-from nepotism.tables import METRICS
+from nepotism.data.images import ImageSet, Record
+from nepotism.data.tables import METRICS
+from nepotism.measure import embeddings, evaluation, features, scores
+from nepotism.runtime.errors import UserError
 from transformers import CLIPModel, CLIPProcessor
 
 CPU = torch.device("cpu")

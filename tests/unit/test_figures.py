@@ -9,13 +9,12 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 from matplotlib.mathtext import MathTextParser
-from nepotism import curves, figures
-from nepotism.embeddings import PER_IMAGE, Embedded, write_embedded
-from nepotism.errors import UserError
-from nepotism.families import drawing
-from nepotism.images import Record, read_records, write_image_set
-from nepotism.jackknife import LeftOut
-from nepotism.tables import Row, read_csv, read_metrics, write_metrics, write_scores
+from nepotism.data.images import Record, read_records, write_image_set
+from nepotism.data.jackknife import LeftOut
+from nepotism.data.tables import Row, read_csv, read_metrics, write_metrics, write_scores
+from nepotism.draw import curves, family_curves, figures
+from nepotism.measure.embeddings import PER_IMAGE, Embedded, write_embedded
+from nepotism.runtime.errors import UserError
 
 
 def row(ratio, iteration, value, seed=0, name="samples", metric="fid", control="none"):
@@ -296,11 +295,11 @@ def test_names_are_shown_as_they_are_in_every_figure_of_lines(tmp_path, parsed):
     rows = [dataclasses.replace(each, control=text if each.ratio else "base") for each in ROWS]
     points = curves.curve_points(rows, curves.score_panels(rows, text), [curves.Line(text, "mixture")])
     figures.save(curves.curves(points), [tmp_path / "a.svg", tmp_path / "a.png"], 30)
-    logarithmic = drawing.line_figure(
-        drawing.curves(rows, "fid", {text: {}}), text, lambda axis: axis.set_yscale("log")
+    logarithmic = family_curves.line_figure(
+        family_curves.curves(rows, "fid", {text: {}}), text, lambda axis: axis.set_yscale("log")
     )
     figures.save(logarithmic, [tmp_path / "b.svg"], 30)
-    figures.save(drawing.panels([text, "other"], [0, 1])[0], [tmp_path / "c.svg"], 30)
+    figures.save(family_curves.panels([text, "other"], [0, 1])[0], [tmp_path / "c.svg"], 30)
     for each in "abc":
         ElementTree.parse(tmp_path / f"{each}.svg")
     # The numbers of a logarithmic axis are formulas; nothing else is one.

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT
-from nepotism import files
 from nepotism.families.diffusion.pipeline import save_unet
-from nepotism.files import beside, whole, write_text
+from nepotism.runtime import files
+from nepotism.runtime.files import beside, whole, write_text
 from safetensors.torch import save_file
 
 KILLED = """

@@ -5,12 +5,12 @@ import pytest
 import torch
 from accelerate import Accelerator
 from diffusers import DDPMScheduler, UNet2DConditionModel
-from nepotism import streams
-from nepotism.errors import UserError
+from nepotism.data.images import digest
 from nepotism.families.diffusion import fit as fitting
 from nepotism.families.diffusion.latents import Encoded, Posteriors, encode_images, read_encoded, write_encoded
 from nepotism.families.diffusion.pipeline import load_noise_scheduler, load_unet, load_vae
-from nepotism.images import digest
+from nepotism.runtime import streams
+from nepotism.runtime.errors import UserError
 from nepotism.sources import portraits
 
 SLOTS = [f"group/{index:03d}" for index in range(5)]

@@ -8,14 +8,14 @@ import time
 import numpy as np
 import pytest
 from interrupted import at_random, until_done
-from nepotism import generations
-from nepotism.errors import Interrupted, UserError
+from nepotism.chain import engine
+from nepotism.data.images import Record
+from nepotism.data.rows import write_rows
 from nepotism.families.gmm import family as gmm
 from nepotism.families.gmm import original_settings
-from nepotism.images import Record
-from nepotism.resume.checkpoints import Checkpoints
-from nepotism.resume.job import Job
-from nepotism.rows import write_rows
+from nepotism.runtime.errors import Interrupted, UserError
+from nepotism.runtime.resume.checkpoints import Checkpoints
+from nepotism.runtime.resume.job import Job
 
 SETTINGS = {
     "original": [
@@ -45,13 +45,13 @@ def family(tmp_path_factory):
 
 def made(family, folder, models, first, last, regime="replace", ratio="100", seconds=1e9, rows=(), **options):
     with Job(folder / "samples.parquet", seconds) as job:
-        return generations.run(
+        return engine.run(
             family, job, models, dict(rows), first, last, regime, ratio, 0, "test", settings="settings", **options
         )
 
 
 def scored(family, made, base):
-    return generations.score(family, made.models, made.rows, base[0])
+    return engine.score(family, made.models, made.rows, base[0])
 
 
 def same(one, other):
@@ -119,7 +119,7 @@ def test_a_finished_generation_is_written_once(family, base, tmp_path, monkeypat
 
     monkeypatch.setattr(Checkpoints, "_write", watched)
     chunk = made(family, tmp_path, base, 1, 6, seconds=0)
-    assert sorted(name for names in written for name in names) == sorted(generations.packed(chunk.models, "model"))
+    assert sorted(name for names in written for name in names) == sorted(engine.packed(chunk.models, "model"))
     assert len(written) == 6
 
 
@@ -205,20 +205,20 @@ def test_rows_of_shown_generations_and_of_the_last_are_kept(family, base, tmp_pa
 def test_the_plan_that_replaces_is_nested_and_keeps_original_rows():
     taken = {}
     for ratio in ("0", "10", "90", "100"):
-        sources = generations.plan("replace", ratio, 40, 0, 7)
+        sources = engine.plan("replace", ratio, 40, 0, 7)
         by_origin = {source.origin: source for source in sources}
         taken[ratio] = set(by_origin["generated"].slots) if "generated" in by_origin else set()
         assert len(taken[ratio]) == 40 * int(ratio) // 100
         assert all(source.iteration == 6 for source in sources if source.origin == "generated")
         assert sorted(slot for source in sources for slot in source.slots) == list(range(40))
     assert taken["10"] < taken["90"] < taken["100"]
-    again = generations.plan("replace", "10", 40, 0, 1)
+    again = engine.plan("replace", "10", 40, 0, 1)
     assert set(again[-1].slots) == taken["10"], "the original rows that stay are the same in every generation"
 
 
 def test_kept_rows_may_be_drawn_anew_for_every_generation():
     def kept(ratio, iteration):
-        return set(generations.plan("replace", ratio, 40, 0, iteration, "redrawn")[0].slots.tolist())
+        return set(engine.plan("replace", ratio, 40, 0, iteration, "redrawn")[0].slots.tolist())
 
     assert len({frozenset(kept("90", iteration)) for iteration in range(1, 9)}) > 5
     assert all(len(kept("90", iteration)) == 4 for iteration in range(1, 9))
@@ -229,16 +229,16 @@ def test_kept_rows_may_be_drawn_anew_for_every_generation():
 @pytest.mark.parametrize("ratio", ["0.1", "99.9"])
 def test_a_ratio_that_is_none_or_all_of_the_rows_is_explained(ratio):
     with pytest.raises(UserError, match=rf"`arms\.ratios`: {ratio} % of 40 rows is (none|all) of them"):
-        generations.plan("replace", ratio, 40, 0, 1)
+        engine.plan("replace", ratio, 40, 0, 1)
 
 
 def test_the_plans_that_accumulate():
-    everything = generations.plan("accumulate", "100", 40, 0, 3)
+    everything = engine.plan("accumulate", "100", 40, 0, 3)
     assert [(source.origin, source.iteration) for source in everything] == [
         ("real", 0), ("generated", 0), ("generated", 1), ("generated", 2),
     ]  # fmt: skip
     assert all(len(source.slots) == 40 for source in everything)
-    some = generations.plan("accumulate_subsample", "100", 40, 0, 3)
+    some = engine.plan("accumulate_subsample", "100", 40, 0, 3)
     drawn = [(source.origin, source.iteration, slot) for source in some for slot in source.slots]
     assert len(drawn) == len(set(drawn)) == 40
     assert len(some) > 1
@@ -248,15 +248,15 @@ def test_rows_survive_their_file(family, base, tmp_path):
     kept = made(family, tmp_path, base, 1, 5).rows
     records = [Record(str(slot), "", "", f"{slot:05d}", "generated", 2) for slot in range(40)]
     write_rows(tmp_path / "samples.parquet", family.table(kept[2], records))
-    read = generations.read_drawn(family, tmp_path / "samples.parquet")
+    read = engine.read_drawn(family, tmp_path / "samples.parquet")
     assert list(read) == [2]
     np.testing.assert_array_equal(read[2], kept[2])
 
 
 def test_models_survive_their_file(family, base, tmp_path):
     chunk = made(family, tmp_path, base, 1, 3).models
-    generations.write_models(tmp_path / "generations.safetensors", chunk)
-    same(chunk, generations.read_models(tmp_path / "generations.safetensors"))
+    engine.write_models(tmp_path / "generations.safetensors", chunk)
+    same(chunk, engine.read_models(tmp_path / "generations.safetensors"))
     (tmp_path / "usual").touch()
     # Not for their owner only, as safetensors would have it.
     assert (tmp_path / "generations.safetensors").stat().st_mode == (tmp_path / "usual").stat().st_mode

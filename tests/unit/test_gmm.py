@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from nepotism import streams
+from nepotism.chain.engine import plan
 from nepotism.families.gmm import theory
 from nepotism.families.gmm.mixture import Mixtures, fit, of_clusters, repeated, sample, squared_l2
-from nepotism.generations import plan
+from nepotism.runtime import streams
 from scipy import stats
 from sklearn.mixture import GaussianMixture
 

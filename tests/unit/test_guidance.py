@@ -3,9 +3,9 @@
 import math
 
 import pytest
-from nepotism.errors import UserError
-from nepotism.guidance import compare
-from nepotism.tables import Row
+from nepotism.data.tables import Row
+from nepotism.families.diffusion.guidance import compare
+from nepotism.runtime.errors import UserError
 
 
 def row(base, seed, value, se=0.3, metric="clip_score"):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
-from nepotism.head import USUAL_LIMIT, end_idle_wake_ups
+from nepotism.runtime.scheduler import USUAL_LIMIT, end_idle_wake_ups
 
 # Eight jobs end; then one takes three seconds, and one waits for its core. How often the scheduler set a timer to wake itself.
 SNAKEFILE = f"""
@@ -67,7 +67,7 @@ def test_the_head_sleeps_until_a_job_ends_and_snakemake_alone_would_not(tmp_path
     assert timers(tmp_path / "with", True) == 0
     # A timer after every look of the scheduler: one for each job, and then again and again while the long one runs.
     assert timers(tmp_path / "without", False) > 16, (
-        "Snakemake has mended its scheduler: delete nepotism.head, its call in the Snakefile and tests/benchmark/head_cpu.py"
+        "Snakemake has mended its scheduler: delete nepotism.runtime.scheduler, its call in the Snakefile and tests/benchmark/head_cpu.py"
     )
 
 

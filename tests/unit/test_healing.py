@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from nepotism.answer import told
-from nepotism.claims import STATEMENTS, judge
-from nepotism.decisions import HOLDS, NOT_RUN
+from nepotism.families.diffusion.claims import STATEMENTS, judge
+from nepotism.judge.answer import told
+from nepotism.judge.decisions import HOLDS, NOT_RUN
 from test_claims import ARMS, details, table
 
 HEALED_TOO = [("heal", "100", i) for i in range(6, 9)]

@@ -4,10 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from nepotism import images
-from nepotism.errors import UserError
-from nepotism.files import whole
-from nepotism.images import ImageSet, Record, read_image_set, read_manifest, read_records
+from nepotism.data import images
+from nepotism.data.images import ImageSet, Record, read_image_set, read_manifest, read_records
+from nepotism.runtime.errors import UserError
+from nepotism.runtime.files import whole
 from PIL import Image
 
 

@@ -4,13 +4,13 @@ import math
 
 import numpy as np
 import pytest
-from nepotism import scores
-from nepotism.contrasts import effect_of, mean, slope
-from nepotism.decisions import Effect, combined, decide
+from nepotism.data.jackknife import LeftOut, half_width, pooled_df, standard_error
+from nepotism.data.tables import Row
 from nepotism.families.gmm.family import _over_chains
 from nepotism.families.lm.family import _without_parts
-from nepotism.jackknife import LeftOut, half_width, pooled_df, standard_error
-from nepotism.tables import Row
+from nepotism.judge.contrasts import effect_of, mean, slope
+from nepotism.judge.decisions import Effect, combined, decide
+from nepotism.measure import scores
 
 GROUPS, IMAGES, PER_GROUP, DIMENSIONS = 30, 40, 6, 16
 # The j-th image of every group is block j.

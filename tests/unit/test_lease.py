@@ -9,8 +9,8 @@ import time
 from contextlib import contextmanager, suppress
 
 import pytest
-from nepotism.errors import UserError
-from nepotism.resume.lease import Lease, LeaseLostError
+from nepotism.runtime.errors import UserError
+from nepotism.runtime.resume.lease import Lease, LeaseLostError
 
 
 @pytest.fixture

@@ -12,16 +12,16 @@ import torch
 import yaml
 from conftest import ROOT
 from interrupted import at_random, until_done
-from nepotism import generations
-from nepotism.decisions import FAILS, HOLDS, NOT_RUN
-from nepotism.errors import Interrupted, UserError
+from nepotism.chain import engine
+from nepotism.data.images import Record
+from nepotism.data.jackknife import standard_error
+from nepotism.data.rows import write_rows
+from nepotism.data.tables import Row
 from nepotism.families.lm import claims, data, networks, original_settings
 from nepotism.families.lm import family as lm
-from nepotism.images import Record
-from nepotism.jackknife import standard_error
-from nepotism.resume.job import Job
-from nepotism.rows import write_rows
-from nepotism.tables import Row
+from nepotism.judge.decisions import FAILS, HOLDS, NOT_RUN
+from nepotism.runtime.errors import Interrupted, UserError
+from nepotism.runtime.resume.job import Job
 from tiny import tiny_language_model
 
 LM = yaml.safe_load((ROOT / "resources" / "experiments" / "lm.yaml").read_text())["lm"]
@@ -311,7 +311,7 @@ def test_rate_and_clipping_are_what_the_settings_say(reference, family, first):
 
 def chunk(family, folder, last=2, seconds=0.0):
     with Job(folder / "samples.parquet", seconds) as job:
-        return generations.run(
+        return engine.run(
             family,
             job,
             {},

@@ -14,14 +14,15 @@ import tiny
 import torch
 from conftest import ROOT
 from convert_weights import convert
-from nepotism import features, loading
-from nepotism.errors import UserError
 from nepotism.families import fit_state
 from nepotism.families.diffusion import pipeline as pipelines
 from nepotism.families.diffusion.sample import sample
 from nepotism.families.lm import networks as lm
 from nepotism.families.vae import networks as vae
-from nepotism.files import POINTER_ADVICE
+from nepotism.measure import features
+from nepotism.runtime.errors import UserError
+from nepotism.runtime.files import POINTER_ADVICE
+from nepotism.weights import loading
 from safetensors.torch import load_file, save_file
 
 CPU = torch.device("cpu")

@@ -5,10 +5,10 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nepotism.cells import canonical_ratio, generated_count
-from nepotism.errors import UserError
-from nepotism.images import Record
-from nepotism.mix import generated_slots, mix, order
+from nepotism.chain.slots import generated_slots, mix, order
+from nepotism.data.images import Record
+from nepotism.experiment.cells import canonical_ratio, generated_count
+from nepotism.runtime.errors import UserError
 
 PAPER = {f"group-{index:02d}": 30 for index in range(30)}
 sizes = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 12), min_size=1)

@@ -4,9 +4,9 @@ import json
 import time
 
 import pytest
-from nepotism import status
-from nepotism.forecast import Rate, forecast, groups_of_folder
-from nepotism.needs import LEAST_MINUTES, Needs
+from nepotism.plan import status
+from nepotism.plan.forecast import Rate, forecast, groups_of_folder
+from nepotism.plan.needs import LEAST_MINUTES, Needs
 from test_config import grid_of
 
 

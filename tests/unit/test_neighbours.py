@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from nepotism.colour import contrast, saturation
-from nepotism.neighbours import K, Neighbourhood, distances, within_group_distance
+from nepotism.measure.colour import contrast, saturation
+from nepotism.measure.neighbours import K, Neighbourhood, distances, within_group_distance
 from skimage.color import rgb2gray, rgb2hsv
 
 

@@ -5,11 +5,11 @@ import tiny
 import torch
 from conftest import ROOT
 from diffusers import DDPMScheduler
-from nepotism import gpus, memory
-from nepotism.errors import UserError
 from nepotism.families.diffusion import preflight
 from nepotism.families.diffusion.pipeline import load_pipeline
-from nepotism.forecast import Rate, forecast, groups, groups_of_folder, read_rates
+from nepotism.plan.forecast import Rate, forecast, groups, groups_of_folder, read_rates
+from nepotism.runtime import gpus, memory
+from nepotism.runtime.errors import UserError
 from test_config import DEFAULT, grid_of, merged
 
 

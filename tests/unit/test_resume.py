@@ -16,12 +16,12 @@ import safetensors.torch
 import torch
 from accelerate import Accelerator
 from diffusers import DDPMScheduler, UNet2DConditionModel
-from nepotism.errors import Interrupted
 from nepotism.families import fit_state
 from nepotism.families.diffusion import fit as fitting
 from nepotism.families.diffusion.latents import Posteriors
 from nepotism.families.diffusion.sample import sample
-from nepotism.resume.job import Job
+from nepotism.runtime.errors import Interrupted
+from nepotism.runtime.resume.job import Job
 
 SETTINGS = fitting.FitSettings(learning_rate=1e-3, epochs=3, batch_size=2, flip=True, caption_dropout=0.3)
 STEPS = 9

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from nepotism import streams
-from nepotism.errors import UserError
 from nepotism.families.diffusion.pipeline import check_base_model, load_pipeline
 from nepotism.families.diffusion.sample import sample
+from nepotism.runtime import streams
+from nepotism.runtime.errors import UserError
 from nepotism.sources import portraits
 
 CPU = torch.device("cpu")

@@ -6,7 +6,7 @@ import torch
 from cleanfid.fid import frechet_distance as clean_fid_distance
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nepotism import scores
+from nepotism.measure import scores
 from torch.nn.functional import cosine_similarity
 from torchmetrics.image.kid import KernelInceptionDistance
 

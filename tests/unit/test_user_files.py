@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
-from nepotism import user_files
-from nepotism.errors import UserError
+from nepotism.data import user_files
+from nepotism.runtime.errors import UserError
 
 
 def make(folder, *paths):

@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 import pytest
-from nepotism.user_images import ImageError, read_rgb
+from nepotism.data.user_images import ImageError, read_rgb
 from PIL import Image, ImageCms
 
 

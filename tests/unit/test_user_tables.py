@@ -1,9 +1,9 @@
 """Tables of users: a line that does not fit the first one is told with its number, and never read as something else."""
 
 import pytest
-from nepotism.errors import UserError
-from nepotism.forecast import read_rates
-from nepotism.user_tables import positive, read_user_csv
+from nepotism.data.user_tables import positive, read_user_csv
+from nepotism.plan.forecast import read_rates
+from nepotism.runtime.errors import UserError
 
 COLUMNS = ("file", "text")
 

@@ -12,15 +12,16 @@ import torch
 import yaml
 from conftest import ROOT
 from interrupted import at_random, until_done
-from nepotism import generations, streams
-from nepotism.decisions import FAILS, HOLDS, NOT_RUN
-from nepotism.errors import UserError
+from nepotism.chain import engine
+from nepotism.data.images import Record
+from nepotism.data.rows import write_rows
+from nepotism.data.tables import Row
 from nepotism.families.vae import claims, data, networks
 from nepotism.families.vae import family as vae
-from nepotism.images import Record
-from nepotism.resume.job import Job
-from nepotism.rows import write_rows
-from nepotism.tables import Row
+from nepotism.judge.decisions import FAILS, HOLDS, NOT_RUN
+from nepotism.runtime import streams
+from nepotism.runtime.errors import UserError
+from nepotism.runtime.resume.job import Job
 from PIL import Image
 
 VAE = yaml.safe_load((ROOT / "resources" / "experiments" / "vae.yaml").read_text())["vae"]
@@ -376,7 +377,7 @@ def test_a_set_of_one_picture_is_told_apart_and_breaks_nothing(family, first):
 def test_a_training_that_is_stopped_anywhere_goes_on_to_the_same_bytes(family, first, tmp_path, monkeypatch, seed):
     def run(folder):
         with Job(folder / "samples.parquet", 0) as job:
-            return generations.run(family, job, {0: first}, {}, 1, 2, "replace", "100", 0, "test", settings="settings")
+            return engine.run(family, job, {0: first}, {}, 1, 2, "replace", "100", 0, "test", settings="settings")
 
     undisturbed = run(tmp_path / "undisturbed")
     ends = at_random(monkeypatch, seed, 20)
@@ -424,7 +425,7 @@ def test_the_decay_is_beside_a_loss_that_is_summed_over_a_batch():
 def test_a_killed_chunk_goes_on_with_the_same_bytes(family, first, tmp_path):
     def run(family, folder):
         with Job(folder / "samples.parquet", 0) as job:
-            return generations.run(family, job, {}, {0: real}, 1, 3, "replace", "90", 0, "test", settings="settings")
+            return engine.run(family, job, {}, {0: real}, 1, 3, "replace", "90", 0, "test", settings="settings")
 
     class Dies:
         def __getattr__(self, name):
@@ -441,7 +442,7 @@ def test_a_killed_chunk_goes_on_with_the_same_bytes(family, first, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(Dies(), tmp_path / "killed")
     again = run(family, tmp_path / "killed")
-    assert generations.score(family, undisturbed.models, undisturbed.rows, first) == generations.score(
+    assert engine.score(family, undisturbed.models, undisturbed.rows, first) == engine.score(
         family, again.models, {}, first
     ), "rows that are not kept are drawn again"
     np.testing.assert_array_equal(undisturbed.rows[3], again.rows[3])

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT, benchmark
-from nepotism.forecast import read_rates
-from nepotism.tables import read_text_csv
+from nepotism.data.tables import read_text_csv
+from nepotism.plan.forecast import read_rates
 
 pytestmark = pytest.mark.slow
 

@@ -3,7 +3,7 @@
 import csv
 
 import pytest
-from nepotism.decisions import HOLDS
+from nepotism.judge.decisions import HOLDS
 
 
 @pytest.mark.slow

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 from conftest import ROOT
-from nepotism.forecast import read_rates
-from nepotism.tables import read_text_csv
+from nepotism.data.tables import read_text_csv
+from nepotism.plan.forecast import read_rates
 
 FOLDER = ROOT / "tests" / "gpu"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import tiny
 from conftest import ROOT
-from nepotism.tables import read_text_csv
+from nepotism.data.tables import read_text_csv
 
 pytestmark = pytest.mark.slow
 # Opened for writing by root all the same, unless this is given up.

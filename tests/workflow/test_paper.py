@@ -6,9 +6,9 @@ import pytest
 import tiny
 import yaml
 from conftest import ROOT
-from nepotism.files import sha256
-from nepotism.images import read_image_set, read_records
-from nepotism.tables import read_text_csv
+from nepotism.data.images import read_image_set, read_records
+from nepotism.data.tables import read_text_csv
+from nepotism.runtime.files import sha256
 
 PAPER = ROOT / "resources" / "experiments" / "paper.yaml"
 CELLS = {

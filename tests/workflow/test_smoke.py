@@ -21,9 +21,9 @@ import yaml
 from ancestry import check_provenance
 from conftest import ROOT, SMOKE, Project, benchmark
 from diffusers import UNet2DConditionModel
-from nepotism.colour import saturation
-from nepotism.images import read_image_set, read_manifest, read_records
-from nepotism.tables import METRICS, NAMING
+from nepotism.data.images import read_image_set, read_manifest, read_records
+from nepotism.data.tables import METRICS, NAMING
+from nepotism.measure.colour import saturation
 from PIL import Image
 
 RESULTS = "results/smoke"

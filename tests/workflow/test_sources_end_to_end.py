@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import skimage.data
 import yaml
-from nepotism.images import read_manifest
+from nepotism.data.images import read_manifest
 from PIL import Image
 from skimage.io import imsave
 

@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from nepotism.images import Pixels
-from nepotism.progress import Progress
+from nepotism.data.images import Pixels
+from nepotism.runtime.progress import Progress
 
 Direction = Literal["generated_to_real", "real_to_generated"]
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from nepotism.files import whole
-from nepotism.images import Record
+from nepotism.data.images import Record
+from nepotism.runtime.files import whole
 
 Pair = Literal["slot", "nearest_in_group", "group_mean"]
 

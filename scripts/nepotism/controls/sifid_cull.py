@@ -7,10 +7,10 @@ from typing import Literal
 
 import numpy as np
 
-from nepotism import streams
 from nepotism.controls.sifid import Scores
-from nepotism.errors import UserError
-from nepotism.images import ImageSet, Pixels, Record
+from nepotism.data.images import ImageSet, Pixels, Record
+from nepotism.runtime import streams
+from nepotism.runtime.errors import UserError
 
 logger = logging.getLogger(__name__)
 

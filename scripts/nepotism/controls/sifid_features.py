@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import nn
 
-from nepotism import loading
 from nepotism.controls.sifid import Patches, patches
-from nepotism.errors import UserError
 from nepotism.families.diffusion.pipeline import load_vae, to_unit_range
-from nepotism.files import recorded, sha256
-from nepotism.progress import Progress
+from nepotism.runtime.errors import UserError
+from nepotism.runtime.files import recorded, sha256
+from nepotism.runtime.progress import Progress
+from nepotism.weights import loading
 
 BATCH = 4
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from nepotism.stages import stage_version
+from nepotism.experiment.stages import stage_version
 
 # The families whose cells are chunks of generations.
 FAMILIES = tuple(sorted(path.parent.name for path in Path(__file__).parent.glob("*/family.py")))
@@ -65,7 +65,7 @@ def imported_family(arguments: argparse.Namespace) -> ModuleType:
     if package.TORCH:
         import torch
 
-        from nepotism.devices import choose
+        from nepotism.runtime.devices import choose
 
         torch.set_default_device(choose(arguments.device, arguments.threads))
     return importlib.import_module(f"nepotism.families.{arguments.family}.family")

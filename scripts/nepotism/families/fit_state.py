@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from nepotism import loading
+from nepotism.weights import loading
 
 WEIGHTS = "weights/"
 

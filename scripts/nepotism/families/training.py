@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nepotism.families import fit_state
-from nepotism.resume.checkpoints import Store
+from nepotism.runtime.resume.checkpoints import Store
 
 logger = logging.getLogger(__name__)
 

@@ -17,12 +17,12 @@ from transformers import (
     CLIPVisionConfig,
 )
 
-from nepotism import streams
 from nepotism.families.diffusion.pipeline import to_unit_range
-from nepotism.features import clip_image_features, clip_text_features, load_clip
+from nepotism.measure.features import clip_image_features, clip_text_features, load_clip
 from nepotism.pretrain.captions import MAX_LENGTH, evaluator_names, tokenizer
 from nepotism.pretrain.data import NAMES, PretrainData, describe
 from nepotism.pretrain.training import batches, factor_loss, train
+from nepotism.runtime import streams
 
 MEAN, DEVIATION = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
 

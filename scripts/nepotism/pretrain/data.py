@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nepotism import streams
-from nepotism.files import whole
-from nepotism.images import digest
+from nepotism.data.images import digest
+from nepotism.runtime import streams
+from nepotism.runtime.files import whole
 from nepotism.sources import digits, portraits, splits
 
 DIGIT_VARIANTS = 5

@@ -10,12 +10,13 @@ from torch import nn
 from torch.nn.functional import mse_loss
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from nepotism import loading, streams
 from nepotism.families.diffusion.pipeline import load_text_encoder, load_unet
 from nepotism.pretrain.captions import MAX_LENGTH, generator_names, tokenizer
 from nepotism.pretrain.data import NAMES, PretrainData, describe, indices_of
 from nepotism.pretrain.training import batches, factor_loss, train
 from nepotism.pretrain.vae import encode
+from nepotism.runtime import streams
+from nepotism.weights import loading
 
 WIDTH = 128
 # Weight of the loss that keeps captions apart.

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from nepotism import streams
 from nepotism.families.diffusion.pipeline import to_unit_range
 from nepotism.pretrain.data import NAMES, PretrainData
-from nepotism.progress import Progress
+from nepotism.runtime import streams
+from nepotism.runtime.progress import Progress
 
 DIGIT_SHARE = 0.15
 Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import relu
 
-from nepotism import loading, streams
 from nepotism.pretrain.data import PretrainData
 from nepotism.pretrain.training import batches, to_tensor, train
+from nepotism.runtime import streams
+from nepotism.weights import loading
 
 KL_WEIGHT = 1e-4
 GRADIENT_WEIGHT = 1.0

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from nepotism.images import Pixels
+from nepotism.data.images import Pixels
 
 # Groups in the order in which they are shown; each holds its images in slot order.
 Split = dict[str, list["RealImage"]]

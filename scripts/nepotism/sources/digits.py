@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nepotism.errors import UserError
-from nepotism.images import digest
+from nepotism.data.images import digest
+from nepotism.runtime.errors import UserError
 from nepotism.sources import splits
 from nepotism.sources.base import RealImage, RealImages, Split
 

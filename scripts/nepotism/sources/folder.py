@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from nepotism.errors import UserError
-from nepotism.images import Pixels, digest
-from nepotism.progress import Progress
+from nepotism.data.images import Pixels, digest
+from nepotism.data.user_files import first_names, is_metadata, nfc, visible, visible_files
+from nepotism.data.user_images import ImageError, read_rgb
+from nepotism.data.user_tables import refuse
+from nepotism.runtime.errors import UserError
+from nepotism.runtime.progress import Progress
 from nepotism.sources import metadata, splits
 from nepotism.sources.base import RealImage, RealImages, Split
-from nepotism.user_files import first_names, is_metadata, nfc, visible, visible_files
-from nepotism.user_images import ImageError, read_rgb
-from nepotism.user_tables import refuse
 
 logger = logging.getLogger(__name__)
 

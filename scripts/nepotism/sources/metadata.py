@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nepotism.errors import UserError
-from nepotism.user_files import check_readable, find, inside, is_metadata, nfc, once, read_bytes, visible
-from nepotism.user_tables import read_user_csv
+from nepotism.data.user_files import check_readable, find, inside, is_metadata, nfc, once, read_bytes, visible
+from nepotism.data.user_tables import read_user_csv
+from nepotism.runtime.errors import UserError
 
 COLUMNS = ("file_name", "text", "group")
 NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")

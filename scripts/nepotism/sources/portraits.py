@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from nepotism import streams
-from nepotism.images import digest
+from nepotism.data.images import digest
+from nepotism.runtime import streams
 from nepotism.sources.base import RealImage, RealImages, Split
 
 RGB = tuple[float, float, float]

@@ -19,14 +19,14 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from numpy.typing import NDArray
 from torch.nn.functional import mse_loss
 
-from nepotism import streams
-from nepotism.ahead import ahead
-from nepotism.devices import reproducible_gradients
-from nepotism.errors import UserError
 from nepotism.families import fit_state
 from nepotism.families.diffusion.training_set import TrainingSet
-from nepotism.progress import Progress
-from nepotism.resume.checkpoints import Checkpoints
+from nepotism.runtime import streams
+from nepotism.runtime.devices import reproducible_gradients
+from nepotism.runtime.errors import UserError
+from nepotism.runtime.prefetch import ahead
+from nepotism.runtime.progress import Progress
+from nepotism.runtime.resume.checkpoints import Checkpoints
 
 logger = logging.getLogger(__name__)
 

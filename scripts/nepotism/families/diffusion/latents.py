@@ -16,8 +16,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from nepotism.families.diffusion.pipeline import to_unit_range
-from nepotism.files import whole
-from nepotism.progress import Progress
+from nepotism.runtime.files import whole
+from nepotism.runtime.progress import Progress
 
 PIXELS_AT_A_TIME = 20 * 64 * 64
 

@@ -21,9 +21,9 @@ from diffusers import (
 from numpy.typing import NDArray
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from nepotism import loading
-from nepotism.errors import UserError
-from nepotism.files import beside, sha256, share
+from nepotism.runtime.errors import UserError
+from nepotism.runtime.files import beside, sha256, share
+from nepotism.weights import loading
 
 logger = logging.getLogger(__name__)
 

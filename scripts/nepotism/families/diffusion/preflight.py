@@ -9,12 +9,12 @@ import torch
 from accelerate import Accelerator
 from diffusers import DDPMScheduler, UNet2DConditionModel
 
-from nepotism import streams
 from nepotism.families.diffusion import fit as fitting
 from nepotism.families.diffusion.latents import Posteriors
 from nepotism.families.diffusion.pipeline import load_noise_scheduler, load_unet
 from nepotism.families.diffusion.training_set import TrainingSet
-from nepotism.memory import peak_bytes
+from nepotism.runtime import streams
+from nepotism.runtime.memory import peak_bytes
 
 logger = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nepotism import streams
-from nepotism.errors import UserError
 from nepotism.families.diffusion.pipeline import encode_prompts
-from nepotism.progress import Progress
-from nepotism.resume.checkpoints import Checkpoints
+from nepotism.runtime import streams
+from nepotism.runtime.errors import UserError
+from nepotism.runtime.progress import Progress
+from nepotism.runtime.resume.checkpoints import Checkpoints
 
 logger = logging.getLogger(__name__)
 

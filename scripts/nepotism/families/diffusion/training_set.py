@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
+from nepotism.data.images import read_image_set, read_manifest
 from nepotism.families.diffusion.latents import Posteriors, encode_images, read_encoded
 from nepotism.families.diffusion.pipeline import load_vae
-from nepotism.images import read_image_set, read_manifest
 
 logger = logging.getLogger(__name__)
 

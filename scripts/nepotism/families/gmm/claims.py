@@ -8,12 +8,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from nepotism.contrasts import Theta
-from nepotism.decisions import Effect
+from nepotism.data.tables import Row
 from nepotism.families.gmm.theory import log_generalised_variance
-from nepotism.families.judging import Arms, Place, Scores, comparable
-from nepotism.tables import Row
-from nepotism.verdicts import Claim, Part, verdicts
+from nepotism.judge.contrasts import Theta
+from nepotism.judge.decisions import Effect
+from nepotism.judge.family_claims import Arms, Place, Scores, comparable
+from nepotism.judge.verdicts import Claim, Part, verdicts
 
 THEORY, SHUMAILOV, GERSTGRASSER = "theory (Wishart)", "Shumailov et al.", "Gerstgrasser et al."
 STATEMENTS = {

@@ -15,14 +15,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from nepotism import streams
+from nepotism.chain.engine import Arrays, Rows, Score
+from nepotism.data.images import Record
+from nepotism.data.jackknife import half_width
+from nepotism.data.rows import read_rows, rows_table, vectors, write_rows
+from nepotism.data.tables import Metric
 from nepotism.families.gmm.mixture import Floats, Mixtures, fit, of_clusters, repeated, sample, squared_l2
-from nepotism.generations import Arrays, Rows, Score
-from nepotism.images import Record
-from nepotism.jackknife import half_width
-from nepotism.resume.checkpoints import NOWHERE, Store
-from nepotism.rows import read_rows, rows_table, vectors, write_rows
-from nepotism.tables import Metric
+from nepotism.runtime import streams
+from nepotism.runtime.resume.checkpoints import NOWHERE, Store
 
 # Wasserstein distances take an optimal assignment of so many samples to so many, per chain.
 ASSIGNED = 200
@@ -53,7 +53,7 @@ METRICS = {
 
 
 class Family:
-    """Gaussian mixtures of one cell; see `nepotism.generations.Family`.
+    """Gaussian mixtures of one cell; see `nepotism.chain.engine.Family`.
 
     Args:
         settings: the config's block `gmm`.

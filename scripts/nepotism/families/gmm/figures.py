@@ -8,7 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from nepotism.families.drawing import Point, curves, files_of_conditions, finish, line_figure, name_of, panels, thinned
+from nepotism.data.rows import read_rows, vectors
+from nepotism.data.tables import read_csv
+from nepotism.draw.family_curves import (
+    Point,
+    curves,
+    files_of_conditions,
+    finish,
+    line_figure,
+    name_of,
+    panels,
+    thinned,
+)
 from nepotism.families.gmm.theory import (
     accumulated_mean_variance,
     diversity,
@@ -17,8 +28,6 @@ from nepotism.families.gmm.theory import (
     mean_shift,
     mean_variance,
 )
-from nepotism.rows import read_rows, vectors
-from nepotism.tables import read_csv
 
 # Points of a panel: more do not show.
 SHOWN_SAMPLES = 300

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from nepotism import streams
-from nepotism.resume.checkpoints import NOWHERE, Store
+from nepotism.runtime import streams
+from nepotism.runtime.resume.checkpoints import NOWHERE, Store
 
 Floats = NDArray[np.float64]
 

@@ -6,7 +6,7 @@ This module is what the Snakefile needs to know of the family: standard library 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nepotism.weights import hub
+from nepotism.weights.locations import hub
 
 # Its figures, functions of its module `figures`, and what they show.
 FIGURES = {

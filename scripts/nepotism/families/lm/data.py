@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nepotism.errors import UserError
-from nepotism.user_files import by_split, check_readable, first_names, visible_files
+from nepotism.data.user_files import by_split, check_readable, first_names, visible_files
+from nepotism.runtime.errors import UserError
 
 logger = logging.getLogger(__name__)
 

@@ -15,17 +15,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from nepotism.errors import UserError
+from nepotism.chain.engine import Arrays, Rows, Score
+from nepotism.data.images import Record
+from nepotism.data.jackknife import LeftOut, half_width, standard_error
+from nepotism.data.rows import rows_table, write_rows
+from nepotism.data.tables import Metric
 from nepotism.families.lm import BINS, BINS_PER_OCTAVE, data, networks
 from nepotism.families.lm.networks import Tokens
-from nepotism.files import whole
-from nepotism.generations import Arrays, Rows, Score
-from nepotism.images import Record
-from nepotism.jackknife import LeftOut, half_width, standard_error
-from nepotism.resume.checkpoints import NOWHERE, Store
-from nepotism.rows import rows_table, write_rows
-from nepotism.tables import Metric
-from nepotism.weights import location
+from nepotism.runtime.errors import UserError
+from nepotism.runtime.files import whole
+from nepotism.runtime.resume.checkpoints import NOWHERE, Store
+from nepotism.weights.locations import location
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ for _bin in range(BINS):
 
 
 class Family:
-    """Language models of one cell; see `nepotism.generations.Family`. Rows are tokens, int32 (N, block).
+    """Language models of one cell; see `nepotism.chain.engine.Family`. Rows are tokens, int32 (N, block).
 
     Args:
         settings: the config's block `lm`.

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
-from nepotism.families.drawing import curves, files_of_conditions, finish, line_figure
+from nepotism.data.tables import read_csv
+from nepotism.draw.family_curves import curves, files_of_conditions, finish, line_figure
+from nepotism.draw.figures import nothing
 from nepotism.families.lm import BINS, BINS_PER_OCTAVE
-from nepotism.figures import nothing
-from nepotism.tables import read_csv
 
 # The block that figure `texts` goes on from, and how a text is cut to lines.
 SLOT, WIDTH = 0, 96

@@ -21,12 +21,13 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from nepotism import loading, streams
-from nepotism.devices import reproducible_gradients
-from nepotism.errors import UserError
+from nepotism.chain.engine import Arrays
 from nepotism.families.training import Training
-from nepotism.generations import Arrays
-from nepotism.resume.checkpoints import NOWHERE, Store
+from nepotism.runtime import streams
+from nepotism.runtime.devices import reproducible_gradients
+from nepotism.runtime.errors import UserError
+from nepotism.runtime.resume.checkpoints import NOWHERE, Store
+from nepotism.weights import loading
 
 # Models are loaded several times a generation, into the logs of jobs.
 logging.disable_progress_bar()

@@ -6,7 +6,7 @@ This module is what the Snakefile needs to know of the family: standard library 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nepotism.weights import staged_name
+from nepotism.weights.locations import staged_name
 
 # Its figures, functions of its module `figures`, and what they show.
 FIGURES = {

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from nepotism.families.judging import Arms, Scores, comparable
-from nepotism.tables import Row
-from nepotism.verdicts import Claim, Part, verdicts
+from nepotism.data.tables import Row
+from nepotism.judge.family_claims import Arms, Scores, comparable
+from nepotism.judge.verdicts import Claim, Part, verdicts
 
 SHUMAILOV, GERSTGRASSER = "Shumailov et al.", "Gerstgrasser et al."
 STATEMENTS = {

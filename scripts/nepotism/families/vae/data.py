@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from nepotism.errors import UserError
+from nepotism.data.images import Pixels, digest
+from nepotism.data.user_files import by_split, check_readable, first_names, read_bytes, visible_files
+from nepotism.data.user_images import ImageError, read_rgb
 from nepotism.families.vae import CLASSES
-from nepotism.images import Pixels, digest
+from nepotism.runtime.errors import UserError
 from nepotism.sources.splits import deal
-from nepotism.user_files import by_split, check_readable, first_names, read_bytes, visible_files
-from nepotism.user_images import ImageError, read_rgb
 
 logger = logging.getLogger(__name__)
 

@@ -16,16 +16,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from nepotism import streams
+from nepotism.chain.engine import Arrays, Rows, Score
+from nepotism.data.images import Pixels, Record, image_table, images_of, read_image_set, write_image_set
+from nepotism.data.tables import Metric
 from nepotism.families.vae import CLASSES, data, networks
-from nepotism.files import whole
-from nepotism.generations import Arrays, Rows, Score
-from nepotism.images import Pixels, Record, image_table, images_of, read_image_set, write_image_set
-from nepotism.neighbours import Neighbourhood, distances, within_group_distance
-from nepotism.resume.checkpoints import NOWHERE, Store
-from nepotism.scores import frechet
-from nepotism.tables import Metric
-from nepotism.weights import location
+from nepotism.measure.neighbours import Neighbourhood, distances, within_group_distance
+from nepotism.measure.scores import frechet
+from nepotism.runtime import streams
+from nepotism.runtime.files import whole
+from nepotism.runtime.resume.checkpoints import NOWHERE, Store
+from nepotism.weights.locations import location
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ for _digit in range(CLASSES):
 
 
 class Family:
-    """Autoencoders of one cell; see `nepotism.generations.Family`. Rows are uint8 (N, side, side).
+    """Autoencoders of one cell; see `nepotism.chain.engine.Family`. Rows are uint8 (N, side, side).
 
     Args:
         settings: the config's block `vae`.

@@ -11,11 +11,19 @@ import pyarrow.parquet as pq
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nepotism.families.drawing import Point, count_generations, curves, files_of_conditions, finish, line_figure, panels
+from nepotism.data.images import Pixels, decode
+from nepotism.data.tables import read_csv
+from nepotism.draw.family_curves import (
+    Point,
+    count_generations,
+    curves,
+    files_of_conditions,
+    finish,
+    line_figure,
+    panels,
+)
+from nepotism.draw.figures import nothing
 from nepotism.families.vae import CLASSES
-from nepotism.figures import nothing
-from nepotism.images import Pixels, decode
-from nepotism.tables import read_csv
 
 # Digits of a panel: so many rows of as many, each in a frame, in pixels.
 SIDE, FRAME = 6, 1

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nepotism import loading, streams
-from nepotism.errors import UserError
+from nepotism.chain.engine import Arrays
+from nepotism.data.images import Pixels
 from nepotism.families.training import Training
 from nepotism.families.vae import CLASSES
 from nepotism.families.vae.data import Labels
-from nepotism.generations import Arrays
-from nepotism.images import Pixels
-from nepotism.resume.checkpoints import NOWHERE, Store
+from nepotism.runtime import streams
+from nepotism.runtime.errors import UserError
+from nepotism.runtime.resume.checkpoints import NOWHERE, Store
+from nepotism.weights import loading
 
 # What is no digit.
 REJECTED = CLASSES

@@ -1,0 +1,347 @@
+"""Chains of generations: fit, sample, and again, many generations in one job; and the scores of what came of it.
+
+What is fitted is a family's business. Here is what all families share: which rows a generation is fitted to, what is
+written down about it, and how a job that is killed goes on.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from nepotism.data.images import Record
+from nepotism.data.jackknife import LeftOut
+from nepotism.data.tables import Row
+from nepotism.experiment.cells import generated_count
+from nepotism.runtime import streams
+from nepotism.runtime.errors import UserError
+from nepotism.runtime.files import whole
+from nepotism.runtime.progress import Progress
+from nepotism.runtime.resume.checkpoints import NOWHERE, Checkpoints, Store
+from nepotism.runtime.resume.job import Job
+
+logger = logging.getLogger(__name__)
+
+# Rows of data, whatever they are: the first axis is the slot.
+Rows = NDArray[Any]
+# A model as named arrays, which is what checkpoints and model files hold.
+Arrays = dict[str, NDArray[Any]]
+Regime = Literal["replace", "accumulate", "accumulate_subsample"]
+# Whether the original rows that stay are the same in every generation, or drawn anew for each.
+Kept = Literal["fixed", "redrawn"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One value of one generation: the trailing columns of `Row`.
+
+    ci_low and ci_high are a 95 % interval; None where it would say nothing. left_out is for scores of what all generations
+    share, such as a test text: what they have in common then cancels in differences.
+    """
+
+    metric: str
+    value: float
+    n: int
+    set: str = "samples"
+    features: str = ""
+    sd: float | None = None
+    se: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    left_out: LeftOut | None = None
+
+
+class Family(Protocol):
+    """What a family says about itself; one object serves one cell.
+
+    Its constructor takes the family's block of the configuration, the replicate's seed and, by name, the files that its
+    `write_originals` made. Work that may take over ten seconds offers its state to ``checkpoints`` at every step, and goes on
+    from what it finds there, to the same bytes.
+    """
+
+    def originals(self) -> Rows:
+        """The original rows, one per slot."""
+
+    def fit(self, rows: Rows, parent: Arrays | None, iteration: int, checkpoints: Store = NOWHERE) -> Arrays:
+        """Fit a model to ``rows``; ``parent`` is the model of the generation before, if the family's package reads it."""
+
+    def sample(self, model: Arrays, iteration: int, checkpoints: Store = NOWHERE) -> Rows:
+        """Draw one row per slot; the same model and iteration give the same rows."""
+
+    def stream(self, iteration: int) -> streams.Key | None:
+        """The random stream that `sample` draws from; None if it draws nothing."""
+
+    def score(self, model: Arrays, rows: Callable[[], Rows], iteration: int, first: Arrays) -> Iterable[Score]:
+        """The scores of a generation; ``rows`` returns what it drew, and ``first`` is the model of generation 0."""
+
+    def is_shown(self, iteration: int) -> bool:
+        """Whether the rows of this generation are kept: for figures, or because it takes long to draw them again."""
+
+    def table(self, rows: Rows, records: Sequence[Record]) -> pa.Table:
+        """Rows with their provenance, as they are stored; ``records`` are one per slot."""
+
+    def rows(self, table: pa.Table) -> Rows:
+        """The rows of one generation that `table` stored."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where some rows of a training set come from.
+
+    Attributes:
+        origin: ``real`` or ``generated``.
+        iteration: of the generation that drew them; 0 also for real rows.
+        slots: which of its rows.
+    """
+
+    origin: str
+    iteration: int
+    slots: NDArray[np.int64]
+
+
+def plan(regime: Regime, ratio: str, slots: int, seed: int, iteration: int, kept: Kept = "fixed") -> list[Source]:
+    """What generation ``iteration`` is fitted to: a pure function of its arguments. Generation 0 knows original rows only.
+
+    replace: the generation before fills ``ratio`` percent of the slots, the original rows the others. The slots that it
+        fills at a lower ratio are among those of a higher one, and are the same at every iteration where original rows
+        are ``kept`` fixed.
+    accumulate: the original rows and all that every generation so far drew (Gerstgrasser et al., arXiv 2404.01413).
+    accumulate_subsample: as many rows as there are slots, drawn from those without repetition.
+    """
+    everything = np.arange(slots)
+    if iteration == 0:
+        return [Source("real", 0, everything)]
+    if regime == "replace":
+        of = (seed,) if kept == "fixed" else (seed, iteration)
+        order = streams.generator(*of, "mix", "slots").permutation(slots)
+        count = generated_count(ratio, slots)
+        if count in (0, slots) and ratio not in ("0", "100"):
+            raise UserError(
+                f"`arms.ratios`: {ratio} % of {slots} rows is {'all' if count else 'none'} of them; choose another ratio or more rows"
+            )
+        mixed = [
+            Source("real", 0, np.sort(order[count:])),
+            Source("generated", iteration - 1, np.sort(order[:count])),
+        ]
+        return [source for source in mixed if len(source.slots)]
+    pool = [Source("real", 0, everything), *(Source("generated", made, everything) for made in range(iteration))]
+    if regime == "accumulate":
+        return pool
+    drawn = streams.generator(seed, iteration, "mix", "subsample").permutation(len(pool) * slots)[:slots]
+    chosen = [(source, np.sort(drawn[drawn // slots == index] % slots)) for index, source in enumerate(pool)]
+    return [Source(source.origin, source.iteration, taken) for source, taken in chosen if len(taken)]
+
+
+class History:
+    """The rows and models of all generations so far; rows that are not at hand are drawn again by their model.
+
+    Args:
+        family: that draws them.
+        models: of generation 0 and of those before this job's that it needs, by iteration.
+        rows: that those generations drew, of those that kept theirs.
+    """
+
+    def __init__(self, family: Family, models: dict[int, Arrays], rows: dict[int, Rows]) -> None:
+        self._family, self.models, self.drawn = family, models, rows
+        self._originals = family.originals()
+
+    @property
+    def slots(self) -> int:
+        """Number of original rows."""
+        return len(self._originals)
+
+    def rows(self, source: Source) -> Rows:
+        """The rows that a source names."""
+        if source.origin == "real":
+            return self._originals[source.slots]
+        if source.iteration not in self.drawn:
+            self.drawn[source.iteration] = self._family.sample(self.models[source.iteration], source.iteration)
+        return self.drawn[source.iteration][source.slots]
+
+    def forget(self, iteration: int) -> None:
+        """Drop the rows of a generation that no later one is fitted to."""
+        self.drawn.pop(iteration, None)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a chunk of generations leaves behind: its models by iteration, the rows to keep, and what each was fitted to."""
+
+    models: dict[int, Arrays]
+    rows: dict[int, Rows]
+    plans: dict[int, list[Source]]
+
+
+def run(
+    family: Family, job: Job, models: dict[int, Arrays], rows: dict[int, Rows], first: int, last: int,
+    regime: Regime, ratio: str, seed: int, label: str, kept: Kept = "fixed", **decisive: str | int,
+) -> Made:  # fmt: skip
+    """Make generations ``first`` to ``last``.
+
+    Args:
+        family: of the models.
+        job: whose checkpoints hold what was made so far: finished generations, each written once, and the state of the one
+            that is being fitted or drawn from.
+        models: of those before ``first`` that are read: the last one if generations are fitted from the one before, and all
+            if the regime accumulates.
+        rows: of earlier generations, where they were kept.
+        regime, ratio, seed, kept: of the cell.
+        label: what progress is called.
+        decisive: what else decides the result: settings, version, checksums of what is read.
+    """
+    history = History(family, dict(models), dict(rows))
+    made = Made({}, {}, {})
+    for iteration in range(first, last + 1):
+        made.plans[iteration] = plan(regime, ratio, history.slots, seed, iteration, kept)
+
+    chain: dict[str, Any] = {"regime": regime, "ratio": ratio, "seed": seed, "kept": kept, "first": first, **decisive}
+    finished = job.checkpoints("generations", "numpy", parts=True, **chain)
+    begin = first
+    for saved in finished.every():
+        begin = saved.position + 1
+        made.models.update(unpacked(saved.tensors, "model"))
+        made.rows.update({number: held["rows"] for number, held in unpacked(saved.tensors, "drawn").items()})
+    if begin > first:
+        logger.info("resumed after generation %d", begin - 1)
+    history.models.update(made.models)
+    history.drawn.update(made.rows)
+    unsaved: list[int] = []
+
+    def part() -> tuple[Arrays, dict[str, Any]]:
+        drawn = {number: {"rows": made.rows[number]} for number in unsaved if number in made.rows}
+        return packed({number: made.models[number] for number in unsaved}, "model") | packed(drawn, "drawn"), {}
+
+    def save_finished() -> None:
+        if unsaved and finished.save(unsaved[-1], part):
+            unsaved.clear()
+
+    def inside(work: str, iteration: int) -> Checkpoints:
+        # Of a generation that goes on from others, which a killed job must find too.
+        return job.checkpoints(work, "numpy", before=save_finished, iteration=iteration, **chain)
+
+    with Progress(last - first + 1, label, "generation", done=begin - first) as progress, finished.patience():
+        for iteration in range(begin, last + 1):
+            training = np.concatenate([history.rows(source) for source in made.plans[iteration]])
+            model = family.fit(training, history.models.get(iteration - 1), iteration, inside("fit", iteration))
+            made.models[iteration] = history.models[iteration] = model
+            drawn = family.sample(model, iteration, inside("sample", iteration))
+            history.drawn[iteration] = drawn
+            if family.is_shown(iteration) or iteration == last:
+                made.rows[iteration] = drawn
+            if regime == "replace":
+                history.forget(iteration - 1)
+            progress.advance()
+            unsaved.append(iteration)
+            if finished.offer(iteration, part):
+                unsaved.clear()
+    return made
+
+
+def score(
+    family: Family, models: Mapping[int, Arrays], rows: Mapping[int, Rows], first: Arrays
+) -> dict[int, list[Score]]:
+    """The scores of generations.
+
+    Args:
+        family: of the models.
+        models: of the generations, by iteration.
+        rows: that they drew, of those that kept theirs; those of others are drawn again where a score needs them.
+        first: the model of generation 0.
+    """
+
+    def drawn(iteration: int) -> Rows:
+        return rows[iteration] if iteration in rows else family.sample(models[iteration], iteration)
+
+    return {
+        iteration: list(family.score(model, partial(drawn, iteration), iteration, first))
+        for iteration, model in models.items()
+    }
+
+
+def packed(generations: Mapping[int, Arrays], kind: str) -> Arrays:
+    """Arrays of several generations as one set: ``<kind>/<iteration>/<name>``."""
+    return {
+        f"{kind}/{iteration:06d}/{name}": np.ascontiguousarray(array)
+        for iteration, arrays in generations.items()
+        for name, array in arrays.items()
+    }
+
+
+def unpacked(arrays: Arrays, kind: str) -> dict[int, Arrays]:
+    """Of what `packed` packed, that of one kind."""
+    generations: dict[int, Arrays] = {}
+    for key, array in arrays.items():
+        found, _, rest = key.partition("/")
+        if found == kind:
+            iteration, name = rest.split("/", 1)
+            generations.setdefault(int(iteration), {})[name] = array
+    return generations
+
+
+def write_models(path: Path, models: dict[int, Arrays]) -> None:
+    """Write the models of several generations as one safetensors file, whole or not at all."""
+    with whole(path) as temporary:
+        save_file(packed(models, "model"), temporary)
+
+
+def read_models(path: Path) -> dict[int, Arrays]:
+    """The models of a file that `write_models` wrote, by iteration."""
+    return unpacked(load_file(path), "model")
+
+
+def read_drawn(family: Family, path: Path) -> dict[int, Rows]:
+    """The rows of every generation in a file of samples, by iteration."""
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path}: it cannot be read ({error}); delete it, and it is made again") from None
+    iterations = np.array(table["iteration"])
+    return {int(number): family.rows(table.filter(iterations == number)) for number in np.unique(iterations)}
+
+
+PLAN_SCHEMA = pa.schema(
+    [
+        ("iteration", pa.int64()),
+        ("origin", pa.string()),
+        ("source_iteration", pa.int64()),
+        ("rows", pa.int64()),
+        ("slots", pa.list_(pa.int32())),
+    ]
+)
+
+
+def write_plans(path: Path, plans: dict[int, list[Source]], slots: int) -> None:
+    """Write the manifest of a chunk: a row per generation and source of its training set, with the slots taken from it.
+
+    Where all ``slots`` are taken, none is listed.
+    """
+    rows = [
+        {
+            "iteration": iteration,
+            "origin": source.origin,
+            "source_iteration": source.iteration,
+            "rows": len(source.slots),
+            "slots": None if len(source.slots) == slots else source.slots.tolist(),
+        }
+        for iteration, sources in plans.items()
+        for source in sources
+    ]
+    with whole(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, PLAN_SCHEMA), temporary, compression="zstd")
+
+
+def metric_rows(experiment: str, control: str, ratio: str, seed: int, scores: dict[int, list[Score]]) -> list[Row]:
+    """Scores as rows of metrics.csv."""
+    return [
+        Row(experiment, control, ratio, seed, iteration, **vars(score))
+        for iteration, found in scores.items()
+        for score in found
+    ]

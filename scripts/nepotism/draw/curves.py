@@ -1,0 +1,234 @@
+"""Figures 3 and 7: scores against the iteration. What is drawn is a table of points that is written beside the figure."""
+
+import argparse
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from scipy.special import stdtrit
+
+from nepotism.data.tables import METRICS, Row, read_csv, write_csv
+from nepotism.draw.figures import nothing, save
+from nepotism.experiment.cells import BRANCHED_ARM
+
+# The paper's symbols of its two controls come first.
+CONTROL_MARKERS = "DsP*Xp"
+MARKERS = "o^v<>8hd"
+FLOOR = "real against real"
+
+Kind = Literal["mixture", "control", "heal", "floor"]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What one panel shows: a title, and which rows of the table."""
+
+    title: str
+    metric: str
+    features: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """An arm to show, and how: ``mixture`` as solid lines, ``control`` as open symbols, ``heal`` after a branching point.
+
+    ``base`` is the {control} of its iteration 0.
+    """
+
+    control: str
+    kind: Kind
+    base: str = "base"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point; the interval is within the run for one seed, between seeds for several. The floor has no iteration."""
+
+    panel: str
+    metric: str
+    kind: Kind
+    control: str
+    ratio: str
+    iteration: int
+    value: float
+    low: float | None
+    high: float | None
+    seeds: int
+
+
+def score_panels(rows: Sequence[Row], clip: str) -> list[Panel]:
+    """Figure 3: the Frechet distance in every feature space, and the CLIP score.
+
+    Args:
+        rows: the table of scores.
+        clip: name of the CLIP model, for the titles.
+    """
+    distances = [Panel(_titled("Fréchet distance", space, clip), "fid", space) for space in _spaces(rows)]
+    return [*distances, Panel(f"CLIP score ({clip})", "clip_score", "clip")]
+
+
+def drift_panels(rows: Sequence[Row], clip: str) -> list[Panel]:
+    """Figure 7: how far apart images of one group are, and their colours."""
+    spread = [
+        Panel(_titled("distance within groups", space, clip), "within_group_distance", space) for space in _spaces(rows)
+    ]
+    return [*spread, Panel("saturation", "saturation", "pixels"), Panel("contrast", "contrast", "pixels")]
+
+
+def _spaces(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row.features for row in rows if row.metric == "fid"))
+
+
+def _titled(what: str, space: str, clip: str) -> str:
+    if space == "inception" and what.startswith("Fréchet"):
+        return "FID"
+    return f"{what} ({ {'clip': clip, 'conv': 'random convolutions'}.get(space, space) })"
+
+
+def curve_points(rows: Sequence[Row], panels: Sequence[Panel], lines: Sequence[Line]) -> list[Point]:
+    """The points of every panel, line by line, each line from its iteration 0; then the floor."""
+    points: list[Point] = []
+    for panel in panels:
+        mine = [row for row in rows if (row.metric, row.features) == (panel.metric, panel.features)]
+        samples = [row for row in mine if row.set == "samples"]
+        for line in lines:
+            points += _line_points(panel, line, samples)
+        # The floor is the same for every seed: its interval is that of one.
+        floor = [row for row in mine if row.set == "real" and row.control == "base"][:1]
+        points += [_point(panel, "floor", "base", "", 0, floor)] if floor else []
+    return points
+
+
+def _line_points(panel: Panel, line: Line, samples: Sequence[Row]) -> Iterator[Point]:
+    for ratio in sorted({row.ratio for row in samples if row.control == line.control}, key=float):
+        found = [row for row in samples if (row.control, row.ratio) == (line.control, ratio)]
+        first = min(row.iteration for row in found)
+        if line.kind == "heal":
+            start = [r for r in samples if (r.control, r.ratio, r.iteration) == (BRANCHED_ARM, ratio, first - 1)]
+        else:
+            start = [row for row in samples if row.control == line.base and row.iteration == 0]
+        for iteration in sorted({row.iteration for row in start + found}):
+            here = [row for row in start + found if row.iteration == iteration]
+            yield _point(panel, line.kind, line.control, ratio, iteration, here)
+
+
+def _point(panel: Panel, kind: Kind, control: str, ratio: str, iteration: int, rows: Sequence[Row]) -> Point:
+    values = np.array([row.value for row in rows])
+    low, high = rows[0].ci_low, rows[0].ci_high
+    if len(values) > 1:
+        half = float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / math.sqrt(len(values)))
+        low, high = float(values.mean()) - half, float(values.mean()) + half
+    return Point(
+        panel.title, panel.metric, kind, control, ratio, iteration, float(values.mean()), low, high, len(values)
+    )
+
+
+def curves(points: Sequence[Point], columns: int = 4) -> Figure:
+    """Every score against the iteration, one line per arm and ratio, real against real as a dotted line.
+
+    Without any point, a figure that says so.
+    """
+    if not points:
+        return nothing("score")
+    panels = list(dict.fromkeys(point.panel for point in points))
+    columns = min(columns, len(panels))
+    height = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(3.7 * columns, 3.3 * height + 0.3), layout="constrained")
+    axes = figure.subplots(height, columns, squeeze=False)
+    ratios = sorted({point.ratio for point in points} - {""}, key=float)
+    colours = dict(zip(ratios, matplotlib.colormaps["viridis"](np.linspace(0.0, 0.85, len(ratios))), strict=True))
+    for axis, panel in zip(axes.flat, panels, strict=False):
+        _curve_panel(axis, [point for point in points if point.panel == panel], colours)
+        axis.set_title(panel, fontsize=10)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_axis_off()
+    labelled = dict(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True))
+    # Last in the legend.
+    labelled |= {FLOOR: labelled.pop(FLOOR)} if FLOOR in labelled else {}
+    figure.legend(
+        list(labelled.values()), list(labelled), loc="outside lower center", ncols=5, fontsize=8, frameon=False
+    )
+    return figure
+
+
+def _curve_panel(axis: Axes, points: Sequence[Point], colours: dict) -> None:
+    lines: dict[tuple[Kind, str, str], list[Point]] = {}
+    for point in points:
+        lines.setdefault((point.kind, point.control, point.ratio), []).append(point)
+    drawn = [line for line in lines if line[0] != "floor"]
+    used = {
+        kind: list(dict.fromkeys(key[1:] for key in drawn if key[0] == kind)) for kind in ("mixture", "control", "heal")
+    }
+    for index, (kind, control, ratio) in enumerate(drawn):
+        line = lines[kind, control, ratio]
+        x = np.array([point.iteration for point in line]) + 0.06 * (index - (len(drawn) - 1) / 2)
+        y = np.array([point.value for point in line])
+        # Each curve is an interval around its value; where none is defined, only the value is drawn.
+        below = [0.0 if point.low is None else point.value - point.low for point in line]
+        above = [0.0 if point.high is None else point.high - point.value for point in line]
+        style = _style(kind, control, ratio, used)
+        axis.errorbar(x, y, [below, above], capsize=2, color=colours[ratio], elinewidth=0.8, **style)
+        if kind == "heal":
+            axis.axvline(line[0].iteration + 0.5, color="0.7", linestyle="--", linewidth=0.8)
+            axis.text(
+                line[0].iteration + 0.55, 0.99, "healing", transform=axis.get_xaxis_transform(), fontsize=7, va="top"
+            )
+    for floor in (point for point in points if point.kind == "floor"):
+        axis.axhline(floor.value, color="0.4", linestyle=":", linewidth=1, label=FLOOR)
+    metric = points[0].metric
+    if metric == "fid" and all(point.value > 0 and (point.low is None or point.low > 0) for point in points):
+        axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(NullFormatter())
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_xlabel("retraining iteration (0: base model)")
+    if METRICS[metric].better != "neither":
+        axis.set_ylabel(f"{METRICS[metric].better} is better")
+    axis.grid(alpha=0.25)
+
+
+def _style(kind: Kind, control: str, ratio: str, used: dict[str, list[tuple[str, str]]]) -> dict:
+    match kind:
+        case "mixture":
+            label = f"{ratio} % generated" if control == BRANCHED_ARM else f"{control} {ratio} %"
+            marker = MARKERS[used["mixture"].index((control, ratio)) % len(MARKERS)]
+            dashes = "-" if control == BRANCHED_ARM else "-."
+            return {"label": label, "marker": marker, "markersize": 4, "linewidth": 1.2, "linestyle": dashes}
+        case "control":
+            marker = CONTROL_MARKERS[used["control"].index((control, ratio)) % len(CONTROL_MARKERS)]
+            label = f"{control} {ratio} %"
+            return {"label": label, "marker": marker, "markersize": 6, "fillstyle": "none", "linewidth": 0.5}
+        case _:
+            label = f"{control}: {ratio} %, then real only"
+            marker = ".12348+x"[used["heal"].index((control, ratio)) % 8]
+            return {"label": label, "marker": marker, "markersize": 6, "linewidth": 1.2, "linestyle": "--"}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What figures 3 and 7 are drawn from."""
+    parser.add_argument("--clip", type=Path, required=True, help="folder of the CLIP that scored, for the titles")
+    parser.add_argument(
+        "--arms",
+        nargs="+",
+        required=True,
+        help="arms to draw, as name:kind (mixture, control or heal) or name:kind:base, where it has another iteration 0",
+    )
+    parser.add_argument("--metrics", type=Path, required=True, help="tables/metrics.csv")
+
+
+def draw(arguments: argparse.Namespace, panels: Callable[[Sequence[Row], str], list[Panel]]) -> None:
+    """Read the table of scores, draw the panels, and write the table of their points."""
+    rows = read_csv(arguments.metrics)
+    lines = [Line(*arm.split(":")) for arm in arguments.arms]
+    points = curve_points(rows, panels(rows, arguments.clip.name), lines)
+    svg, png, table = arguments.output
+    save(curves(points), [svg, png], arguments.dpi)
+    write_csv(table, points, Point)

@@ -1,0 +1,141 @@
+"""What the figures of families share: which files a condition's rows are in, and lines of scores over generations.
+
+Each figure is drawn from a table that is written beside it.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from nepotism.data.tables import Row, write_csv
+from nepotism.draw.figures import nothing, save
+from nepotism.experiment.cells import cell_in
+from nepotism.judge.family_claims import Arms, base_of
+
+# Points of a line: more do not show.
+SHOWN_POINTS = 200
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value of a condition at an iteration: of the mean over chains and seeds, the range of the seeds' means, or a law."""
+
+    condition: str
+    statistic: str
+    iteration: int
+    value: float
+    low: float
+    high: float
+
+
+def name_of(control: str, ratio: str) -> str:
+    """What a condition is called in figures."""
+    return f"{ratio} %" if control == "none" else f"{control} {ratio} %"
+
+
+def files_of_conditions(paths: Sequence[Path], arms: Arms) -> dict[str, list[Path]]:
+    """Files of every condition, from the generation 0 of its arm on."""
+    bases = {path.parent.parent.name: path for path in paths if not cell_in(str(path))}
+    found: dict[str, list[Path]] = {}
+    for path in paths:
+        if cell := cell_in(str(path)):
+            first = bases[base_of(arms, cell.control)]
+            found.setdefault(name_of(cell.control, cell.ratio), [first]).append(path)
+    return found
+
+
+def curves(rows: Sequence[Row], metric: str, arms: Arms) -> list[Point]:
+    """Means over the seeds of every condition, with the range of the seeds, at as many iterations as can be seen."""
+    mine = [row for row in rows if row.metric == metric and row.set == "samples"]
+    by_place: dict[tuple[str, str, int], list[float]] = {}
+    for row in mine:
+        by_place.setdefault((row.control, row.ratio, row.iteration), []).append(row.value)
+    points = []
+    for control, ratio in dict.fromkeys((row.control, row.ratio) for row in mine if row.ratio):
+        base = base_of(arms, control)
+        iterations = sorted(iteration for c, r, iteration in by_place if (c, r) == (control, ratio))
+        for iteration in [0, *thinned(iterations)]:
+            found = by_place.get((control, ratio, iteration)) or by_place.get((base, "", iteration), [])
+            if found:
+                mean = sum(found) / len(found)
+                points.append(Point(name_of(control, ratio), metric, iteration, mean, min(found), max(found)))
+    return points
+
+
+def thinned(iterations: Sequence[int]) -> list[int]:
+    """As many of them as can be seen, evenly, with the first and the last."""
+    chosen = np.unique(np.linspace(0, len(iterations) - 1, min(SHOWN_POINTS, len(iterations))).round().astype(int))
+    return [iterations[index] for index in chosen]
+
+
+def line_figure(points: Sequence[Point], label: str, change: Callable[[Axes], object] | None = None) -> Figure:
+    """A line per condition; of its first statistic with the range of the seeds, of others dashed. Of no points it says so.
+
+    Args:
+        points: to draw.
+        label: of the vertical axis.
+        change: what else is done to the axes.
+    """
+    if not points:
+        return nothing("score")
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axis = figure.subplots()
+    colours = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
+    for index, condition in enumerate(dict.fromkeys(point.condition for point in points)):
+        colour = colours[index % len(colours)]
+        mine = [point for point in points if point.condition == condition]
+        for position, statistic in enumerate(dict.fromkeys(point.statistic for point in mine)):
+            shown = [point for point in mine if point.statistic == statistic]
+            steps = [point.iteration for point in shown]
+            style, name = ("-", condition) if position == 0 else ("--", None)
+            axis.plot(steps, [point.value for point in shown], style, color=colour, label=name)
+            if position == 0:
+                low, high = [point.low for point in shown], [point.high for point in shown]
+                axis.fill_between(steps, low, high, color=colour, alpha=0.2, lw=0)
+    count_generations(axis)
+    axis.set_ylabel(label)
+    if change:
+        change(axis)
+    axis.legend(fontsize=8)
+    return figure
+
+
+def count_generations(axis: Axes) -> None:
+    """The horizontal axis in whole generations."""
+    axis.set_xlabel("generation")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def panels(conditions: Sequence[str], iterations: Sequence[int], side: float = 1.4) -> tuple[Figure, Any]:
+    """A row of panels per condition, a column per iteration, without ticks; ``side`` of a panel is in inches.
+
+    Where there is no panel, a figure that says so.
+    """
+    if not conditions or not iterations:
+        return nothing("row"), [[] for _ in conditions]
+    size = (side * len(iterations) + 1.5, side * len(conditions) + 0.4)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(conditions), len(iterations), squeeze=False, sharex=True, sharey=True)
+    for row, condition in zip(axes, conditions, strict=True):
+        row[0].set_ylabel(condition.replace("_", "_\n"), rotation=0, ha="right", va="center", fontsize=8)
+        for axis in row:
+            axis.set_xticks([])
+            axis.set_yticks([])
+    for axis, iteration in zip(axes[0], iterations, strict=True):
+        axis.set_title(f"generation {iteration}", fontsize=8)
+    return figure, axes
+
+
+def finish(figure: Figure, rows: Sequence[Any], arguments: argparse.Namespace, kind: type = Point) -> None:
+    """Write a figure as SVG and PNG, and the table of ``kind`` that it was drawn from."""
+    svg, png, table = arguments.output
+    write_csv(table, rows, kind)
+    save(figure, [svg, png], arguments.dpi)

@@ -1,0 +1,101 @@
+"""Verdicts on claims: the rows of claims.csv and claim_details.csv, whatever the claims are about."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from nepotism.judge.decisions import FAILS, HOLDS, NOT_RUN, UNDECIDED, Decision, Relation, conjunction
+
+# Between the parts of a claim in one cell of the table; no part contains it.
+BETWEEN = "; "
+# What belongs to no feature space: CLIP scores, and colours.
+CAPTIONS, PIXELS = "captions", "pixels"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One relation of a claim in one feature space: a row of claim_details.csv.
+
+    Attributes:
+        claim: number of the claim.
+        features: feature space; ``captions`` for CLIP scores and ``pixels`` for colours, which belong to none.
+        statistic: what theta is.
+        relation, bound: the part holds where theta stands in this relation to the bound.
+        decision: verdict, effect and 90 % interval.
+        kid: whether the kernel distance points to the same side: ``agrees``, ``disagrees``, ``cannot be told`` (its interval
+            contains 0), or empty where no FID is involved.
+        excess: the same contrast of the logarithm of the FID's excess over the floor, which a finite number of images dilutes
+            less; None where no FID is involved.
+    """
+
+    claim: int
+    features: str
+    statistic: str
+    relation: Relation
+    bound: float
+    decision: Decision
+    kid: str = ""
+    excess: Decision | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The verdict on one claim: a row of claims.csv."""
+
+    claim: int
+    statement: str
+    source: str
+    verdict: str
+    statistic: str
+    kid: str
+    note: str
+
+    @property
+    def effects(self) -> list[str]:
+        """Each part's statistic with its interval."""
+        return self.statistic.split(BETWEEN)
+
+
+def told(part: Part) -> str:
+    """A part's effect with its interval, and what the claim wants of it."""
+    decision = part.decision
+    name = f"{part.features}: {part.statistic}" if part.features else part.statistic
+    if decision.value is None:
+        return f"{name} not run"
+    wanted = f"|theta| < {part.bound:.3g}" if part.relation == "abs <" else f"{part.relation} {part.bound:.3g}"
+    beside = "" if part.excess is None else f", of the excess {_effect(part.excess)}"
+    return f"{name} = {_effect(decision)}{beside}, wanted {wanted}"
+
+
+def _effect(decision: Decision) -> str:
+    if decision.value is None or not math.isfinite(decision.value):
+        return "not defined" if decision.value is None else f"{decision.value:.3g}"
+    interval = "" if decision.low is None else f" [{decision.low:.3g}, {decision.high:.3g}]"
+    return f"{decision.value:.3g}{interval}"
+
+
+def verdicts(statements: Mapping[int, tuple[str, str]], parts: Iterable[Part]) -> tuple[list[Claim], list[Part]]:
+    """The claims that belong to no feature space, and their parts in order: a claim holds if all of its parts do.
+
+    Args:
+        statements: statement and source of every claim, by its number.
+        parts: of all claims.
+    """
+    ordered = sorted(parts, key=lambda part: part.claim)
+    claims = []
+    for number, (statement, source) in statements.items():
+        mine = [part for part in ordered if part.claim == number]
+        verdict = conjunction([part.decision for part in mine])
+        claims.append(Claim(number, statement, source, verdict, BETWEEN.join(map(told, mine)), "", ""))
+    return claims, ordered
+
+
+def count(claims: Iterable[Claim]) -> dict[str, int]:
+    """How many claims got each kind of verdict; a verdict that differs between feature spaces counts as ``mixed``."""
+    kinds = dict.fromkeys((HOLDS, FAILS, UNDECIDED, "mixed", NOT_RUN), 0)
+    for claim in claims:
+        kind = next((kind for kind in (HOLDS, FAILS) if claim.verdict == kind), None)
+        if kind is None:
+            kind = "mixed" if ";" in claim.verdict else UNDECIDED if claim.verdict.startswith(UNDECIDED) else NOT_RUN
+        kinds[kind] += 1
+    return kinds

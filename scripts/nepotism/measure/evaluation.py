@@ -1,0 +1,199 @@
+"""Embedding image sets and scoring them against the holdout."""
+
+import argparse
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nepotism.data.images import ImageSet, Record
+from nepotism.data.tables import Row
+from nepotism.measure import features, scores
+from nepotism.measure.colour import contrast, saturation
+from nepotism.measure.embeddings import Embedded, read_embedded
+from nepotism.measure.neighbours import Neighbourhood, distances, within_group_distance
+from nepotism.measure.scores import Estimate
+
+NEIGHBOURHOOD = ("precision", "recall", "density", "coverage", "memorization")
+# Shares have no interval near their ends, where the jackknife says next to nothing.
+SHARES = ("precision", "recall", "coverage")
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """The feature spaces of an experiment; the CLIP is always there, because it also scores captions."""
+
+    spaces: Sequence[str]
+    clip: features.Clip
+    batch_size: int
+    inception: Path | None = None
+    inception_sha256: str | None = None
+
+
+def from_arguments(arguments: argparse.Namespace, device: torch.device) -> Evaluator:
+    """The evaluator that `cli.add_evaluator`'s options ask for."""
+    clip = features.load_clip(arguments.clip, device)
+    return Evaluator(
+        arguments.features, clip, arguments.embed_batch_size, arguments.inception, arguments.inception_sha256
+    )
+
+
+def embed(evaluator: Evaluator, images: ImageSet) -> Embedded:
+    """Compute every feature of an image set once."""
+    device, size = evaluator.clip.device, evaluator.batch_size
+    clip_images = features.clip_image_features(evaluator.clip, images.pixels, size)
+    prompts = [record.prompt for record in images.records]
+    distinct = list(dict.fromkeys(prompts))
+    texts = features.clip_text_features(evaluator.clip, distinct)[[distinct.index(prompt) for prompt in prompts]]
+    spaces: dict[str, NDArray[np.float32]] = {}
+    for space in evaluator.spaces:
+        match space:
+            case "clip":
+                spaces[space] = clip_images
+            case "conv":
+                spaces[space] = features.convolution_features(images.pixels, size, device)
+            case "inception":
+                assert evaluator.inception is not None
+                assert evaluator.inception_sha256 is not None
+                weights, checksum = evaluator.inception, evaluator.inception_sha256
+                spaces[space] = features.inception_features(images.pixels, size, device, weights, checksum)
+    return Embedded(
+        spaces,
+        {
+            "clip_score": scores.cosine_scores(clip_images, texts),
+            "saturation": saturation(images.pixels),
+            "contrast": contrast(images.pixels),
+        },
+        [record.group for record in images.records],
+        [record.id for record in images.records],
+    )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Whose scores these are: the leading columns of `Row`."""
+
+    experiment: str
+    control: str
+    ratio: str
+    seed: int
+    iteration: int
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Features of real images: those that were mixed in, and others to measure against."""
+
+    real: Embedded
+    holdout: Embedded
+
+
+def read_reference(path: Path) -> Reference:
+    """Read the features that `scripts/embed_reference.py` wrote."""
+    return Reference(read_embedded(path, "real"), read_embedded(path, "holdout"))
+
+
+def compare(place: Place, name: str, generated: Embedded, reference: Reference) -> Iterable[Row]:
+    """All scores of one generated set: distances to the holdout in every feature space, diversity, captions, colours.
+
+    The set called ``real`` is the holdout itself: its other half is measured against the first, as the floor.
+    """
+    holdout = reference.holdout
+    groups = holdout.groups if name == "real" else generated.groups
+    pairing = scores.pair(groups, holdout.groups, reference.real.groups)
+    mine = pairing.other_real if name == "real" else pairing.generated
+    named = [groups[index] for index in mine]
+    for space in holdout.spaces:
+        ours, theirs = generated.spaces[space][mine], holdout.spaces[space][pairing.real]
+        trained = reference.real.spaces[space][pairing.training]
+        near = Neighbourhood(
+            distances(ours, ours), distances(theirs, theirs), distances(ours, theirs), distances(ours, trained)
+        )
+        statistics: dict[str, Callable[[scores.Indices], float]] = {
+            "fid": lambda kept: scores.frechet(ours[kept], theirs[kept]),  # noqa: B023
+            "kid": lambda kept: scores.kernel_distance(ours[kept], theirs[kept]),  # noqa: B023
+            **{metric: getattr(near, metric) for metric in NEIGHBOURHOOD},
+            "within_group_distance": lambda kept: within_group_distance(
+                near.generated[np.ix_(kept, kept)],  # noqa: B023
+                [named[i] for i in kept],
+            ),
+        }
+        for metric, statistic in statistics.items():
+            estimate = scores.jackknife(statistic, pairing.blocks)
+            if metric in SHARES and not 0.05 < estimate.value < 0.95:
+                estimate = Estimate(estimate.value, estimate.n)
+            # Undefined for a set of one image, or of one per group.
+            if not math.isnan(estimate.value):
+                yield _row(place, name, space, metric, estimate)
+    yield from captions(place, name, generated)
+    positions = _positions(generated.groups)
+    for value in ("saturation", "contrast"):
+        yield _row(place, name, "pixels", value, scores.mean(generated.values[value], positions))
+
+
+def captions(place: Place, name: str, generated: Embedded) -> Iterable[Row]:
+    """CLIP scores of one set: their mean, and their spread inside groups."""
+    positions = _positions(generated.groups)
+    yield _row(place, name, "clip", "clip_score", scores.mean(generated.values["clip_score"], positions))
+    groups = np.array(generated.groups)
+    spread = scores.jackknife(
+        lambda kept: scores.within_group_sd(generated.values["clip_score"][kept], list(groups[kept])), positions
+    )
+    if not math.isnan(spread.value):
+        yield _row(place, name, "clip", "clip_score_within_group_sd", spread)
+
+
+def curation(place: Place, records: Sequence[Record], slots: int, kept: Sequence[bool] | None) -> Iterable[Row]:
+    """What a control did: how many different images are left for its slots, and the share of them that it accepted.
+
+    Args:
+        place: of the cell.
+        records: of the images after the control; a control may leave slots empty.
+        slots: how many the control was given, the ``n`` of these rows.
+        kept: whether the image of each slot was kept, None for a control that keeps everything.
+    """
+    yield _row(place, "curated", "", "unique_images", Estimate(len({record.sha256 for record in records}), slots))
+    if kept is not None:
+        yield _row(place, "curated", "", "accepted_share", Estimate(sum(kept) / slots, slots))
+
+
+def fidelity(place: Place, name: str, images: ImageSet, originals: ImageSet) -> Iterable[Row]:
+    """How much of each original is left in its image, slot by slot: structural similarity, by scikit-image.
+
+    Args:
+        place: of the cell.
+        name: of the image set.
+        images: of the slots.
+        originals: of the same slots, in the same order and size.
+    """
+    # Only a diagnosis needs it: other jobs do not wait for it.
+    from skimage.metrics import structural_similarity
+
+    similarity = [
+        structural_similarity(image, original, channel_axis=-1)
+        for image, original in zip(images.pixels, originals.pixels, strict=True)
+    ]
+    positions = _positions([record.group for record in images.records])
+    yield _row(place, name, "pixels", "ssim", scores.mean(np.array(similarity), positions))
+
+
+def _positions(groups: Sequence[str]) -> NDArray[np.int64]:
+    """Position of each image in its group: the blocks of the jackknife."""
+    seen: dict[str, int] = {}
+    positions = []
+    for group in groups:
+        positions.append(seen.get(group, 0))
+        seen[group] = positions[-1] + 1
+    return np.array(positions)
+
+
+def _row(place: Place, name: str, space: str, metric: str, estimate: Estimate) -> Row:
+    low, high = estimate.interval or (None, None)
+    return Row(
+        place.experiment, place.control, place.ratio, place.seed, place.iteration,
+        name, space, metric, estimate.value, estimate.sd, estimate.se, low, high, estimate.n, estimate.left_out,
+    )  # fmt: skip

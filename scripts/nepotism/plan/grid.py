@@ -1,0 +1,267 @@
+"""The grid of an experiment: its cells, their parents and paths.
+
+Imported by the Snakefile, so it needs the standard library only and does no work beyond arithmetic. Every cluster job
+parses the Snakefile again.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from nepotism.experiment.cells import ACCUMULATING_TYPES, BRANCHED_ARM, Arm, Cell, arm_of
+from nepotism.families import decisive_settings, family_package
+from nepotism.weights.locations import location, staged_name
+
+DIFFUSION = "diffusion"
+# The files of a retrained model, inside the cell's folder `model/`: diffusion's, and one of all generations of a chunk.
+MODEL_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
+CHUNK_FILES = ("generations.safetensors",)
+
+Config = Mapping[str, Any]
+
+
+class Grid:
+    """What a configuration asks for: what `nepotism.plan.config.checked` returns."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.experiment: str = config["experiment"]
+        self.seeds: list[int] = list(config["seeds"])
+        self.iterations: int = config["iterations"]
+        self.family: str = config["model"]["family"]
+        self.arms = list(self._with_bases(arm_of(entry, self.iterations) for entry in config["arms"]))
+        self._arms = {arm.name: arm for arm in self.arms}
+        # Generations that one job makes: other families than diffusion make many.
+        self.chunk: int = 1 if self.family == DIFFUSION else config[self.family]["chunk"]
+
+    @property
+    def folder(self) -> str:
+        """Where the results of the experiment are."""
+        return f"results/{self.experiment}"
+
+    @property
+    def bases(self) -> list[str]:
+        """Folders of iteration 0: the plain one, and those of arms that begin in another way."""
+        return list(dict.fromkeys(["base", *(arm.base for arm in self.arms)]))
+
+    def _with_bases(self, arms: Iterable[Arm]) -> Iterator[Arm]:
+        """Arms with their folders of iteration 0: those that begin in the same way share one, called after the first of them."""
+        folders = {self._beginning(None): "base"}
+        for arm in arms:
+            # A healing arm goes on from another's cells, and begins nowhere.
+            if arm.first == 1:
+                arm = replace(arm, base=folders.setdefault(self._beginning(arm), f"base-{arm.name}"))
+            yield arm
+
+    def _beginning(self, arm: Arm | None) -> str:
+        """All settings of an arm that decide its iteration 0."""
+        if self.family == DIFFUSION:
+            decide: Config = {name: self.block(name, arm) for name in ("seed_images", "sample")}
+        else:
+            decide = decisive_settings(self.family, self.family_block(arm), 0)
+        return json.dumps(decide, sort_keys=True)
+
+    def block(self, name: str, arm: Arm | None) -> Config:
+        """One of the config's blocks, as an arm has it."""
+        return {**self.config[name], **(arm.overrides.get(name, {}) if arm else {})}
+
+    def family_block(self, arm: Arm | None) -> Config:
+        """The settings of the experiment's family, as an arm has them."""
+        return self.block(self.family, arm)
+
+    def cells(self) -> list[Cell]:
+        """Every cell, chain by chain: by arm, ratio and seed, then by iteration."""
+        return [
+            Cell(arm.name, ratio, seed, iteration)
+            for arm in self.arms
+            for ratio in arm.ratios
+            for seed in self.seeds
+            for iteration in self.iterations_of(arm)
+        ]
+
+    def redrawn(self) -> list[int]:
+        """Iterations that claims compare with the base model: it is sampled with their noise, too, so that they are paired."""
+        baseline, healing = self._arms.get(BRANCHED_ARM), self.judged_arm("heal")
+        if self.family != DIFFUSION or baseline is None:
+            return []
+        compared = {1, baseline.last} | ({healing.first - 1, healing.last} if healing else set())
+        return sorted(compared)
+
+    def iterations_of(self, arm: Arm) -> list[int]:
+        """The iterations that have a cell: all, or the last of every chunk."""
+        return [*range(arm.first + self.chunk - 1, arm.last, self.chunk), arm.last]
+
+    def first_iteration(self, cell: Cell) -> int:
+        """The first generation that the cell's job makes; the cell is called after the last."""
+        parent = self.parent(cell)
+        return parent.iteration + 1 if parent else 1
+
+    @property
+    def base_model(self) -> str:
+        """Folder of the base model's pipeline."""
+        return str(location(self.config["model"]["path"]))
+
+    def downloads(self) -> dict[str, str]:
+        """Sources of the weights and data that must be staged, by the name of their folder in ``resources/models/``."""
+        if self.family != DIFFUSION:
+            of_family = family_package(self.family).sources(self.config[self.family])
+            return {name: source for source in of_family if (name := staged_name(source))}
+        score = self.config["score"]
+        sources = [self.config["model"]["path"], score["clip"]]
+        sources += [score["inception"]] if "inception" in score["features"] else []
+        sources += [arm.parameters["inception"] for arm in self.arms_of("sifid_cull")]
+        sources += [self.config["reference"]["ffhq"]["weights"]] if self.shards() else []
+        return {name: source for source in sources if (name := staged_name(source))}
+
+    def shards(self) -> int:
+        """How many jobs classify faces; 0 where nothing needs to be classified."""
+        reference = self.config["reference"]
+        ffhq = reference["ffhq"]
+        if reference["source"] != "ffhq" or ffhq["labels"] != "deepface":
+            return 0
+        return -(-int(ffhq["images"]) // int(ffhq["shard_size"]))
+
+    def last_cells(self) -> list[Cell]:
+        """The cells whose models nothing is retrained from: the end of every chain."""
+        parents = {self.parent(cell) for cell in self.cells()}
+        return [cell for cell in self.cells() if cell not in parents]
+
+    def arms_of(self, kind: str) -> list[Arm]:
+        """The arms of a type."""
+        return [arm for arm in self.arms if arm.type == kind]
+
+    def judged_arm(self, kind: str) -> Arm | None:
+        """The arm of a type that claims are about: the first without overrides, for it is compared with plain mixtures."""
+        return next((arm for arm in self.arms_of(kind) if not arm.overrides), None)
+
+    def shown_arm(self) -> Arm:
+        """The arm of figure 2: the plain mixture, or else the first that begins at iteration 1."""
+        return self._arms.get(BRANCHED_ARM) or next(arm for arm in self.arms if arm.first == 1)
+
+    def curves(self, figure: str) -> list[str]:
+        """The arms that a figure of scores draws, as name:kind, with the folder of an iteration 0 that is not the plain one.
+
+        Figure 3 is the paper's; arms with other settings, the diagnostics, are in figure 7.
+        """
+        kinds = {"none": "mixture", "heal": "heal"}
+        return [
+            f"{arm.name}:{kinds.get(arm.type, 'control')}" + (f":{arm.base}" if arm.base != "base" else "")
+            for arm in self.arms
+            if (not arm.overrides if figure == "figure_3" else arm.type != "heal")
+        ]
+
+    def arm(self, name: str) -> Arm:
+        """The arm of that name.
+
+        Raises:
+            ValueError: if there is none, with those there are.
+        """
+        if name not in self._arms:
+            raise ValueError(f"no arm is called '{name}'; the config's `arms` has: {', '.join(self._arms)}")
+        return self._arms[name]
+
+    def arm_of_base(self, base: str) -> Arm | None:
+        """The first of the arms that share an iteration 0; None for the plain one.
+
+        Raises:
+            ValueError: if no arm has an iteration 0 of that name.
+        """
+        if base not in self.bases:
+            raise ValueError(f"no arm has an iteration 0 called '{base}'; there are: {', '.join(self.bases)}")
+        return None if base == "base" else next(arm for arm in self.arms if arm.base == base)
+
+    def parent(self, cell: Cell) -> Cell | None:
+        """The cell whose model and samples ``cell`` starts from; None is the base model.
+
+        Raises:
+            ValueError: if the grid has no such cell, with what it does have.
+        """
+        arm = self.arm(cell.control)
+        if cell.ratio not in arm.ratios:
+            raise ValueError(
+                f"arm '{cell.control}' has no ratio {cell.ratio}; its `ratios` are: {', '.join(arm.ratios)}"
+            )
+        if cell.seed not in self.seeds:
+            raise ValueError(f"no seed {cell.seed}; the config's `seeds` are: {', '.join(map(str, self.seeds))}")
+        if not arm.first <= cell.iteration <= arm.last:
+            raise ValueError(
+                f"no iteration {cell.iteration}; those of arm '{cell.control}' are {arm.first} to {arm.last}"
+            )
+        iterations = self.iterations_of(arm)
+        if cell.iteration not in iterations:
+            holder = next(last for last in iterations if last > cell.iteration)
+            raise ValueError(
+                f"iteration {cell.iteration} has no file of its own: `{self.family}.chunk` is {self.chunk}, and it is a row of "
+                f"iteration-{holder}/metrics.json"
+            )
+        position = iterations.index(cell.iteration)
+        if position:
+            return Cell(cell.control, cell.ratio, cell.seed, iterations[position - 1])
+        return None if arm.first == 1 else Cell(BRANCHED_ARM, cell.ratio, cell.seed, arm.first - 1)
+
+    def training_ratio(self, cell: Cell) -> str:
+        """Percent of generated images in the cell's training set: a healing cell's has none."""
+        return "0" if self.arm(cell.control).type == "heal" else cell.ratio
+
+    def urgency(self, cell: Cell) -> int:
+        """How many retrainings, samplings and controls of its chain wait for ``cell``, one after the other.
+
+        Scheduling the most urgent first keeps all cores busy to the end: a chain cannot be cut up, the rest fits in anywhere.
+        On real images only, retraining needs no samples, so such a chain is half as long.
+        """
+        arm = self.arm(cell.control)
+        step = 1 if self.training_ratio(cell) == "0" else 3 if arm.curates else 2
+        waiting = step * (arm.last - cell.iteration + 1)
+        for branch in self.arms_of("heal"):
+            if arm.name == BRANCHED_ARM and cell.ratio in branch.ratios and cell.iteration < branch.first:
+                own = step * (branch.first - cell.iteration)
+                waiting = max(waiting, own + branch.last - branch.first + 1)
+        return waiting
+
+    def generated_images(self, cell: Cell) -> str | None:
+        """The image set that was generated for ``cell``'s training set; None where it has real images only."""
+        parent = self.parent(cell)
+        if self.training_ratio(cell) == "0":
+            return None
+        if parent is None:
+            return f"{self.folder}/{self.arm(cell.control).base}/seed-{cell.seed}/seed_images.parquet"
+        return f"{self.folder}/{parent.path}/samples.parquet"
+
+    def curated_images(self, cell: Cell) -> str | None:
+        """The same images after the cell's control; None where the control leaves them as they are."""
+        if self.generated_images(cell) is None or not self.arm(cell.control).curates:
+            return None
+        return f"{self.folder}/{cell.path}/curated.parquet"
+
+    def mixed_images(self, cell: Cell) -> str | None:
+        """The image set that fills the generated slots of ``cell``'s training set; None if it has none."""
+        return self.curated_images(cell) or self.generated_images(cell)
+
+    def parent_model(self, cell: Cell) -> list[str]:
+        """The model files that retraining ``cell`` starts from; none when it starts from the base model."""
+        finetune = self.block("finetune", self.arm(cell.control))
+        return [] if finetune["start_from"] == "base" else self.sampled_model(cell)
+
+    def sampled_model(self, cell: Cell) -> list[str]:
+        """The model files that ``cell``'s generated images were drawn from; none for the base model."""
+        parent = self.parent(cell)
+        return self.model_files(parent) if parent else []
+
+    def model_files(self, cell: Cell) -> list[str]:
+        """The files of ``cell``'s retrained model."""
+        names = MODEL_FILES if self.family == DIFFUSION else CHUNK_FILES
+        return [f"{self.folder}/{cell.path}/model/{name}" for name in names]
+
+    def earlier_chunks(self, cell: Cell) -> list[str]:
+        """Folders of generation 0 and of the chunks before ``cell``'s that it needs: the last, or all if its arm accumulates."""
+        arm = self.arm(cell.control)
+        chain: list[str] = []
+        parent = self.parent(cell)
+        while parent:
+            chain.insert(0, f"{self.folder}/{parent.path}")
+            parent = self.parent(parent)
+        return [
+            f"{self.folder}/{arm.base}/seed-{cell.seed}",
+            *(chain if arm.type in ACCUMULATING_TYPES else chain[-1:]),
+        ]

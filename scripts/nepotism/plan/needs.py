@@ -1,0 +1,87 @@
+"""What jobs ask a cluster for: memory and minutes, from measurements. Standard library only.
+
+They are asked for on the first attempt; the Snakefile asks for more on each further one.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+
+from nepotism.experiment.cells import Arm
+from nepotism.plan.forecast import Rate, fitting_rates, passes_per_image, unet_bytes
+from nepotism.plan.grid import Grid
+
+# What a job holds beside model and images: 1.1 GB at most were measured on the default run (tables/cost.csv).
+LOADED_MB = 1800
+# Copies of the U-Net in memory. Retraining has weights, gradients, two moments, and a checkpoint of three of them.
+MODELS, OTHER_MODELS = {"finetune": 7, "preflight": 7, "reference": 0, "histogram_match": 0}, 2
+# Image sets as large as the training set, in bytes, in memory: 5.2 GB were measured for matching 900 images of 512 x 512.
+IMAGE_SETS, OTHER_IMAGE_SETS = {"reference": 6, "histogram_match": 8}, 2
+# Without a measured rate of the model: that of a GPU several years old, and deliberately slow.
+UNMEASURED = Rate("any GPU", 866, 512, "fp32/fp32", 4.0, 12.0, 60.0, "assumed")
+# Groups of an experiment where only the images tell how many there are.
+UNKNOWN_GROUPS = 100
+# How much longer a job may take than was measured, and what it is given at least, in minutes.
+MARGIN = 3
+LEAST_MINUTES = 15
+
+
+class Needs:
+    """Needs of the jobs of a grid.
+
+    Args:
+        grid: of the experiment.
+        rates: measured speeds.
+        groups: number of groups of images; None where it is not known.
+    """
+
+    def __init__(self, grid: Grid, rates: Iterable[Rate], groups: int | None) -> None:
+        self._grid = grid
+        self._unet = unet_bytes(grid)
+        self._slots = int((groups or UNKNOWN_GROUPS) * grid.config["reference"]["images_per_group"])
+        self._rate = _rate(grid, self._unet / 4e6, rates)
+
+    def memory_mb(self, stage: str) -> int:
+        """Megabytes of a job that loads the model or many images; ``stage`` is the name of its rule."""
+        size = self._grid.config["model"]["resolution"]
+        images = self._slots * size * size * 3
+        models, sets = MODELS.get(stage, OTHER_MODELS), IMAGE_SETS.get(stage, OTHER_IMAGE_SETS)
+        return LOADED_MB + math.ceil((models * self._unet + sets * images) / 1e6)
+
+    def minutes(self, stage: str, arm: Arm | None) -> int:
+        """Minutes of a job that retrains or samples.
+
+        Args:
+            stage: name of the rule.
+            arm: whose settings it has; None for the config's own.
+        """
+        grid, rate = self._grid, self._rate
+        if stage == "finetune":
+            seconds = grid.block("finetune", arm)["epochs"] * self._slots / rate.train_per_second
+        else:
+            block = "seed_images" if stage == "seed_images" else "sample"
+            seconds = self._drawn(stage, arm) * passes_per_image(grid.block(block, arm)) / rate.passes_per_second
+        return max(LEAST_MINUTES, math.ceil(MARGIN * (rate.job_seconds + seconds) / 60))
+
+    def _drawn(self, stage: str, arm: Arm | None) -> int:
+        """Images that a job draws at most."""
+        if stage == "score":
+            unseen = self._grid.config["unseen"]
+            return len(unseen["prompts"]) * int(unseen["images_per_prompt"])
+        if stage == "sifid_cull":
+            assert arm is not None
+            return self._slots * int(arm.parameters["tries"])
+        return self._slots
+
+
+def _rate(grid: Grid, million: float, rates: Iterable[Rate]) -> Rate:
+    """The slowest measured speed of such a model; else the assumption, slower for larger models and images."""
+    if fitting := fitting_rates(grid, rates, million):
+        return min(fitting, key=lambda rate: rate.train_per_second)
+    size = grid.config["model"]["resolution"]
+    work = max(1.0, million * size**2 / (UNMEASURED.parameters * UNMEASURED.resolution**2))
+    return replace(
+        UNMEASURED,
+        train_per_second=UNMEASURED.train_per_second / work,
+        passes_per_second=UNMEASURED.passes_per_second / work,
+    )

@@ -1,0 +1,198 @@
+"""What each stage is given of the configuration, as the command-line options of its script.
+
+One string holds all that decides a stage's result: it is what Snakemake tracks. Standard library only.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from nepotism.experiment.cells import ACCUMULATING_TYPES, Arm
+from nepotism.experiment.stages import options, stage_version
+from nepotism.families import decisive_settings, family_package
+from nepotism.plan.grid import DIFFUSION, Grid
+from nepotism.weights.locations import CLEAN_FID_SHA256, in_project, location
+
+# Stages that each family has in its own way, and with a version of its own.
+OF_FAMILIES = ("originals", "generations", "score_generations")
+# What decides the single-image FID of an image.
+SIFID_PARAMETERS = ("features", "inception", "inception_sha256", "pair")
+
+
+def settings(grid: Grid, stage: str, arm: Arm | None = None, iteration: int = 0) -> str:
+    """The stage's version and its slice of the configuration, as options in sorted order.
+
+    What is not in this string cannot rerun the stage.
+
+    Args:
+        grid: of the experiment.
+        stage: name of the rule.
+        arm: whose overrides and parameters apply.
+        iteration: of the cell, 0 of what comes before all cells; a control draws images as those it treats were drawn.
+    """
+    version = stage_version(stage, grid.family if stage in OF_FAMILIES else "")
+    return options({"stage_version": version, **_slice(grid, stage, arm, iteration)})
+
+
+def how(grid: Grid, *names: str) -> str:
+    """Options that change how a result is computed but not the result; Snakemake does not track them."""
+    return options({name: grid.config["how"][name] for name in names})
+
+
+def family_how(grid: Grid, arm: Arm | None) -> str:
+    """The same of a family's block, as one option."""
+    block = grid.family_block(arm)
+    return options({"execution": _json(family_package(grid.family).execution(block))})
+
+
+def ratios_option(grid: Grid) -> str:
+    """All ratios of the grid, for the check of their size; a new ratio must not rerun the reference."""
+    ratios = {ratio for arm in grid.arms for ratio in arm.ratios}
+    return options({"ratios": sorted(ratios, key=float)})
+
+
+def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str, Any]:
+    config = grid.config
+    model = {"base_model": grid.base_model}
+    score = _score(grid)
+
+    def sampling(name: str = "sample") -> dict[str, Any]:
+        return {**model, **grid.block(name, arm), "resolution": config["model"]["resolution"]}
+
+    match stage:
+        case "reference" | "classify_faces" | "select_images":
+            return _real_images(grid, stage)
+        case "preflight":
+            chosen = {
+                "training_precision": config["finetune"]["precision"],
+                "batch_size": config["finetune"]["batch_size"],
+            }
+            return {**sampling(), **chosen, "prompts": config["unseen"]["prompts"]}
+        case "encode":
+            return model
+        case "seed_images":
+            return sampling("seed_images")
+        case "finetune":
+            return {
+                **model,
+                **{key: value for key, value in grid.block("finetune", arm).items() if key != "start_from"},
+            }
+        case "sample":
+            return sampling()
+        case "embed_reference":
+            return score
+        case "score":
+            return {**sampling(), **config["unseen"], **score}
+        case "vae_round_trips":
+            return {**model, **score, **config["diagnostics"]}
+        case "sifid_threshold":
+            assert arm is not None
+            return {**model, **{name: _parameters(arm)[name] for name in SIFID_PARAMETERS}}
+        case "sifid_cull":
+            assert arm is not None
+            return {**sampling("seed_images" if iteration == 1 else "sample"), **_parameters(arm)}
+        case "originals":
+            chosen = family_package(grid.family).original_settings(grid.family_block(None))
+            return {"family": grid.family, "settings": _json(chosen)}
+        case "generations" | "score_generations":
+            merged = grid.family_block(arm)
+            own = {"family": grid.family, "settings": _json(decisive_settings(grid.family, merged, iteration))}
+            if stage == "score_generations" or not iteration:
+                return own
+            regime = arm.type if arm and arm.type in ACCUMULATING_TYPES else "replace"
+            return own | {"regime": regime} | ({"kept": merged["kept"]} if regime == "replace" else {})
+        case "family_figure":
+            return {"family": grid.family, "arms": _arms(grid), "dpi": config["figures"]["dpi"]}
+        case "claims" if grid.family != DIFFUSION:
+            return {"family": grid.family, "arms": _arms(grid)}
+        case "answer" if grid.family != DIFFUSION:
+            return {"family": grid.family}
+        case "claims":
+            kinds = ("histogram_match", "sifid_cull", "heal")
+            judged = {kind: arm for kind in kinds if (arm := grid.judged_arm(kind))}
+            pair = {"pair": judged["sifid_cull"].parameters["pair"]} if "sifid_cull" in judged else {}
+            diagnosed = [f"{arm.name}:{arm.base}" for arm in grid.arms_of("none") if arm.overrides]
+            return {kind: arm.name for kind, arm in judged.items()} | pair | {"diagnosed": diagnosed}
+        case "choose_guidance" if grid.family == DIFFUSION:
+            return {"scales": [f"{base}={_guidance(grid, base):g}" for base in grid.bases]}
+        case "figure_1" | "figure_5":
+            return {"dpi": config["figures"]["dpi"], "group": config["figures"]["group"]}
+        case "figure_2":
+            return {"dpi": config["figures"]["dpi"], "slot": config["figures"]["slot"]}
+        case "figure_3" | "figure_7":
+            return {"dpi": config["figures"]["dpi"], "clip": score["clip"], "arms": grid.curves(stage)}
+        case "figure_4" | "figure_6":
+            return {"dpi": config["figures"]["dpi"]}
+        case _ if arm is not None and stage == arm.type:
+            return _parameters(arm)
+        case _:
+            return {}
+
+
+def _guidance(grid: Grid, base: str) -> float:
+    """The scale that samples of an iteration 0 are drawn with."""
+    return float(grid.block("sample", grid.arm_of_base(base))["guidance_scale"])
+
+
+def _json(values: Mapping[str, Any]) -> str:
+    """One argument for a family's settings, which may be nested."""
+    return json.dumps(values, sort_keys=True, separators=(",", ":"))
+
+
+def _arms(grid: Grid) -> str:
+    """Every arm of a family of chunks with its settings."""
+    return _json(
+        {
+            arm.name: {"type": arm.type, "ratios": arm.ratios, "last": arm.last, "base": arm.base}
+            | decisive_settings(grid.family, grid.family_block(arm), arm.last)
+            for arm in grid.arms
+        }
+    )
+
+
+def _real_images(grid: Grid, stage: str) -> dict[str, Any]:
+    reference = grid.config["reference"]
+    source, ffhq = reference["source"], reference["ffhq"]
+    given = reference[source].get("path")
+    path = given and in_project(given)
+    match stage:
+        case "classify_faces":
+            chosen = {key: ffhq[key] for key in ("images", "shard_size", "detector")}
+            return {**chosen, "path": path, "weights": location(ffhq["weights"])}
+        case "select_images":
+            columns = [] if grid.shards() else [f"{key}={name}" for key, name in ffhq["columns"].items() if name]
+            return {
+                **{key: ffhq[key] for key in ("caption", "factors", "selection_seed")},
+                "path": path,
+                "images_per_group": reference["images_per_group"],
+                "ages": [f"{age['name']}={age['from']:g}" for age in ffhq["ages"]],
+                "rename": [f"{entry['from']}={entry['to'] or ''}" for entry in ffhq["rename"]],
+                "columns": columns,
+            }
+        case _:
+            # What FFHQ's captions and groups are is decided when images are selected.
+            taken = ("path", "on_bad_image", "resize_filter") if source == "ffhq" else tuple(reference[source])
+            return {
+                "source": source,
+                **{key: reference[key] for key in ("images_per_group", "scoring_split")},
+                "resolution": grid.config["model"]["resolution"],
+                **{key: reference[source][key] for key in taken},
+                "path": path,
+            }
+
+
+def _score(grid: Grid) -> dict[str, Any]:
+    """The config's `score`, with weights where jobs find them and the checksum of clean-fid's."""
+    score = grid.config["score"]
+    known = CLEAN_FID_SHA256 if score["inception"] == "clean-fid" else None
+    return {
+        **score,
+        "clip": location(score["clip"]),
+        "inception": location(score["inception"]),
+        "inception_sha256": score["inception_sha256"] or known,
+    }
+
+
+def _parameters(arm: Arm) -> dict[str, Any]:
+    """Parameters of an arm, with weights where jobs find them."""
+    return {key: location(value) if key == "inception" else value for key, value in arm.parameters.items()}

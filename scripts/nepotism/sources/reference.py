@@ -1,0 +1,63 @@
+"""Real images as two disjoint image sets: `real` to mix in, `holdout` to measure against."""
+
+import importlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from nepotism.data.images import Record, write_image_set
+from nepotism.experiment.cells import generated_count
+from nepotism.runtime.errors import UserError
+from nepotism.sources.base import RealImages, Split
+
+logger = logging.getLogger(__name__)
+
+
+# Sources of the config's `reference.source`, and the modules whose ``real_images`` gives their images.
+SOURCES = {"portraits": "portraits", "digits": "digits", "folder": "folder", "ffhq": "ffhq.source"}
+
+
+def load_source(source: str, **options: object) -> RealImages:
+    """Call the source's ``real_images``. Only that source is imported: scikit-learn takes a second."""
+    if source not in SOURCES:
+        raise UserError(f"`reference.source`: {source} is none of {', '.join(SOURCES)}")
+    chosen = importlib.import_module(f"nepotism.sources.{SOURCES[source]}")
+    images: RealImages = chosen.real_images(**options)
+    return images
+
+
+def check_ratios(ratios: Sequence[float], groups: int, slots: int) -> None:
+    """Check that every ratio above 0 gives at least one generated image.
+
+    Raises:
+        UserError: naming the ratios that give none, and the least one that does.
+    """
+    for ratio in ratios:
+        count = generated_count(ratio, slots)
+        if ratio > 0 and count == 0:
+            least = 50 / slots
+            raise UserError(
+                f"`arms.ratios`: {ratio:g} % of {slots} slots is no image at all; use at least {least:.2g} % "
+                "or raise `reference.images_per_group`"
+            )
+        if 0 < count < groups:
+            logger.warning(
+                "warning: %g %% of %d slots is %d images, less than one for each of %d groups",
+                ratio,
+                slots,
+                count,
+                groups,
+            )
+
+
+def write(path: Path, split: Split) -> None:
+    """Write one split as an image set; slots number each group's images in order."""
+    pixels, records = [], []
+    for group, images in split.items():
+        for index, image in enumerate(images):
+            pixels.append(image.pixels)
+            records.append(Record(f"real/{image.name}", image.prompt, group, f"{group}/{index:03d}", "real"))
+    write_image_set(path, np.stack(pixels), records)
+    logger.info("%s: %d images in %d groups", path, len(records), len(split))
