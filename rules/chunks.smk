@@ -1,5 +1,4 @@
 # Of families whose generations are made in chunks: what their jobs need. Functions only.
-from nepotism.experiment.cells import ACCUMULATING_TYPES
 from nepotism.families import family_package
 from nepotism.plan.grid import CHUNK_FILES
 
@@ -28,7 +27,7 @@ if grid.family != DIFFUSION:
 def read_chunks(wildcards):
     """Folders of the chunks that a chunk goes on from: the one before, or all where its arm accumulates."""
     folders = with_advice(grid.earlier_chunks, cell_of(wildcards))
-    accumulates = arm_of(wildcards).type in ACCUMULATING_TYPES
+    accumulates = arm_of(wildcards).regime.accumulates
     return folders if accumulates else folders[-1:]
 
 
@@ -36,7 +35,7 @@ def earlier_models(wildcards):
     """Models that a chunk reads: to be fitted from, or to draw again what an accumulating arm keeps."""
     arm = arm_of(wildcards)
     reads = family_package(grid.family).reads_parent(grid.family_block(arm))
-    if not reads and arm.type not in ACCUMULATING_TYPES:
+    if not reads and not arm.regime.accumulates:
         return []
     return [f"{folder}/model/{CHUNK_FILES[0]}" for folder in read_chunks(wildcards)]
 
@@ -68,13 +67,13 @@ def chunk_of_generations(wildcards):
         return f"{named_place(wildcards)} --first 0 --last 0"
     cell = cell_of(wildcards)
     first = with_advice(grid.first_iteration, cell)
-    return f"{named_place(wildcards)} --ratio {grid.training_ratio(cell)} --first {first} --last {cell.iteration}"
+    return f"{named_place(wildcards)} --ratio {cell.ratio} --first {first} --last {cell.iteration}"
 
 
 def memory_of_generations(wildcards, attempt):
     """Megabytes of a job: an arm that accumulates fits to the rows of all generations so far."""
     arm = arm_of(wildcards)
     held = 1
-    if arm and arm.type in ACCUMULATING_TYPES:
+    if arm and arm.regime.accumulates:
         held += int(getattr(wildcards, "iteration", 0))
     return attempt * family_package(grid.family).memory_mb(grid.family_block(arm), held)

@@ -20,7 +20,7 @@ from nepotism.runtime.gpus import nvidia_gpus
 from nepotism.plan.grid import DIFFUSION, Grid
 from nepotism.runtime.scheduler import end_idle_wake_ups
 from nepotism.plan.needs import Needs
-from nepotism.plan.settings import family_how, how, ratios_option, settings
+from nepotism.plan.settings import checks_of_reference, family_how, how, settings
 from nepotism.plan.status import failures
 from nepotism.runtime.warm.head import WarmParent
 from nepotism.weights.locations import in_project
@@ -164,9 +164,9 @@ def settings_of(stage):
     )
 
 
-def arms_of(kind):
-    """Pattern of the {control}s whose arm is of a type; without such an arm it matches nothing."""
-    return "|".join(arm.name for arm in grid.arms_of(kind)) or "(?!)"
+def arms_of(control):
+    """Pattern of the {control}s whose arms have a control; without such an arm it matches nothing."""
+    return "|".join(arm.name for arm in grid.treated_by(control)) or "(?!)"
 
 
 def cell_of(wildcards):
@@ -217,7 +217,11 @@ def generated_images(wildcards):
 
 
 def mixed_images(wildcards):
-    return with_advice(grid.mixed_images, cell_of(wildcards)) or []
+    return with_advice(grid.mixed_images, cell_of(wildcards))
+
+
+def fresh_images(wildcards):
+    return with_advice(grid.fresh_images, cell_of(wildcards)) or []
 
 
 def curated_files(wildcards):
@@ -240,12 +244,12 @@ def sampled_model(wildcards):
     return with_advice(grid.sampled_model, cell_of(wildcards))
 
 
-def training_ratio(wildcards):
-    return grid.training_ratio(cell_of(wildcards))
-
-
 def generated_option(wildcards, input):
     return f"--generated {input.generated}" if input.generated else ""
+
+
+def fresh_option(wildcards, input):
+    return f"--fresh {input.fresh}" if input.fresh else ""
 
 
 def parent_option(wildcards, input):
@@ -255,6 +259,13 @@ def parent_option(wildcards, input):
 def drop_option(wildcards):
     replacement = arm_of(wildcards).parameters.get("replacement")
     return "--drop-missing" if replacement == "drop" else ""
+
+
+# Real images that are reserved for single training sets; none without an arm that needs them.
+fresh_files = [
+    f"results/{{experiment}}/reference/fresh/iteration-{iteration}.parquet"
+    for iteration in range(1, grid.fresh_sets() + 1)
+]
 
 
 def in_base(wildcards):

@@ -1,4 +1,4 @@
-# The training set of a cell: a real or a generated image for every slot.
+# The training set of a cell: the real and generated images that its regime takes.
 
 
 localrules:
@@ -9,6 +9,7 @@ rule mix:
     input:
         real="results/{experiment}/reference/real.parquet",
         generated=mixed_images,
+        fresh=fresh_images,
     output:
         "results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/mix.parquet",
     log:
@@ -24,8 +25,9 @@ rule mix:
     params:
         settings=settings_of("mix"),
         generated=generated_option,
-        ratio=training_ratio,
+        fresh=fresh_option,
         drop=drop_option,
     shell:
-        'python "$SCRIPTS/mix.py" {params.settings} --real {input.real} {params.generated} {params.drop}'
-        " --ratio {params.ratio} --seed {wildcards.seed} --output {output} --log {log}"
+        'python "$SCRIPTS/mix.py" {params.settings} --real {input.real} {params.generated} {params.fresh} {params.drop}'
+        " --ratio {wildcards.ratio} --seed {wildcards.seed} --iteration {wildcards.iteration}"
+        " --output {output} --log {log}"

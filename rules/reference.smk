@@ -19,15 +19,39 @@ rule reference:
     params:
         settings=settings_of("reference"),
         selection=selection_option,
-        how=lambda wildcards, resources: ratios_option(grid),
+        how=lambda wildcards, resources: checks_of_reference(grid),
     shell:
         'python "$SCRIPTS/reference.py" {params.settings} {params.how} {params.selection}'
         " --real {output.real} --holdout {output.holdout} --log {log}"
 
 
+if fresh_files:
+
+    rule fresh_images:
+        input:
+            selection=selected_images,
+        output:
+            fresh_files,
+        log:
+            "results/{experiment}/logs/fresh_images.log",
+        benchmark:
+            "results/{experiment}/benchmarks/fresh_images.tsv"
+        conda:
+            "../envs/light.yaml"
+        resources:
+            mem_mb=memory_of("reference"),
+            runtime=grown(30),
+        params:
+            settings=settings_of("reference"),
+            selection=selection_option,
+        shell:
+            'python "$SCRIPTS/fresh_images.py" {params.settings} {params.selection} --output {output} --log {log}'
+
+
 rule encode:
     input:
         real="results/{experiment}/reference/real.parquet",
+        fresh=fresh_files,
         base=base_model,
         preflight="results/{experiment}/preflight.json",
     output:
@@ -49,7 +73,7 @@ rule encode:
         how=lambda wildcards, resources: how(grid, "device", "threads"),
     shell:
         'python "$SCRIPTS/encode.py" {params.settings} {params.how}'
-        " --real {input.real} --output {output} --log {log}"
+        " --real {input.real} --fresh {input.fresh} --output {output} --log {log}"
 
 
 rule embed_reference:

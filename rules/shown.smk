@@ -137,7 +137,7 @@ def reported_sheets(wildcards):
             "iteration": str(cell.iteration),
         }
         chosen.append(sheet(cell.path, "samples", **place))
-        if grid.arm(cell.control).type == "sifid_cull":
+        if grid.arm(cell.control).control.name == "sifid_cull":
             chosen.append(sheet(cell.path, "dropped", **place))
     return chosen
 

@@ -77,7 +77,7 @@ if grid.family == DIFFUSION:
     evaluator_files = evaluator_weights()
     sifid_weights = {
         arm.name: weights_files(arm.parameters["inception"])
-        for arm in grid.arms_of("sifid_cull")
+        for arm in grid.treated_by("sifid_cull")
     }
 
 

@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from nepotism.data.images import read_image_set
+import numpy as np
+from nepotism.data.images import ImageSet, read_image_set
 from nepotism.families.diffusion import preflight
 from nepotism.families.diffusion.latents import Encoded, encode_images, write_encoded
 from nepotism.families.diffusion.pipeline import check_base_model, encode_prompts, load_noise_scheduler, load_pipeline
@@ -19,7 +20,14 @@ def main() -> None:
     parser = cli.parser(__doc__, stage="encode")
     cli.add_base_model(parser)
     cli.add_device(parser)
-    parser.add_argument("--real", type=Path, required=True, help="image set to encode")
+    parser.add_argument("--real", type=Path, required=True, help="image set to encode: one image per slot")
+    parser.add_argument(
+        "--fresh",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="image sets that are reserved for single training sets, to encode too",
+    )
     parser.add_argument("--output", type=Path, required=True, help="output: latents and text embeddings (safetensors)")
     cli.run(run, parser.parse_args())
 
@@ -27,7 +35,9 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     device = start(arguments.device, arguments.threads)
     check_base_model(arguments.base_model)
-    images = read_image_set(arguments.real)
+    sets = [read_image_set(path) for path in (arguments.real, *arguments.fresh)]
+    slots = len(sets[0].records)
+    images = ImageSet(np.concatenate([each.pixels for each in sets]), [row for each in sets for row in each.records])
     pipeline = load_pipeline(arguments.base_model, None, "DDIMScheduler", device)
     prompts = [*dict.fromkeys(record.prompt for record in images.records), ""]
     text = encode_prompts(pipeline, prompts)
@@ -38,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
     scheduler = load_noise_scheduler(arguments.base_model)
     if problems := list(preflight.prediction_problems(pipeline.unet, scheduler, tried, captions)):
         raise UserError(problems[0])
-    write_encoded(arguments.output, Encoded(posteriors, [record.slot for record in images.records], text, prompts))
+    write_encoded(arguments.output, Encoded(posteriors, [record.id for record in images.records], slots, text, prompts))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from nepotism.data.tables import write_csv
-from nepotism.families.diffusion.fit import FitSettings, Means, fit
+from nepotism.families.diffusion.fit import FitSettings, Means, fit, seen
 from nepotism.families.diffusion.pipeline import identity, load_noise_scheduler, load_unet, save_unet, unet_digest
 from nepotism.families.diffusion.preflight import training_peak
 from nepotism.families.diffusion.training_set import load_training_set
@@ -32,6 +32,10 @@ def main() -> None:
         "--precision", choices=["fp32", "tf32", "bf16"], required=True, help="arithmetic of the network"
     )
     parser.add_argument("--caption-dropout", type=float, required=True, help="probability of training without caption")
+    parser.add_argument(
+        "--budget", choices=["steps", "epochs"], default="steps",
+        help="what training sets of different sizes have in common: optimiser steps, or how often each image is seen",
+    )  # fmt: skip
     parser.add_argument("--mix", type=Path, required=True, help="manifest of the training set")
     parser.add_argument("--latents", type=Path, required=True, help="encodings of the real images and the captions")
     parser.add_argument(
@@ -43,7 +47,9 @@ def main() -> None:
         "--compile", action=argparse.BooleanOptionalAction, default=False, help="compile the network first"
     )
     parser.add_argument("--model", type=Path, required=True, help="output: folder of the retrained U-Net")
-    parser.add_argument("--losses", type=Path, required=True, help="output: step, loss, lr (CSV)")
+    parser.add_argument(
+        "--losses", type=Path, required=True, help="output: step, loss, lr, images and epochs so far (CSV)"
+    )
     cli.run(run, parser.parse_args())
 
 
@@ -53,8 +59,9 @@ def run(arguments: argparse.Namespace) -> None:
     with Job(arguments.model, arguments.checkpoint_seconds, main=hardware.is_main_process) as job:
         data = load_training_set(arguments.mix, arguments.latents, arguments.base_model, hardware.device)
         settings = FitSettings(
-            arguments.learning_rate, arguments.epochs, arguments.batch_size, arguments.flip, arguments.caption_dropout
-        )
+            arguments.learning_rate, arguments.epochs, arguments.batch_size, arguments.flip, arguments.caption_dropout,
+            arguments.budget,
+        )  # fmt: skip
         checkpoints = job.checkpoints(
             "finetune",
             stage_version=arguments.stage_version,
@@ -107,8 +114,11 @@ def run(arguments: argparse.Namespace) -> None:
             raise too_large(label, count, "how.micro_batch_size", probe, total_bytes(), others)
         if hardware.is_main_process:
             job.check()
-            rows = [(step, loss, arguments.learning_rate) for step, loss in enumerate(losses, 1)]
-            write_csv(arguments.losses, rows, ["step", "loss", "lr"])
+            rows = [
+                (step, loss, arguments.learning_rate, images, epochs)
+                for step, (loss, (images, epochs)) in enumerate(zip(losses, seen(data, settings), strict=True), 1)
+            ]
+            write_csv(arguments.losses, rows, ["step", "loss", "lr", "images", "epochs"])
             save_unet(unet, arguments.model)
 
 

@@ -2,11 +2,13 @@
 
 import argparse
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from nepotism.chain import engine
+from nepotism.chain.regimes import REGIMES
 from nepotism.data.images import Record
 from nepotism.data.rows import write_rows
 from nepotism.families import add_family, imported_family, settings_given, version_of
@@ -21,13 +23,13 @@ def main() -> None:
     cli.add_device(parser)
     cli.add_resume(parser)
     parser.add_argument(
-        "--regime", choices=["replace", "accumulate", "accumulate_subsample"], default="replace",
-        help="what becomes of the data of earlier generations",
-    )  # fmt: skip
-    parser.add_argument(
-        "--kept", choices=["fixed", "redrawn"], default="fixed", help="original rows, for the regime that replaces"
+        "--regime",
+        choices=list(REGIMES),
+        default="replace",
+        help="what training sets are made of, from generation 1 on",
     )
-    parser.add_argument("--ratio", default="0", help="percent of generated rows, for the regime that replaces")
+    parser.add_argument("--regime-parameters", default="{}", help="its parameters, as JSON")
+    parser.add_argument("--ratio", default="0", help="percent of generated rows")
     parser.add_argument("--cell", required=True, help="folder of the cell inside the experiment, or base/seed-<seed>")
     parser.add_argument("--seed", type=int, required=True, help="replicate seed")
     parser.add_argument("--first", type=int, required=True, help="first generation of the chunk; 0 is the base model")
@@ -61,8 +63,9 @@ def run(arguments: argparse.Namespace) -> None:
     inputs = [*arguments.reference, *arguments.models, *arguments.drawn]
     with Job(arguments.samples, arguments.checkpoint_seconds) as job:
         made = engine.run(
-            family, job, models, drawn, arguments.first, arguments.last, arguments.regime, arguments.ratio, arguments.seed,
-            label=f"generations {arguments.cell}", kept=arguments.kept, family_name=arguments.family,
+            family, job, models, drawn, arguments.first, arguments.last, REGIMES[arguments.regime],
+            json.loads(arguments.regime_parameters), arguments.ratio, arguments.seed,
+            label=f"generations {arguments.cell}", family_name=arguments.family,
             settings=arguments.settings, version=version, inputs=" ".join(map(sha256, inputs)),
         )  # fmt: skip
         tables = [

@@ -6,8 +6,8 @@ import logging
 import time
 
 import numpy as np
-from nepotism.chain.curated_slots import read_treated
-from nepotism.controls import histogram_match as control
+from nepotism.chain.slots import read_treated
+from nepotism.controls.histogram_match import colours as control
 from nepotism.data.images import read_image_set, write_image_set
 from nepotism.data.tables import write_csv
 from nepotism.measure.colour import contrast, saturation

@@ -1,41 +1,54 @@
-"""Write the manifest of a cell's training set: a real or a generated image for every slot. Copies no pixels."""
+"""Write the manifest of a cell's training set: the real and generated images that its regime takes. Copies no pixels."""
 
 import argparse
+import json
 import logging
 from pathlib import Path
 
-from nepotism.chain import slots
+from nepotism.chain.mix import Images, mix
+from nepotism.chain.regimes import REGIMES
+from nepotism.chain.slots import slots_of
 from nepotism.data.images import read_records, write_manifest
 from nepotism.runtime import cli
 
 
 def main() -> None:
     parser = cli.parser(__doc__, stage="mix")
+    parser.add_argument("--regime", choices=list(REGIMES), required=True, help="what the training set is made of")
+    parser.add_argument("--regime-parameters", default="{}", help="its parameters, as JSON")
     parser.add_argument("--real", type=Path, required=True, help="image set with one real image per slot")
-    parser.add_argument("--generated", type=Path, help="image set with generated images; not needed at ratio 0")
+    parser.add_argument(
+        "--generated", type=Path, nargs="*", default=[],
+        help="image sets of the last models, in order, up to that of the iteration before; as many as the regime takes",
+    )  # fmt: skip
+    parser.add_argument("--fresh", type=Path, help="image set of real images that are reserved for this training set")
     parser.add_argument("--ratio", required=True, help="percent of generated images")
     parser.add_argument("--seed", type=int, required=True, help="replicate seed")
+    parser.add_argument("--iteration", type=int, required=True, help="of the cell")
     parser.add_argument("--drop-missing", action="store_true", help="leave out slots whose generated image was dropped")
     parser.add_argument("--output", type=Path, required=True, help="output: the manifest (Parquet)")
     cli.run(run, parser.parse_args())
 
 
 def run(arguments: argparse.Namespace) -> None:
-    real = read_records(arguments.real)
-    generated = read_records(arguments.generated) if arguments.generated else []
-    records, files = slots.mix(
+    real = _images(arguments.real)
+    regime, parameters = REGIMES[arguments.regime], json.loads(arguments.regime_parameters)
+    sources = regime.plan(slots_of(real.records, arguments.seed), arguments.ratio, arguments.iteration, parameters)
+    records, files = mix(
+        sources,
         real,
-        str(arguments.real),
-        generated,
-        str(arguments.generated),
-        arguments.ratio,
-        arguments.seed,
+        [_images(path) for path in arguments.generated],
+        arguments.iteration - len(arguments.generated),
+        _images(arguments.fresh) if arguments.fresh else None,
         arguments.drop_missing,
     )
     write_manifest(arguments.output, records, files)
-    logging.info(
-        "%s: %d of %d slots generated", arguments.output, sum(r.origin == "generated" for r in records), len(records)
-    )
+    made = sum(record.origin == "generated" for record in records)
+    logging.info("%s: %d images in %d slots, %d generated", arguments.output, len(records), len(real.records), made)
+
+
+def _images(path: Path) -> Images:
+    return Images(read_records(path), str(path))
 
 
 if __name__ == "__main__":

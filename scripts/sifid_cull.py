@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from nepotism.chain.curated_slots import read_treated
-from nepotism.controls.sifid import Scores, read_real, score
-from nepotism.controls.sifid_cull import Verdict, cull
-from nepotism.controls.sifid_features import all_patches, extractor
+from nepotism.chain.slots import read_treated
+from nepotism.controls.sifid_cull.culling import Verdict, cull
+from nepotism.controls.sifid_cull.sifid import Scores, read_real, score
 from nepotism.data.images import ImageSet, Record, contact_sheet, read_image_set, write_image_set
 from nepotism.data.tables import write_csv
 from nepotism.families.diffusion import sampling
+from nepotism.families.diffusion.sifid_features import all_patches, extractor
 from nepotism.runtime import cli
 from nepotism.runtime.devices import start
 from nepotism.runtime.resume.job import Job

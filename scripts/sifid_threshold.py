@@ -5,9 +5,9 @@ import json
 import logging
 from pathlib import Path
 
-from nepotism.controls.sifid import RealPatches, roots, score, write_real
-from nepotism.controls.sifid_features import all_patches, extractor
+from nepotism.controls.sifid_cull.sifid import RealPatches, roots, score, write_real
 from nepotism.data.images import read_image_set
+from nepotism.families.diffusion.sifid_features import all_patches, extractor
 from nepotism.runtime import cli
 from nepotism.runtime.devices import start
 from nepotism.runtime.files import write_text

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from nepotism.experiment.cells import Arm
 from nepotism.families import family_package
+from nepotism.plan.arms import Arm
 from nepotism.plan.grid import DIFFUSION, Grid
 from nepotism.plan.status import Standing, headline, left, standings
 from nepotism.runtime import cli

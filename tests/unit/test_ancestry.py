@@ -12,7 +12,7 @@ import sifid_cull
 from ancestry import check_provenance
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from nepotism.controls.sifid import Scores
+from nepotism.controls.sifid_cull.sifid import Scores
 from nepotism.data.images import Record, digest, read_image_set, read_records, write_image_set
 from nepotism.data.tables import read_text_csv
 from nepotism.families.diffusion import sampling

@@ -7,13 +7,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from nepotism.chain.curated_slots import read_treated
-from nepotism.chain.slots import generated_slots
-from nepotism.controls import histogram_match as colours
-from nepotism.controls import sifid
-from nepotism.controls.sifid_cull import cull
-from nepotism.controls.sifid_features import all_patches, extractor
+from nepotism.chain.slots import generated_slots, read_treated
+from nepotism.controls.histogram_match import colours
+from nepotism.controls.sifid_cull import sifid
+from nepotism.controls.sifid_cull.culling import cull
 from nepotism.data.images import ImageSet, Record, write_image_set
+from nepotism.families.diffusion.sifid_features import all_patches, extractor
 from nepotism.runtime.errors import UserError
 from nepotism.runtime.files import sha256
 from safetensors.torch import save_file

@@ -184,7 +184,7 @@ def test_an_epoch_holds_every_slot_once_and_epochs_differ():
 
 def test_a_loss_that_is_not_finite_stops_with_step_cell_and_advice(data, scheduler):
     broken = Posteriors(torch.full_like(data.posteriors.mean, float("nan")), data.posteriors.deviation)
-    bad = fitting.TrainingSet(data.slots, broken, data.scaling_factor, data.text, data.prompt_of)
+    bad = fitting.TrainingSet(data.rows, broken, data.scaling_factor, data.text, data.prompt_of)
     with pytest.raises(UserError, match=r"test: the loss is nan at step 1 of 6; lower `finetune.learning_rate`"):
         run(small_unet(), bad, scheduler)
 
@@ -198,12 +198,12 @@ def test_the_mirror_is_encoded_as_an_image_of_its_own(vae):
 
 
 def test_encodings_survive_their_file_and_are_the_same_bytes_twice(tmp_path, data):
-    encoded = Encoded(data.posteriors, SLOTS, data.text, ["a", "b", ""])
+    encoded = Encoded(data.posteriors, SLOTS, len(SLOTS), data.text, ["a", "b", ""])
     for name in ("one", "other"):
         write_encoded(tmp_path / f"{name}.safetensors", encoded)
     assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "other.safetensors").read_bytes()
     read = read_encoded(tmp_path / "one.safetensors")
-    assert (read.slots, read.prompts) == (SLOTS, ["a", "b", ""])
+    assert (read.ids, read.prompts) == (SLOTS, ["a", "b", ""])
     assert torch.equal(read.posteriors.deviation, data.posteriors.deviation)
 
 

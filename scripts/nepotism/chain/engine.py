@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +17,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from nepotism.chain.faces import Regime
+from nepotism.chain.slots import Slots, Source
 from nepotism.data.images import Record
 from nepotism.data.jackknife import LeftOut
 from nepotism.data.tables import Row
-from nepotism.experiment.cells import generated_count
 from nepotism.runtime import streams
 from nepotism.runtime.errors import UserError
 from nepotism.runtime.files import whole
@@ -34,9 +35,6 @@ logger = logging.getLogger(__name__)
 Rows = NDArray[Any]
 # A model as named arrays, which is what checkpoints and model files hold.
 Arrays = dict[str, NDArray[Any]]
-Regime = Literal["replace", "accumulate", "accumulate_subsample"]
-# Whether the original rows that stay are the same in every generation, or drawn anew for each.
-Kept = Literal["fixed", "redrawn"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +68,9 @@ class Family(Protocol):
     def originals(self) -> Rows:
         """The original rows, one per slot."""
 
+    def fresh(self, iteration: int) -> Rows:
+        """Original rows that are reserved for the training set of one iteration, one per slot."""
+
     def fit(self, rows: Rows, parent: Arrays | None, iteration: int, checkpoints: Store = NOWHERE) -> Arrays:
         """Fit a model to ``rows``; ``parent`` is the model of the generation before, if the family's package reads it."""
 
@@ -90,54 +91,6 @@ class Family(Protocol):
 
     def rows(self, table: pa.Table) -> Rows:
         """The rows of one generation that `table` stored."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where some rows of a training set come from.
-
-    Attributes:
-        origin: ``real`` or ``generated``.
-        iteration: of the generation that drew them; 0 also for real rows.
-        slots: which of its rows.
-    """
-
-    origin: str
-    iteration: int
-    slots: NDArray[np.int64]
-
-
-def plan(regime: Regime, ratio: str, slots: int, seed: int, iteration: int, kept: Kept = "fixed") -> list[Source]:
-    """What generation ``iteration`` is fitted to: a pure function of its arguments. Generation 0 knows original rows only.
-
-    replace: the generation before fills ``ratio`` percent of the slots, the original rows the others. The slots that it
-        fills at a lower ratio are among those of a higher one, and are the same at every iteration where original rows
-        are ``kept`` fixed.
-    accumulate: the original rows and all that every generation so far drew (Gerstgrasser et al., arXiv 2404.01413).
-    accumulate_subsample: as many rows as there are slots, drawn from those without repetition.
-    """
-    everything = np.arange(slots)
-    if iteration == 0:
-        return [Source("real", 0, everything)]
-    if regime == "replace":
-        of = (seed,) if kept == "fixed" else (seed, iteration)
-        order = streams.generator(*of, "mix", "slots").permutation(slots)
-        count = generated_count(ratio, slots)
-        if count in (0, slots) and ratio not in ("0", "100"):
-            raise UserError(
-                f"`arms.ratios`: {ratio} % of {slots} rows is {'all' if count else 'none'} of them; choose another ratio or more rows"
-            )
-        mixed = [
-            Source("real", 0, np.sort(order[count:])),
-            Source("generated", iteration - 1, np.sort(order[:count])),
-        ]
-        return [source for source in mixed if len(source.slots)]
-    pool = [Source("real", 0, everything), *(Source("generated", made, everything) for made in range(iteration))]
-    if regime == "accumulate":
-        return pool
-    drawn = streams.generator(seed, iteration, "mix", "subsample").permutation(len(pool) * slots)[:slots]
-    chosen = [(source, np.sort(drawn[drawn // slots == index] % slots)) for index, source in enumerate(pool)]
-    return [Source(source.origin, source.iteration, taken) for source, taken in chosen if len(taken)]
 
 
 class History:
@@ -162,6 +115,8 @@ class History:
         """The rows that a source names."""
         if source.origin == "real":
             return self._originals[source.slots]
+        if source.origin == "fresh":
+            return self._family.fresh(source.iteration)[source.slots]
         if source.iteration not in self.drawn:
             self.drawn[source.iteration] = self._family.sample(self.models[source.iteration], source.iteration)
         return self.drawn[source.iteration][source.slots]
@@ -182,7 +137,7 @@ class Made:
 
 def run(
     family: Family, job: Job, models: dict[int, Arrays], rows: dict[int, Rows], first: int, last: int,
-    regime: Regime, ratio: str, seed: int, label: str, kept: Kept = "fixed", **decisive: str | int,
+    regime: Regime, parameters: Mapping[str, Any], ratio: str, seed: int, label: str, **decisive: str | int,
 ) -> Made:  # fmt: skip
     """Make generations ``first`` to ``last``.
 
@@ -193,16 +148,20 @@ def run(
         models: of those before ``first`` that are read: the last one if generations are fitted from the one before, and all
             if the regime accumulates.
         rows: of earlier generations, where they were kept.
-        regime, ratio, seed, kept: of the cell.
+        regime, parameters: what training sets are made of. Generation 0 is fitted to original rows.
+        ratio, seed: of the cell.
         label: what progress is called.
         decisive: what else decides the result: settings, version, checksums of what is read.
     """
     history = History(family, dict(models), dict(rows))
     made = Made({}, {}, {})
+    slots = Slots({"": history.slots}, seed)
     for iteration in range(first, last + 1):
-        made.plans[iteration] = plan(regime, ratio, history.slots, seed, iteration, kept)
+        sources = regime.plan(slots, ratio, iteration, parameters) if iteration else [slots.real()]
+        made.plans[iteration] = [source for source in sources if len(source.slots)]
 
-    chain: dict[str, Any] = {"regime": regime, "ratio": ratio, "seed": seed, "kept": kept, "first": first, **decisive}
+    decided = {"regime": regime.name, "parameters": dict(parameters), "ratio": ratio}
+    chain: dict[str, Any] = {**decided, "seed": seed, "first": first, **decisive}
     finished = job.checkpoints("generations", "numpy", parts=True, **chain)
     begin = first
     for saved in finished.every():
@@ -236,7 +195,7 @@ def run(
             history.drawn[iteration] = drawn
             if family.is_shown(iteration) or iteration == last:
                 made.rows[iteration] = drawn
-            if regime == "replace":
+            if not regime.accumulates:
                 history.forget(iteration - 1)
             progress.advance()
             unsaved.append(iteration)

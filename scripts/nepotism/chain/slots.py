@@ -1,85 +1,156 @@
-"""The training set of a cell: which slots hold generated images, and the manifest that says so."""
+"""The slots of a training set: which of them generated rows take, at any ratio, and where each row comes from."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
-from nepotism.data.images import Record
+import numpy as np
+from numpy.typing import NDArray
+
+from nepotism.data.images import ImageSet, Record, read_image_set
 from nepotism.experiment.cells import generated_count
 from nepotism.runtime import streams
 from nepotism.runtime.errors import UserError
 
+Indices = NDArray[np.int64]
+# real: of the reference; fresh: real rows that no training set has held before; generated: by a model of the chain.
+Origin = Literal["real", "fresh", "generated"]
 
-def order(groups: Mapping[str, int], seed: int) -> list[str]:
-    """All slots in the order in which generated images take them over.
 
-    Every prefix is balanced over the groups, so that ratios are nested: the generated slots at 3.3 % are among those at
-    10 %. For equal groups a prefix is what the largest remainder gives each group; for unequal ones it is Webster's
-    divisor method, which unlike the largest remainder never takes a slot back when the ratio rises. Within a group, and
-    between groups of equal claim, the order is random, keyed by the seed alone.
+@dataclass(frozen=True)
+class Source:
+    """Where some rows of a training set come from.
+
+    Attributes:
+        origin: see `Origin`.
+        iteration: of the model that drew them, or of the training set that fresh rows are reserved for; 0 of the reference.
+        slots: which of its rows.
+    """
+
+    origin: Origin
+    iteration: int
+    slots: Indices
+
+
+class Slots:
+    """The slots of a cell's training sets: what a regime chooses from.
 
     Args:
-        groups: number of slots per group.
+        groups: number of slots per group, in the order of the reference; rows without groups are one group without a name.
         seed: replicate seed.
     """
-    ties = {group: streams.generator(seed, "mix", group).random() for group in groups}
-    claims = []
-    for group, size in groups.items():
-        taken = streams.generator(seed, "mix", group, "slots").permutation(size)
-        claims += [((rank + 0.5) / size, ties[group], f"{group}/{index:03d}") for rank, index in enumerate(taken)]
-    return [slot for _, _, slot in sorted(claims)]
+
+    def __init__(self, groups: Mapping[str, int], seed: int) -> None:
+        self.groups, self._seed = dict(groups), seed
+        self.everything: Indices = np.arange(sum(self.groups.values()))
+
+    def __len__(self) -> int:
+        return len(self.everything)
+
+    def real(self, slots: Indices | None = None) -> Source:
+        """Rows of the reference; all without ``slots``."""
+        return Source("real", 0, self.everything if slots is None else slots)
+
+    def fresh(self, iteration: int, slots: Indices) -> Source:
+        """Rows that are reserved for the training set of an iteration."""
+        return Source("fresh", iteration, slots)
+
+    def generated(self, iteration: int, slots: Indices | None = None) -> Source:
+        """Rows that the model of an iteration drew; all without ``slots``."""
+        return Source("generated", iteration, self.everything if slots is None else slots)
+
+    def split(self, ratio: str, *redrawn: int) -> tuple[Indices, Indices]:
+        """The slots of generated rows at a ratio, and the others: a pure function of groups, ratio, seed and ``redrawn``.
+
+        Raises:
+            UserError: if a ratio above 0 gives no row at all, or one below 100 all of them.
+        """
+        count = generated_count(ratio, len(self))
+        if count == 0 and float(ratio) > 0:
+            raise UserError(
+                f"`arms.ratios`: {ratio} % of {len(self)} slots is no row at all; raise the ratio or the number of rows "
+                "(of images, `reference.images_per_group`)"
+            )
+        if count == len(self) and float(ratio) < 100:
+            raise UserError(f"`arms.ratios`: {ratio} % of {len(self)} slots is all of them; choose 100, or more rows")
+        taken = self._order(*redrawn)
+        return np.sort(taken[:count]), np.sort(taken[count:])
+
+    def _order(self, *redrawn: int) -> Indices:
+        """All slots in the order in which generated rows take them over.
+
+        Every prefix is balanced over the groups, so that ratios are nested: the generated slots at 3.3 % are among those at
+        10 %. For equal groups a prefix is what the largest remainder gives each group; for unequal ones it is Webster's
+        divisor method, which unlike the largest remainder never takes a slot back when the ratio rises. Within a group, and
+        between groups of equal claim, the order is random, keyed by the seed alone (and by ``redrawn``).
+        """
+        claims: list[tuple[float, float, int]] = []
+        start = 0
+        for group, size in self.groups.items():
+            key: streams.Key = (self._seed, *redrawn, "mix", *_named(group))
+            taken = streams.generator(*key, "slots").permutation(size)
+            if len(self.groups) == 1:
+                return taken
+            tie = streams.generator(*key).random()
+            claims += [((rank + 0.5) / size, tie, start + int(index)) for rank, index in enumerate(taken)]
+            start += size
+        return np.array([slot for _, _, slot in sorted(claims)])
+
+    def subsample(self, sources: int, iteration: int) -> list[Indices]:
+        """As many rows as there are slots, drawn from several full sets without repetition, each group from its own rows.
+
+        Args:
+            sources: number of sets, each with a row for every slot.
+            iteration: of the training set; it keys the draw together with the seed.
+
+        Returns:
+            The slots taken from each set.
+        """
+        parts: list[list[Indices]] = [[] for _ in range(sources)]
+        start = 0
+        for group, size in self.groups.items():
+            key: streams.Key = (self._seed, iteration, "mix", *_named(group), "subsample")
+            drawn = streams.generator(*key).permutation(sources * size)[:size]
+            for index in range(sources):
+                parts[index].append(start + drawn[drawn // size == index] % size)
+            start += size
+        return [np.sort(np.concatenate(part)) for part in parts]
 
 
-def generated_slots(ratio: str, groups: Mapping[str, int], seed: int) -> set[str]:
-    """The slots that hold generated images: a pure function of ratio, groups and seed.
-
-    Raises:
-        UserError: if a ratio above 0 gives no image at all.
-    """
-    slots = sum(groups.values())
-    count = generated_count(ratio, slots)
-    if count == 0 and float(ratio) > 0:
-        raise UserError(
-            f"`arms.ratios`: {ratio} % of {slots} slots is no image at all; raise the ratio or `reference.images_per_group`"
-        )
-    return set(order(groups, seed)[:count])
+def _named(group: str) -> tuple[str, ...]:
+    return (group,) if group else ()
 
 
-def mix(
-    real: Sequence[Record],
-    real_file: str,
-    generated: Sequence[Record],
-    generated_file: str,
-    ratio: str,
-    seed: int,
-    drop_missing: bool = False,
-) -> tuple[list[Record], list[str]]:
-    """Choose a real or a generated image for every slot.
-
-    Args:
-        real: one record per slot.
-        real_file: the image set they are in.
-        generated: records of the generated images, at least for the generated slots; empty at ratio 0.
-        generated_file: the image set they are in.
-        ratio: percent of generated images.
-        seed: replicate seed.
-        drop_missing: leave out generated slots without an image, instead of raising.
-
-    Returns:
-        The records in the order of ``real``, and the file of each.
-
-    Raises:
-        ValueError: if a generated slot has no generated image.
-    """
-    chosen = generated_slots(ratio, group_sizes(real), seed)
-    by_slot = {record.slot: record for record in generated}
-    if (absent := sorted(chosen - by_slot.keys())) and not drop_missing:
-        raise ValueError(f"{generated_file} has no image for slot {absent[0]} ({len(absent)} are missing)")
-    filled = [record for record in real if record.slot not in chosen or record.slot in by_slot]
-    records = [by_slot[record.slot] if record.slot in chosen else record for record in filled]
-    files = [generated_file if record.slot in chosen else real_file for record in filled]
-    return records, files
+def slots_of(real: Sequence[Record], seed: int) -> Slots:
+    """The slots of a reference of images, one record per slot."""
+    return Slots(group_sizes(real), seed)
 
 
-def group_sizes(records: Sequence[Record]) -> dict[str, int]:
+def group_sizes(records: Iterable[Record]) -> dict[str, int]:
     """Number of slots per group, in the order of ``records``."""
     return dict(Counter(record.group for record in records))
+
+
+def generated_slots(ratio: str, real: Sequence[Record], seed: int) -> set[str]:
+    """Names of the slots that hold generated images at a ratio; ``real`` has one record per slot."""
+    chosen, _ = slots_of(real, seed).split(ratio)
+    return {real[index].slot for index in chosen}
+
+
+def read_treated(generated: Path, real: Sequence[Record], ratio: str, seed: int) -> ImageSet:
+    """The generated images that a control treats: those that the cell's ratio mixes in, and no others.
+
+    Args:
+        generated: image set with an image for every slot.
+        real: records of the real images, one per slot.
+        ratio: percent of generated images.
+        seed: replicate seed.
+
+    Raises:
+        UserError: if the ratio mixes in none.
+    """
+    if float(ratio) == 0:
+        raise UserError("`--ratio`: at ratio 0 no generated image is mixed in, so a control has nothing to treat")
+    return read_image_set(generated, generated_slots(ratio, real, seed))

@@ -26,7 +26,7 @@ def decisive_settings(family: str, block: Mapping[str, Any], iteration: int) -> 
     Arms whose settings of generation 0 are the same can share it.
     """
     package = family_package(family)
-    others = {"chunk", "kept", *package.execution(block), *([] if iteration else package.LATER)}
+    others = {"chunk", *package.execution(block), *([] if iteration else package.LATER)}
     return {key: value for key, value in block.items() if key not in others}
 
 

@@ -8,13 +8,13 @@ from nepotism.judge.contrasts import MissingError, Theta, effect_of
 from nepotism.judge.decisions import Effect, Relation, decide
 from nepotism.judge.verdicts import Part
 
-# Settings of every arm, with its type, ratios, last iteration and the {control} of its iteration 0.
+# Settings of every arm, with its regime, ratios, last iteration and the {control} of its iteration 0.
 Arms = Mapping[str, Mapping[str, Any]]
 # An arm, a ratio and an iteration.
 Place = tuple[str, str, int]
 
 # Of an arm's settings, what it is compared in spite of.
-_OWN = ("type", "ratios", "last", "base")
+_OWN = ("regime", "ratios", "last", "base")
 
 
 def base_of(arms: Arms, name: str) -> str:

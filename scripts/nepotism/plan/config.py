@@ -13,14 +13,21 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from nepotism.experiment.cells import ACCUMULATING_TYPES, BRANCHED_ARM, PLAIN_TYPES, canonical_ratio
+from nepotism.chain.regimes import REGIMES
+from nepotism.controls import CONTROLS
+from nepotism.experiment.cells import BRANCHED_ARM, canonical_ratio
 from nepotism.families import FAMILIES, family_package
 from nepotism.plan.grid import DIFFUSION
 from nepotism.weights.locations import hub, staged_name
 
 SCHEMA = Path(__file__).parents[3] / "resources" / "schemas" / "config.schema.yaml"
-# What an arm of such a family may do with generated rows.
-FAMILY_TYPES = ("none", *ACCUMULATING_TYPES)
+# Of arms that do not name them.
+DEFAULTS = ("replace", "none")
+# Keys of earlier versions, and what to write instead.
+MOVED = {
+    "type": "an arm has a `regime` ({regimes}) and a `control` ({controls}) now, by default replace and none",
+    "kept": "it is a parameter of the regime replace now: `parameters: {{kept: ...}}` of an arm",
+}
 
 
 class ConfigError(Exception):
@@ -69,7 +76,28 @@ def _schema(config: Mapping[str, Any]) -> dict[str, Any]:
         }
         overrides["properties"] = {family: {"type": "object", "additionalProperties": False, "properties": changeable}}
     schema["properties"]["model"]["properties"]["family"]["enum"] = [DIFFUSION, *FAMILIES]
+    _add_plug_ins(schema["properties"]["arms"]["items"])
     return schema
+
+
+def _add_plug_ins(arm: dict[str, Any]) -> None:
+    """Names of regimes and controls, and what an arm's parameters may be, as they declare it themselves."""
+    arm["properties"]["regime"]["enum"], arm["properties"]["control"]["enum"] = list(REGIMES), list(CONTROLS)
+    arm["allOf"] = []
+    for regime in REGIMES.values():
+        for control in CONTROLS.values():
+            # What is left out is of its default.
+            named = [key for key, face in (("regime", regime), ("control", control)) if face.name not in DEFAULTS]
+            chosen = {"regime": {"const": regime.name}, "control": {"const": control.name}}
+            declared = {"type": "object", "additionalProperties": False, "required": list(regime.required)}
+            declared["properties"] = {**regime.parameters, **control.parameters}
+            given: dict[str, Any] = {
+                "properties": {"parameters": declared},
+                "required": ["parameters"] if regime.required else [],
+            }
+            if not regime.required:
+                given["properties"]["parameters"]["default"] = {}
+            arm["allOf"].append({"if": {"required": named, "properties": chosen}, "then": given})
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -106,7 +134,10 @@ def _explain(error: ValidationError) -> Iterator[str]:
         case "additionalProperties":
             known = list(error.schema["properties"])
             for unknown in value:
-                if unknown not in known:
+                if unknown in MOVED:
+                    told = MOVED[unknown].format(regimes=", ".join(REGIMES), controls=", ".join(CONTROLS))
+                    yield f"`{_join(key, unknown)}`: {told}"
+                elif unknown not in known:
                     near = difflib.get_close_matches(str(unknown), known, n=1, cutoff=0.5)
                     hint = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(known)}"
                     yield f"`{_join(key, unknown)}`: unknown key; {hint}"
@@ -252,24 +283,34 @@ def _arm_contradictions(
 ) -> Iterator[str]:
     parameters = arm.get("parameters", {})
     family = config["model"]["family"]
-    # Controls and healing are about images of a diffusion model; it does not accumulate.
-    if (arm["type"] in ACCUMULATING_TYPES) if family == DIFFUSION else (arm["type"] not in FAMILY_TYPES):
-        yield f"`{key}.type`: {arm['type']} is not for models of the family {family}; choose another type"
+    regime, control = REGIMES[arm.get("regime", "replace")], CONTROLS[arm.get("control", "none")]
+    if family not in control.families:
+        treated = ", ".join(control.families)
+        yield f"`{key}.control`: {control.name} treats rows of the family {treated}, and none of {family}; choose another control"
         return
-    if arm["type"] in ACCUMULATING_TYPES and ratios != ["100"]:
-        yield f"`{key}.ratios`: {arm['type']} says itself what a training set holds; write ratios: [100]"
-    if arm["type"] not in PLAIN_TYPES and "0" in ratios:
-        yield f"`{key}.ratios`: at ratio 0 there are no generated images for {arm['type']} to treat; leave it out"
-    if arm["name"] == BRANCHED_ARM and (arm["type"] != "none" or arm.get("overrides")):
-        yield f"`{key}`: '{BRANCHED_ARM}' is the name of the plain mixture: type none, without overrides; choose another"
-    if arm["type"] == "heal":
+    if not regime.takes_ratio and ratios != ["100"]:
+        yield f"`{key}.ratios`: {regime.name} says itself what a training set holds; write ratios: [100]"
+    if control.name != "none" and not regime.generates:
+        yield f"`{key}.control`: {regime.name} trains on real rows only, and leaves nothing for {control.name} to treat; leave it out"
+    elif control.name != "none" and "0" in ratios:
+        yield f"`{key}.ratios`: at ratio 0 there are no generated images for {control.name} to treat; leave it out"
+    if arm["name"] == BRANCHED_ARM and ((regime.name, control.name) != DEFAULTS or arm.get("overrides")):
+        yield (
+            f"`{key}`: '{BRANCHED_ARM}' is the name of the plain mixture: regime replace, control none, without overrides; "
+            "choose another"
+        )
+    if regime.needs_fresh and family != DIFFUSION:
+        last = arm.get("iterations", config["iterations"])
+        block = {**config[family], **arm.get("overrides", {}).get(family, {})}
+        yield from family_package(family).fresh_contradictions(block, key, last)
+    if regime.name == "heal":
         finetune = {**config["finetune"], **arm.get("overrides", {}).get("finetune", {})}
-        if finetune["start_from"] == "base":
+        if family == DIFFUSION and finetune["start_from"] == "base":
             yield f"`{key}`: healing goes on from retrained weights, but `finetune.start_from` is base; use parent in this arm"
         branches = {
             canonical_ratio(ratio)
             for other in config["arms"]
-            if (other["name"], other["type"]) == (BRANCHED_ARM, "none")
+            if other["name"] == BRANCHED_ARM
             for ratio in other["ratios"]
         }
         for ratio in ratios:
@@ -287,7 +328,7 @@ def _arm_contradictions(
             yield f"`{key}.parameters.after`: {parameters['after']}, but `iterations` ends at {last}"
         if "iterations" in arm:
             yield f"`{key}.iterations`: healing counts its own; use `parameters.iterations`"
-    if arm["type"] == "sifid_cull" and parameters.get("features", "vae") != "vae":
+    if control.name == "sifid_cull" and parameters.get("features", "vae") != "vae":
         source = parameters.get("inception")
         if not source:
             yield f"`{key}.parameters.inception`: missing; {parameters['features']} needs torchvision's: `torchvision`, or a path"

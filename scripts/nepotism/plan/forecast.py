@@ -168,7 +168,7 @@ def forecast(grid: Grid, group_count: int, devices: int = 1) -> Forecast:
     cells = grid.cells()
     bases, redrawn = len(grid.bases) * len(grid.seeds), len(grid.redrawn()) * len(grid.seeds)
     treated = [cell for cell in cells if grid.curated_images(cell)]
-    culled = [cell for cell in treated if grid.arm(cell.control).type == "sifid_cull"]
+    culled = [cell for cell in treated if grid.arm(cell.control).control.name == "sifid_cull"]
     jobs = {
         "classify_faces": grid.shards(),
         "seed_images": bases,

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from nepotism.experiment.cells import ACCUMULATING_TYPES, BRANCHED_ARM, Arm, Cell, arm_of
+from nepotism.experiment.cells import BRANCHED_ARM, Cell
 from nepotism.families import decisive_settings, family_package
+from nepotism.plan.arms import Arm, arm_of
 from nepotism.weights.locations import location, staged_name
 
 DIFFUSION = "diffusion"
@@ -95,7 +96,7 @@ class Grid:
     def first_iteration(self, cell: Cell) -> int:
         """The first generation that the cell's job makes; the cell is called after the last."""
         parent = self.parent(cell)
-        return parent.iteration + 1 if parent else 1
+        return parent.iteration + 1 if parent and parent.control == cell.control else self.arm(cell.control).first
 
     @property
     def base_model(self) -> str:
@@ -110,7 +111,7 @@ class Grid:
         score = self.config["score"]
         sources = [self.config["model"]["path"], score["clip"]]
         sources += [score["inception"]] if "inception" in score["features"] else []
-        sources += [arm.parameters["inception"] for arm in self.arms_of("sifid_cull")]
+        sources += [arm.parameters["inception"] for arm in self.treated_by("sifid_cull")]
         sources += [self.config["reference"]["ffhq"]["weights"]] if self.shards() else []
         return {name: source for source in sources if (name := staged_name(source))}
 
@@ -127,13 +128,20 @@ class Grid:
         parents = {self.parent(cell) for cell in self.cells()}
         return [cell for cell in self.cells() if cell not in parents]
 
-    def arms_of(self, kind: str) -> list[Arm]:
-        """The arms of a type."""
-        return [arm for arm in self.arms if arm.type == kind]
+    def treated_by(self, control: str) -> list[Arm]:
+        """The arms of a control, whatever their regime."""
+        return [arm for arm in self.arms if arm.control.name == control]
+
+    def of_regime(self, regime: str) -> list[Arm]:
+        """The arms of a regime, whatever their control."""
+        return [arm for arm in self.arms if arm.regime.name == regime]
 
     def judged_arm(self, kind: str) -> Arm | None:
-        """The arm of a type that claims are about: the first without overrides, for it is compared with plain mixtures."""
-        return next((arm for arm in self.arms_of(kind) if not arm.overrides), None)
+        """The arm of a control that claims are about, in the regime that replaces; or that of a regime, without a control.
+
+        It is the first without overrides, for it is compared with plain mixtures.
+        """
+        return next((arm for arm in self.arms if arm.is_of(kind) and not arm.overrides), None)
 
     def shown_arm(self) -> Arm:
         """The arm of figure 2: the plain mixture, or else the first that begins at iteration 1."""
@@ -144,11 +152,10 @@ class Grid:
 
         Figure 3 is the paper's; arms with other settings, the diagnostics, are in figure 7.
         """
-        kinds = {"none": "mixture", "heal": "heal"}
         return [
-            f"{arm.name}:{kinds.get(arm.type, 'control')}" + (f":{arm.base}" if arm.base != "base" else "")
+            f"{arm.name}:{_drawn_as(arm)}" + (f":{arm.base}" if arm.base != "base" else "")
             for arm in self.arms
-            if (not arm.overrides if figure == "figure_3" else arm.type != "heal")
+            if (not arm.overrides if figure == "figure_3" else arm.regime.name != "heal")
         ]
 
     def arm(self, name: str) -> Arm:
@@ -198,11 +205,15 @@ class Grid:
         position = iterations.index(cell.iteration)
         if position:
             return Cell(cell.control, cell.ratio, cell.seed, iterations[position - 1])
-        return None if arm.first == 1 else Cell(BRANCHED_ARM, cell.ratio, cell.seed, arm.first - 1)
+        if arm.first == 1:
+            return None
+        # Of a chunk, the cell is called after the last generation.
+        held = next(last for last in self.iterations_of(self.arm(BRANCHED_ARM)) if last >= arm.first - 1)
+        return Cell(BRANCHED_ARM, cell.ratio, cell.seed, held)
 
-    def training_ratio(self, cell: Cell) -> str:
-        """Percent of generated images in the cell's training set: a healing cell's has none."""
-        return "0" if self.arm(cell.control).type == "heal" else cell.ratio
+    def trains_on_generated(self, cell: Cell) -> bool:
+        """Whether the cell's training set holds generated rows."""
+        return self.arm(cell.control).regime.generates and cell.ratio != "0"
 
     def urgency(self, cell: Cell) -> int:
         """How many retrainings, samplings and controls of its chain wait for ``cell``, one after the other.
@@ -211,18 +222,19 @@ class Grid:
         On real images only, retraining needs no samples, so such a chain is half as long.
         """
         arm = self.arm(cell.control)
-        step = 1 if self.training_ratio(cell) == "0" else 3 if arm.curates else 2
+        step = 3 if arm.curates else 2
+        step = step if self.trains_on_generated(cell) else 1
         waiting = step * (arm.last - cell.iteration + 1)
-        for branch in self.arms_of("heal"):
+        for branch in self.of_regime("heal"):
             if arm.name == BRANCHED_ARM and cell.ratio in branch.ratios and cell.iteration < branch.first:
                 own = step * (branch.first - cell.iteration)
                 waiting = max(waiting, own + branch.last - branch.first + 1)
         return waiting
 
     def generated_images(self, cell: Cell) -> str | None:
-        """The image set that was generated for ``cell``'s training set; None where it has real images only."""
+        """The image set that the last model drew for ``cell``'s training set; None where it has real images only."""
         parent = self.parent(cell)
-        if self.training_ratio(cell) == "0":
+        if not self.trains_on_generated(cell):
             return None
         if parent is None:
             return f"{self.folder}/{self.arm(cell.control).base}/seed-{cell.seed}/seed_images.parquet"
@@ -234,9 +246,23 @@ class Grid:
             return None
         return f"{self.folder}/{cell.path}/curated.parquet"
 
-    def mixed_images(self, cell: Cell) -> str | None:
-        """The image set that fills the generated slots of ``cell``'s training set; None if it has none."""
-        return self.curated_images(cell) or self.generated_images(cell)
+    def mixed_images(self, cell: Cell) -> list[str]:
+        """The image sets that generated rows of ``cell``'s training set come from, after the control: the last model's, or,
+        where its regime accumulates, those of all models so far, in order."""
+        cells: list[Cell] = [cell]
+        while self.arm(cell.control).regime.accumulates and (parent := self.parent(cells[0])):
+            cells.insert(0, parent)
+        return [file for each in cells if (file := self.curated_images(each) or self.generated_images(each))]
+
+    def fresh_sets(self) -> int:
+        """How many sets of real images are reserved for single training sets."""
+        return max((arm.last for arm in self.arms if arm.regime.needs_fresh), default=0)
+
+    def fresh_images(self, cell: Cell) -> str | None:
+        """The real images that are reserved for ``cell``'s training set; None where its regime needs none."""
+        if not self.arm(cell.control).regime.needs_fresh:
+            return None
+        return f"{self.folder}/reference/fresh/iteration-{cell.iteration}.parquet"
 
     def parent_model(self, cell: Cell) -> list[str]:
         """The model files that retraining ``cell`` starts from; none when it starts from the base model."""
@@ -263,5 +289,10 @@ class Grid:
             parent = self.parent(parent)
         return [
             f"{self.folder}/{arm.base}/seed-{cell.seed}",
-            *(chain if arm.type in ACCUMULATING_TYPES else chain[-1:]),
+            *(chain if arm.regime.accumulates else chain[-1:]),
         ]
+
+
+def _drawn_as(arm: Arm) -> str:
+    """What kind of line stands for an arm in figures."""
+    return "mixture" if arm.is_plain else "heal" if arm.regime.name == "heal" else "control"

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from nepotism.experiment.cells import Arm
+from nepotism.plan.arms import Arm
 from nepotism.plan.forecast import Rate, fitting_rates, passes_per_image, unet_bytes
 from nepotism.plan.grid import Grid
 

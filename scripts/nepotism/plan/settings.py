@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from nepotism.experiment.cells import ACCUMULATING_TYPES, Arm
 from nepotism.experiment.stages import options, stage_version
 from nepotism.families import decisive_settings, family_package
+from nepotism.plan.arms import Arm
 from nepotism.plan.grid import DIFFUSION, Grid
 from nepotism.weights.locations import CLEAN_FID_SHA256, in_project, location
 
@@ -45,10 +45,10 @@ def family_how(grid: Grid, arm: Arm | None) -> str:
     return options({"execution": _json(family_package(grid.family).execution(block))})
 
 
-def ratios_option(grid: Grid) -> str:
-    """All ratios of the grid, for the check of their size; a new ratio must not rerun the reference."""
+def checks_of_reference(grid: Grid) -> str:
+    """What the grid asks of the real images, for a check; a new ratio or arm must not rerun the reference."""
     ratios = {ratio for arm in grid.arms for ratio in arm.ratios}
-    return options({"ratios": sorted(ratios, key=float)})
+    return options({"ratios": sorted(ratios, key=float), "fresh_sets": grid.fresh_sets()})
 
 
 def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str, Any]:
@@ -99,8 +99,7 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             own = {"family": grid.family, "settings": _json(decisive_settings(grid.family, merged, iteration))}
             if stage == "score_generations" or not iteration:
                 return own
-            regime = arm.type if arm and arm.type in ACCUMULATING_TYPES else "replace"
-            return own | {"regime": regime} | ({"kept": merged["kept"]} if regime == "replace" else {})
+            return own | _regime(arm)
         case "family_figure":
             return {"family": grid.family, "arms": _arms(grid), "dpi": config["figures"]["dpi"]}
         case "claims" if grid.family != DIFFUSION:
@@ -111,7 +110,7 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             kinds = ("histogram_match", "sifid_cull", "heal")
             judged = {kind: arm for kind in kinds if (arm := grid.judged_arm(kind))}
             pair = {"pair": judged["sifid_cull"].parameters["pair"]} if "sifid_cull" in judged else {}
-            diagnosed = [f"{arm.name}:{arm.base}" for arm in grid.arms_of("none") if arm.overrides]
+            diagnosed = [f"{arm.name}:{arm.base}" for arm in grid.arms if arm.is_plain and arm.overrides]
             return {kind: arm.name for kind, arm in judged.items()} | pair | {"diagnosed": diagnosed}
         case "choose_guidance" if grid.family == DIFFUSION:
             return {"scales": [f"{base}={_guidance(grid, base):g}" for base in grid.bases]}
@@ -123,7 +122,9 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             return {"dpi": config["figures"]["dpi"], "clip": score["clip"], "arms": grid.curves(stage)}
         case "figure_4" | "figure_6":
             return {"dpi": config["figures"]["dpi"]}
-        case _ if arm is not None and stage == arm.type:
+        case "mix":
+            return _regime(arm)
+        case _ if arm is not None and stage == arm.control.name:
             return _parameters(arm)
         case _:
             return {}
@@ -143,7 +144,7 @@ def _arms(grid: Grid) -> str:
     """Every arm of a family of chunks with its settings."""
     return _json(
         {
-            arm.name: {"type": arm.type, "ratios": arm.ratios, "last": arm.last, "base": arm.base}
+            arm.name: {"regime": arm.regime.name, "ratios": arm.ratios, "last": arm.last, "base": arm.base}
             | decisive_settings(grid.family, grid.family_block(arm), arm.last)
             for arm in grid.arms
         }
@@ -194,5 +195,11 @@ def _score(grid: Grid) -> dict[str, Any]:
 
 
 def _parameters(arm: Arm) -> dict[str, Any]:
-    """Parameters of an arm, with weights where jobs find them."""
-    return {key: location(value) if key == "inception" else value for key, value in arm.parameters.items()}
+    """Parameters of an arm's control, with weights where jobs find them."""
+    return {key: location(value) if key == "inception" else value for key, value in arm.of_control().items()}
+
+
+def _regime(arm: Arm | None) -> dict[str, Any]:
+    """An arm's regime with its parameters."""
+    assert arm is not None
+    return {"regime": arm.regime.name, "regime_parameters": _json(arm.of_regime())}

@@ -93,7 +93,7 @@ def _standing(grid: Grid, folder: Path, cell: Cell, now: float) -> Standing:
 def _outputs(grid: Grid, cell: Cell) -> dict[str, str]:
     if grid.family != DIFFUSION:
         return CHUNK_OUTPUTS
-    return ({grid.arm(cell.control).type: CURATED} if grid.curated_images(cell) else {}) | OUTPUTS
+    return ({grid.arm(cell.control).control.name: CURATED} if grid.curated_images(cell) else {}) | OUTPUTS
 
 
 def headline(grid: Grid) -> tuple[str, str]:

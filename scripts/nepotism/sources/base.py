@@ -19,7 +19,14 @@ class RealImage:
 
 @dataclass(frozen=True)
 class RealImages:
-    """The two splits of an experiment: ``reference`` to mix in, ``scoring`` to measure against."""
+    """The splits of an experiment, all disjoint.
+
+    Attributes:
+        reference: to mix in.
+        scoring: to measure against.
+        fresh: reserved for single training sets, as many per group as the reference has.
+    """
 
     reference: Split
     scoring: Split
+    fresh: tuple[Split, ...] = ()

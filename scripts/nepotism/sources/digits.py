@@ -53,26 +53,39 @@ def split_indices() -> dict[str, dict[str, list[int]]]:
     return by_split
 
 
-def real_images(images_per_group: int, scoring_split: str, resolution: int, caption: str) -> RealImages:
-    """The reference split (``images_per_group`` of each digit) and the scoring split (up to twice as many).
+def real_images(
+    images_per_group: int, scoring_split: str, resolution: int, caption: str, fresh_sets: int = 0
+) -> RealImages:
+    """The reference split (``images_per_group`` of each digit), the scoring split (up to twice as many), and sets of the
+    reference's size that are reserved for single training sets: from what the reference leaves.
 
     Raises:
         UserError: if more images per digit are asked for than the reference split has.
     """
-    if images_per_group > SPLIT_SIZES["reference"]:
+    there_are = SPLIT_SIZES["reference"]
+    if images_per_group > there_are:
         raise UserError(
-            f"`reference.images_per_group`: {images_per_group} is too many; the digits have {SPLIT_SIZES['reference']} per group"
+            f"`reference.images_per_group`: {images_per_group} is too many; the digits have {there_are} per group"
+        )
+    if (needed := (1 + fresh_sets) * images_per_group) > there_are:
+        raise UserError(
+            f"`arms`: the regime fresh needs {fresh_sets} sets of {images_per_group} more images per group, {needed} in all; the "
+            f"digits have {there_are}: lower `reference.images_per_group` or the arm's `iterations`"
         )
     images, _ = load()
     chosen = split_indices()
 
-    def take(split: str, count: int) -> Split:
+    def take(split: str, count: int, start: int = 0) -> Split:
         return {
             word: [
                 RealImage(render(images[index], resolution), caption.format(digit=word), f"digits/{index}")
-                for index in indices[:count]
+                for index in indices[start : start + count]
             ]
             for word, indices in chosen[split].items()
         }
 
-    return RealImages(take("reference", images_per_group), take(scoring_split, 2 * images_per_group))
+    return RealImages(
+        take("reference", images_per_group),
+        take(scoring_split, 2 * images_per_group),
+        tuple(take("reference", images_per_group, number * images_per_group) for number in range(1, fresh_sets + 1)),
+    )

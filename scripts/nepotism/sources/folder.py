@@ -38,6 +38,7 @@ def real_images(
     path: Path,
     on_bad_image: str,
     resize_filter: str,
+    fresh_sets: int = 0,
 ) -> RealImages:
     """Read, crop and split a folder of images.
 
@@ -52,13 +53,16 @@ def real_images(
         path: the folder.
         on_bad_image: ``fail`` or ``skip``.
         resize_filter: ``lanczos``, ``bicubic`` or ``bilinear``.
+        fresh_sets: sets of the reference's size that are reserved for single training sets: of what both splits leave.
 
     Raises:
         UserError: listing everything that is wrong with the folder.
     """
     entries, problems = _list(path, caption)
     where = f"`reference.folder.path`: {path}"
-    return read_and_split(entries, problems, where, images_per_group, resolution, on_bad_image, resize_filter)
+    return read_and_split(
+        entries, problems, where, images_per_group, resolution, on_bad_image, resize_filter, fresh_sets
+    )
 
 
 def read_and_split(
@@ -69,14 +73,15 @@ def read_and_split(
     resolution: int,
     on_bad_image: str,
     resize_filter: str,
+    fresh_sets: int = 0,
 ) -> RealImages:
-    """Read and crop images, and deal each group's to the two splits.
+    """Read and crop images, and deal each group's to the splits.
 
     Args:
         entries: the images.
         problems: what is already known to be wrong.
         where: key and path, for the message.
-        images_per_group, resolution, on_bad_image, resize_filter: as `real_images`.
+        images_per_group, resolution, on_bad_image, resize_filter, fresh_sets: as `real_images`.
 
     Raises:
         UserError: listing everything that is wrong.
@@ -100,20 +105,29 @@ def read_and_split(
     _tell_copies(entries, contents)
     reference: Split = {}
     scoring: Split = {}
+    fresh: tuple[Split, ...] = tuple({} for _ in range(fresh_sets))
+    sizes = {"reference": images_per_group, "holdout": 2 * images_per_group}
+    sizes |= {f"fresh-{number}": images_per_group for number in range(fresh_sets)}
     for group in dict.fromkeys(entry.group for entry in entries):
         members = [entry for entry in entries if entry.group == group and entry.name in pixels]
         digests = [contents[entry.name] for entry in members]
-        dealt = splits.deal(digests, {"reference": images_per_group, "holdout": 2 * images_per_group})
+        dealt = splits.deal(digests, sizes)
         if len(dealt["holdout"]) < splits.MINIMUM_SCORING:
             found = len(splits.unique(digests))
             problems.append(
                 f"group '{group}': {found} usable distinct images, but {images_per_group + splits.MINIMUM_SCORING} are needed "
                 f"(images_per_group {images_per_group} + {splits.MINIMUM_SCORING} to score against; {3 * images_per_group} are best)"
             )
-        for split, name in ((reference, "reference"), (scoring, "holdout")):
+        if any(len(dealt[f"fresh-{number}"]) < images_per_group for number in range(fresh_sets)):
+            problems.append(
+                f"group '{group}': {len(splits.unique(digests))} usable distinct images, but the regime fresh needs "
+                f"{sum(sizes.values())} (the reference and {fresh_sets} more sets of {images_per_group}, and twice as many to score "
+                "against): lower `reference.images_per_group` or the arm's `iterations`"
+            )
+        for split, name in zip((reference, scoring, *fresh), sizes, strict=True):
             split[group] = [RealImage(pixels[members[i].name], members[i].prompt, members[i].name) for i in dealt[name]]
     refuse(where, problems)
-    return RealImages(reference, scoring)
+    return RealImages(reference, scoring, fresh)
 
 
 def _shared_between_groups(entries: list[Entry], contents: dict[str, str]) -> list[str]:

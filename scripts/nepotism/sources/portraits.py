@@ -101,12 +101,19 @@ def groups() -> Iterator[dict[str, str]]:
         yield dict(zip(GROUP_FACTORS, values, strict=True))
 
 
-def real_images(images_per_group: int, scoring_split: str, resolution: int, caption: str) -> RealImages:
-    """The reference split (``images_per_group`` of each group) and the scoring split (twice as many), all distinct."""
+def real_images(
+    images_per_group: int, scoring_split: str, resolution: int, caption: str, fresh_sets: int = 0
+) -> RealImages:
+    """The reference split (``images_per_group`` of each group), the scoring split (twice as many), and sets of the reference's
+    size that are reserved for single training sets: all distinct."""
     seen: set[str] = set()
     return RealImages(
         reference=_draw_split("reference", images_per_group, resolution, caption, seen),
         scoring=_draw_split(scoring_split, 2 * images_per_group, resolution, caption, seen),
+        fresh=tuple(
+            _draw_split(f"fresh-{number}", images_per_group, resolution, caption, seen)
+            for number in range(1, fresh_sets + 1)
+        ),
     )
 
 

@@ -1,5 +1,6 @@
 """Real images as two disjoint image sets: `real` to mix in, `holdout` to measure against."""
 
+import argparse
 import importlib
 import logging
 from collections.abc import Sequence
@@ -17,6 +18,39 @@ logger = logging.getLogger(__name__)
 
 # Sources of the config's `reference.source`, and the modules whose ``real_images`` gives their images.
 SOURCES = {"portraits": "portraits", "digits": "digits", "folder": "folder", "ffhq": "ffhq.source"}
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Where real images come from, and how many are taken."""
+    parser.add_argument("--source", required=True, choices=list(SOURCES), help="where images come from")
+    parser.add_argument("--images-per-group", type=int, required=True, help="images per group in the training set")
+    parser.add_argument(
+        "--scoring-split", required=True, choices=["holdout", "develop"], help="split to measure against"
+    )
+    parser.add_argument("--resolution", type=int, required=True, help="height and width in pixels")
+    parser.add_argument("--caption", help="caption template of the source")
+    parser.add_argument("--path", type=Path, help="folder of images (sources folder and ffhq)")
+    parser.add_argument("--selection", type=Path, help="table of the chosen images (source ffhq)")
+    parser.add_argument(
+        "--on-bad-image", choices=["fail", "skip"], help="what to do about unreadable images (folder and ffhq)"
+    )
+    parser.add_argument(
+        "--resize-filter", choices=["lanczos", "bicubic", "bilinear"], help="how images are resized (folder and ffhq)"
+    )
+
+
+def from_arguments(arguments: argparse.Namespace, fresh_sets: int = 0) -> RealImages:
+    """The images of a source that `add_source` chose; each source takes what it needs."""
+    names = ("caption", "path", "selection", "on_bad_image", "resize_filter")
+    extra = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    return load_source(
+        arguments.source,
+        images_per_group=arguments.images_per_group,
+        scoring_split=arguments.scoring_split,
+        resolution=arguments.resolution,
+        fresh_sets=fresh_sets,
+        **extra,
+    )
 
 
 def load_source(source: str, **options: object) -> RealImages:
@@ -52,12 +86,12 @@ def check_ratios(ratios: Sequence[float], groups: int, slots: int) -> None:
             )
 
 
-def write(path: Path, split: Split) -> None:
-    """Write one split as an image set; slots number each group's images in order."""
+def write(path: Path, split: Split, kind: str = "real") -> None:
+    """Write one split as an image set; slots number each group's images in order, and ids begin with ``kind``."""
     pixels, records = [], []
     for group, images in split.items():
         for index, image in enumerate(images):
             pixels.append(image.pixels)
-            records.append(Record(f"real/{image.name}", image.prompt, group, f"{group}/{index:03d}", "real"))
+            records.append(Record(f"{kind}/{image.name}", image.prompt, group, f"{group}/{index:03d}", "real"))
     write_image_set(path, np.stack(pixels), records)
     logger.info("%s: %d images in %d groups", path, len(records), len(split))

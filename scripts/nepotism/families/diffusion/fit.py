@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -34,6 +35,10 @@ logger = logging.getLogger(__name__)
 STEPS_BETWEEN_LOSSES = 10
 
 
+# What training sets of different sizes have in common: the number of optimiser steps, or how often each image is seen.
+Budget = Literal["steps", "epochs"]
+
+
 @dataclass(frozen=True)
 class FitSettings:
     """What decides the weights, besides the data; keys of the config's `finetune`."""
@@ -43,6 +48,7 @@ class FitSettings:
     batch_size: int
     flip: bool
     caption_dropout: float
+    budget: Budget = "steps"
 
 
 @dataclass(frozen=True)
@@ -80,10 +86,30 @@ def draw(key: streams.Key, shape: tuple[int, ...], timesteps: int, flip: bool, c
     return Draws(bool(flip and coins[0] < 0.5), bool(coins[1] < caption_dropout), timestep, posterior, noise)
 
 
-def batches_of_epoch(slots: int, batch_size: int, seed: int, iteration: int, epoch: int) -> list[list[int]]:
-    """Indices of an epoch's batches: a keyed permutation, cut into pieces; the last may be short."""
-    order = streams.generator(seed, iteration, "finetune", epoch).permutation(slots)
-    return [[int(index) for index in order[start : start + batch_size]] for start in range(0, slots, batch_size)]
+def batches_of_epoch(
+    rows: int, batch_size: int, seed: int, iteration: int, epoch: int, most: int | None = None
+) -> list[list[int]]:
+    """Indices of an epoch's batches: a keyed permutation of ``rows``, or the first ``most`` of it, cut into pieces; the last
+    may be short."""
+    order = streams.generator(seed, iteration, "finetune", epoch).permutation(rows)[:most]
+    return [[int(index) for index in order[start : start + batch_size]] for start in range(0, len(order), batch_size)]
+
+
+def images_of_epoch(data: TrainingSet, settings: FitSettings) -> int:
+    """How many images an epoch has: all, or, at equal steps, no more than there are slots, chosen anew in each epoch."""
+    rows = len(data.rows)
+    return rows if settings.budget == "epochs" or data.slots is None else min(rows, data.slots)
+
+
+def seen(data: TrainingSet, settings: FitSettings) -> list[tuple[int, float]]:
+    """After every step, how many images have been trained on, and how often that is the whole training set."""
+    images = images_of_epoch(data, settings)
+    counts = [
+        epoch * images + min(start + settings.batch_size, images)
+        for epoch in range(settings.epochs)
+        for start in range(0, images, settings.batch_size)
+    ]
+    return [(count, count / len(data.rows)) for count in counts]
 
 
 @dataclass(frozen=True)
@@ -126,7 +152,9 @@ class Plan:
         self._data, self._settings, self._seed, self._iteration = data, settings, seed, iteration
         self._timesteps, self._micro = timesteps, micro_batch_size or settings.batch_size
         self._device, self._devices = device, devices
-        self._per_epoch = math.ceil(len(data.slots) / settings.batch_size)
+        # At equal steps, an epoch of a larger training set is as many of its images, chosen anew each time.
+        self._most = images_of_epoch(data, settings)
+        self._per_epoch = math.ceil(self._most / settings.batch_size)
         self.total = settings.epochs * self._per_epoch
         """Number of steps."""
 
@@ -141,7 +169,9 @@ class Plan:
         """
         epoch, position = divmod(step, self._per_epoch)
         chosen = self._settings
-        batch = batches_of_epoch(len(self._data.slots), chosen.batch_size, self._seed, self._iteration, epoch)[position]
+        batch = batches_of_epoch(
+            len(self._data.rows), chosen.batch_size, self._seed, self._iteration, epoch, self._most
+        )[position]
         mine = batch[self._device :: self._devices]
         if not mine:
             return [self._piece(batch[:1], epoch, share=0.0, last=True)]
@@ -154,7 +184,7 @@ class Plan:
         shape = tuple(data.posteriors.mean.shape[2:])
         draws = [
             draw(
-                (self._seed, self._iteration, "finetune", epoch, data.slots[row]),
+                (self._seed, self._iteration, "finetune", epoch, data.rows[row]),
                 shape, self._timesteps, settings.flip, settings.caption_dropout,
             )
             for row in rows

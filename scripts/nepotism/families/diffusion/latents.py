@@ -32,17 +32,19 @@ class Posteriors:
 
 @dataclass(frozen=True)
 class Encoded:
-    """What the frozen encoders say of an image set.
+    """What the frozen encoders say of real images.
 
     Attributes:
-        posteriors: of its images, in the order of ``slots``.
-        slots: one per image.
+        posteriors: of the images, in the order of ``ids``.
+        ids: one per image: those of the reference, and those that are reserved for single training sets.
+        slots: number of slots: images of the reference.
         text: float32 (P, L, D) embeddings of ``prompts``.
         prompts: distinct prompts; the last is empty.
     """
 
     posteriors: Posteriors
-    slots: list[str]
+    ids: list[str]
+    slots: int
     text: torch.Tensor
     prompts: list[str]
 
@@ -85,7 +87,7 @@ def write_encoded(path: Path, encoded: Encoded) -> None:
     tensors = {"mean": encoded.posteriors.mean, "deviation": encoded.posteriors.deviation, "text": encoded.text.cpu()}
     with whole(path) as temporary:
         # One key only: safetensors writes several in random order.
-        metadata = {"encoded": json.dumps({"slots": encoded.slots, "prompts": encoded.prompts})}
+        metadata = {"encoded": json.dumps({"ids": encoded.ids, "slots": encoded.slots, "prompts": encoded.prompts})}
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
 
 
@@ -94,4 +96,4 @@ def read_encoded(path: Path) -> Encoded:
     with safe_open(path, "pt") as file:
         metadata = json.loads(file.metadata()["encoded"])
         posteriors = Posteriors(file.get_tensor("mean"), file.get_tensor("deviation"))
-        return Encoded(posteriors, metadata["slots"], file.get_tensor("text"), metadata["prompts"])
+        return Encoded(posteriors, metadata["ids"], metadata["slots"], file.get_tensor("text"), metadata["prompts"])

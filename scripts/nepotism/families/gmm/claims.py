@@ -58,7 +58,9 @@ class Judge(Scores):
 
     def parts(self) -> Iterator[Part]:
         """Every part of every claim."""
-        replacing = {name: arm for name, arm in self._arms.items() if arm["type"] == "none" and "100" in arm["ratios"]}
+        replacing = {
+            name: arm for name, arm in self._arms.items() if arm["regime"] == "replace" and "100" in arm["ratios"]
+        }
         mixtures = {name: arm for name, arm in replacing.items() if arm["components"] > 1}
         # Of different sizes, and fitted alike.
         like = mixtures.get("none") or next(iter(mixtures.values()), {})
@@ -93,10 +95,10 @@ class Judge(Scores):
     def _accumulating(self, replacing: Arms) -> Iterator[Part]:
         for name, arm in self._arms.items():
             end = (name, "100", arm["last"])
-            if arm["type"] == "accumulate":
+            if arm["regime"] == "accumulate":
                 stays = self.difference("log_spread", end, (name, "100", 0))
                 yield self.part(8, f"L({name},I) - L({name},0)", "abs <", SPREAD, stays)
-            if arm["type"] == "accumulate_subsample":
+            if arm["regime"] == "accumulate_subsample":
                 for other, same in replacing.items():
                     if comparable(same, arm, but=SHOWN) and same["last"] >= arm["last"]:
                         more = self.difference("log_spread", end, (other, "100", arm["last"]))
@@ -130,6 +132,6 @@ def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
 
     Args:
         rows: tables/metrics.csv.
-        arms: settings of every arm, with its type and last iteration.
+        arms: settings of every arm, with its regime and last iteration.
     """
     return verdicts(STATEMENTS, Judge(rows, arms).parts())

@@ -76,6 +76,11 @@ class Family:
         """The original samples: (samples, chains, dimensions)."""
         return self._real[: self.samples]
 
+    def fresh(self, iteration: int) -> Rows:
+        """Original samples that no training set has held before."""
+        drawn = sample(self._truth, self.samples, "gmm", "fresh", self.seed, iteration)
+        return drawn.transpose(2, 1, 0)
+
     def fit(self, rows: Rows, parent: Arrays | None, iteration: int, checkpoints: Store = NOWHERE) -> Arrays:
         """Maximum-likelihood mixtures of every chain's samples."""
         data = np.ascontiguousarray(rows.transpose(2, 1, 0))

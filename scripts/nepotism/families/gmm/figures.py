@@ -87,7 +87,7 @@ def draw_spread(arguments: argparse.Namespace) -> None:
 
     def law(arm: Arm, iteration: int) -> float | None:
         dimensions = len(arm["original"][0]["mean"])
-        return log_generalised_variance(arm["samples"], iteration, dimensions) if arm["type"] == "none" else None
+        return log_generalised_variance(arm["samples"], iteration, dimensions) if arm["regime"] == "replace" else None
 
     # The first fit, to original samples, is another one for each arm: its law begins where the arm begins.
     points += [
@@ -103,18 +103,18 @@ def draw_variance(arguments: argparse.Namespace) -> None:
     points = curves(read_csv(arguments.metrics), "variance", arguments.arms)
     points += _laws(
         arguments.arms,
-        lambda arm, iteration: mean_variance(arm["samples"], iteration + 1) if arm["type"] == "none" else None,
+        lambda arm, iteration: mean_variance(arm["samples"], iteration + 1) if arm["regime"] == "replace" else None,
     )
     finish(line_figure(points, "total variance, of model over original"), points, arguments)
 
 
 def draw_mean(arguments: argparse.Namespace) -> None:
     """The walk of the mean over generations, and its laws."""
-    laws = {"none": mean_shift, "accumulate": accumulated_mean_variance}
+    laws = {"replace": mean_shift, "accumulate": accumulated_mean_variance}
     points = curves(read_csv(arguments.metrics), "mean_shift", arguments.arms)
     points += _laws(
         arguments.arms,
-        lambda arm, iteration: laws[arm["type"]](arm["samples"], iteration + 1) if arm["type"] in laws else None,
+        lambda arm, iteration: laws[arm["regime"]](arm["samples"], iteration + 1) if arm["regime"] in laws else None,
     )
     figure = line_figure(points, "squared shift of the mean, over variance", lambda axis: axis.set_yscale("log"))
     finish(figure, points, arguments)
@@ -125,7 +125,7 @@ def draw_wasserstein(arguments: argparse.Namespace) -> None:
 
     def law(arm: Arm, iteration: int) -> float | None:
         normal = len({(part["mean"][-1], part["covariance"][-1][-1]) for part in arm["original"]}) == 1
-        holds = arm["type"] == "none" and arm["components"] == 1 and normal
+        holds = arm["regime"] == "replace" and arm["components"] == 1 and normal
         return expected_wasserstein(arm["samples"], iteration + 1) if holds else None
 
     points = curves(read_csv(arguments.metrics), "gaussian_wasserstein", arguments.arms) + _laws(arguments.arms, law)
@@ -140,7 +140,7 @@ def draw_components(arguments: argparse.Namespace) -> None:
         weights = np.array([part["weight"] for part in arm["original"]])
         first = 1 - float(((weights / weights.sum()) ** 2).sum())
         # The components must be those of the original: others do not stay apart, and have no law.
-        holds = arm["type"] == "none" and 1 < arm["components"] == len(weights)
+        holds = arm["regime"] == "replace" and 1 < arm["components"] == len(weights)
         return diversity(arm["samples"], iteration + 1) * first if holds else None
 
     points = curves(read_csv(arguments.metrics), "weight_diversity", arguments.arms) + _laws(arguments.arms, law)

@@ -29,7 +29,7 @@ TORCH = True
 # Keys that all arms share.
 SHARED = ("data", "model", "network", "block", "split", "bos_per_line")
 # Keys that generation 0 does not look at.
-LATER = ("start_from", "epochs")
+LATER = ("start_from", "epochs", "budget")
 # Of a pretrained model, whose size is not known before it is there: what OPT of 125 million parameters takes, once and in training.
 MODEL_MB, PRETRAINED_MB = 500, 5000
 # Bins of a block's perplexity, from 1 on; the last, at 2 to the 12th, has no upper bound.
@@ -72,6 +72,14 @@ def memory_mb(block: Mapping[str, Any], generations: int) -> int:
     held = 8 * block["split"]["real"] * block["block"] * generations
     models = PRETRAINED_MB + MODEL_MB * (generations + block["chunk"]) if block["model"] else 1800
     return models + (cache + logits + held) // 10**6
+
+
+def fresh_contradictions(block: Mapping[str, Any], key: str, iterations: int) -> Iterator[str]:
+    """Whether there are original rows for so many training sets of an arm of the regime fresh, which is called ``key``."""
+    needed = iterations * block["split"]["real"]
+    if block["split"]["fresh"] < needed:
+        there = block["split"]["fresh"]
+        yield f"`{key}`: {iterations} iterations of the regime fresh need {needed} original rows, but `lm.split.fresh` is {there}"
 
 
 def contradictions(block: Mapping[str, Any], key: str, iterations: int) -> Iterator[str]:

@@ -49,7 +49,7 @@ class Judge(Scores):
         yield self.part(5, "repeated(100,I) - repeated(0)", ">", 0.0, self.difference("repeated_4grams", end, begin))
         yield self.part(6, "rare lost(100,I) - rare lost(0)", ">", 0.0, self.difference("rare_tokens_lost", end, begin))
         for name, arm in self._arms.items():
-            if arm["type"] == "accumulate" and comparable(arm, plain):
+            if arm["regime"] == "accumulate" and comparable(arm, plain):
                 yield self._less(7, (name, "100", arm["last"]), name)
 
     def _less(self, claim: int, place: Place, name: str) -> Part:
@@ -63,6 +63,6 @@ def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
 
     Args:
         rows: tables/metrics.csv.
-        arms: settings of every arm, with its type and last iteration.
+        arms: settings of every arm, with its regime and last iteration.
     """
     return verdicts(STATEMENTS, Judge(rows, arms).parts())

@@ -67,13 +67,19 @@ class Family:
     def __init__(self, settings: Mapping[str, Any], seed: int, reference: Mapping[str, Path]) -> None:
         self._settings = {**settings, "model": location(settings["model"])}
         self._seed = seed
-        self._real, self._validation, self._holdout = (_tokens(pq.read_table(reference[name])) for name in SPLIT_OF)
+        real, self._validation, self._holdout = (_tokens(pq.read_table(reference[name])) for name in SPLIT_OF)
+        # Blocks that are reserved for single training sets come after those of the slots.
+        self._real, self._reserved = np.split(real, [settings["split"]["real"]])
         self._tokenizer = networks.read_tokenizer(reference["tokenizer"])
         self._rare = _rare(self._real)
 
     def originals(self) -> Rows:
         """Blocks of original text to train on."""
         return self._real
+
+    def fresh(self, iteration: int) -> Rows:
+        """Blocks of original text that no training set has held before."""
+        return self._reserved[(iteration - 1) * len(self._real) :][: len(self._real)]
 
     def _start(self) -> Any:
         return networks.start(self._settings, self._tokenizer.get_vocab_size(), self._seed, "lm", "init")
@@ -90,6 +96,7 @@ class Family:
             model, rows, self._validation, chosen["epochs" if iteration else "first_epochs"], chosen["batch_size"],
             chosen["learning_rate"], self._seed, iteration, "fit", final_learning_rate=chosen["final_learning_rate"],
             gradient_clip=chosen["gradient_clip"], checkpoints=checkpoints,
+            most=len(self._real) if chosen["budget"] == "steps" else None,
         )  # fmt: skip
         return networks.arrays(model)
 
@@ -160,11 +167,13 @@ def write_originals(settings: Mapping[str, Any], files: Mapping[str, Path]) -> N
         tokenizer.save(str(temporary))
     for name, split in SPLIT_OF.items():
         blocks = networks.blocks(tokenizer, texts[split], settings["block"], settings["bos_per_line"])
-        if len(blocks) < settings["split"][name]:
+        fresh = settings["split"]["fresh"] if name == "real" else 0
+        if len(blocks) < settings["split"][name] + fresh:
+            more = f" and {fresh} fresh ones" if fresh else ""
             raise UserError(
-                f"`lm.split.{name}`: {settings['split'][name]}, but the text {split} has only {len(blocks)} blocks"
+                f"`lm.split.{name}`: {settings['split'][name]}{more}, but the text {split} has only {len(blocks)} blocks"
             )
-        blocks = blocks[: settings["split"][name]]
+        blocks = blocks[: settings["split"][name] + fresh]
         records = [Record(f"{name}/{slot:05d}", "", split, f"{slot:05d}", "real") for slot in range(len(blocks))]
         # The documentation differs between versions of Python.
         described = {"text_sha256": digest, "text": settings["data"]}

@@ -124,18 +124,20 @@ def start(settings: Mapping[str, Any], vocabulary: int, *key: str | int) -> PreT
 def train(
     model: PreTrainedModel, rows: Tokens, validation: Tokens, epochs: int, batch_size: int, learning_rate: float,
     *key: str | int, final_learning_rate: float | None = None, gradient_clip: float | None = 1.0, checkpoints: Store = NOWHERE,
+    most: int | None = None,
 ) -> None:  # fmt: skip
     """Train on blocks by AdamW; what remains are the weights of the epoch that finds ``validation`` likeliest.
 
     Where the model has dropout, it is drawn from streams named by ``key``, as is the order of the blocks. Half a cosine over
-    the epochs takes the learning rate to ``final_learning_rate``, if that is given.
+    the epochs takes the learning rate to ``final_learning_rate``, if that is given. An epoch has ``most`` blocks, chosen anew
+    each time, or all.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, fused=True)
     data = torch.from_numpy(rows.astype(np.int64)).to(torch.get_default_device())
     training = Training(model, optimizer, checkpoints)
     training.values.setdefault("best", math.inf)
     # Of an epoch: a step for every batch, and one to ask for the likelihood of validation text.
-    batches = math.ceil(len(rows) / batch_size)
+    batches = math.ceil(min(len(rows), most or len(rows)) / batch_size)
     order, ordered = torch.empty(0), -1
     forked = [torch.cuda.current_device()] if data.device.type == "cuda" else []
     with torch.random.fork_rng(forked), reproducible_gradients(data.device):
@@ -150,7 +152,10 @@ def train(
                     training.kept = {name: weight.clone() for name, weight in model.state_dict().items()}
                 continue
             if epoch != ordered:
-                order, ordered = torch.from_numpy(streams.generator(*key, "order", epoch).permutation(len(rows))), epoch
+                order, ordered = (
+                    torch.from_numpy(streams.generator(*key, "order", epoch).permutation(len(rows))[:most]),
+                    epoch,
+                )
             for group in optimizer.param_groups:
                 group["lr"] = _rate(learning_rate, final_learning_rate, epoch / epochs)
             model.train()

@@ -64,6 +64,14 @@ def memory_mb(block: Mapping[str, Any], generations: int) -> int:
     return 1500 + (5 * pixels + 42 * compared**2) // 10**6
 
 
+def fresh_contradictions(block: Mapping[str, Any], key: str, iterations: int) -> Iterator[str]:
+    """Whether there are original rows for so many training sets of an arm of the regime fresh, which is called ``key``."""
+    needed = iterations * block["split"]["real"]
+    if block["split"]["fresh"] < needed:
+        there = block["split"]["fresh"]
+        yield f"`{key}`: {iterations} iterations of the regime fresh need {needed} original rows, but `vae.split.fresh` is {there}"
+
+
 def contradictions(block: Mapping[str, Any], key: str, iterations: int) -> Iterator[str]:
     """What is wrong with a block `vae`, which is called ``key``, of chains of so many iterations, that its schema cannot tell."""
     if min(block["snapshots"]) > iterations:

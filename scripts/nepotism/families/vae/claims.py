@@ -58,7 +58,7 @@ class Judge(Scores):
             less = self.difference("fid", end, ("none", "90", plain["last"]), logarithm=True)
             yield self.part(5, "ln FID(100,I) - ln FID(90,I)", ">", 0.0, less)
         for name, arm in self._arms.items():
-            claim = {"accumulate": 6, "accumulate_subsample": 7}.get(arm["type"])
+            claim = {"accumulate": 6, "accumulate_subsample": 7}.get(arm["regime"])
             if claim and comparable(arm, plain):
                 last = min(arm["last"], plain["last"])
                 less = self.difference("fid", ("none", "100", last), (name, "100", last), logarithm=True)
@@ -70,6 +70,6 @@ def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
 
     Args:
         rows: tables/metrics.csv.
-        arms: settings of every arm, with its type and last iteration.
+        arms: settings of every arm, with its regime and last iteration.
     """
     return verdicts(STATEMENTS, Judge(rows, arms).parts())

@@ -61,7 +61,9 @@ class Family:
 
     def __init__(self, settings: Mapping[str, Any], seed: int, reference: Mapping[str, Path]) -> None:
         self._settings, self._seed = settings, seed
-        self._real, self._holdout = (_grey(read_image_set(reference[name]).pixels) for name in ("real", "holdout"))
+        real, self._holdout = (_grey(read_image_set(reference[name]).pixels) for name in ("real", "holdout"))
+        # Digits that are reserved for single training sets come after those of the slots.
+        self._real, self._reserved = np.split(real, [settings["split"]["real"]])
         side = self._real.shape[1]
         self._classifier = networks.restored(networks.Classifier(side), load_file(reference["classifier"]))
         network = (settings[key] for key in ("width", "latent", "decoder_relu"))
@@ -81,6 +83,10 @@ class Family:
     def originals(self) -> Rows:
         """The training digits."""
         return self._real
+
+    def fresh(self, iteration: int) -> Rows:
+        """Digits that no training set has held before."""
+        return self._reserved[(iteration - 1) * len(self._real) :][: len(self._real)]
 
     def fit(self, rows: Rows, parent: Arrays | None, iteration: int, checkpoints: Store = NOWHERE) -> Arrays:
         """An autoencoder, from scratch."""
@@ -163,9 +169,12 @@ def class_name(found: int) -> str:
 def write_originals(settings: Mapping[str, Any], files: Mapping[str, Path]) -> None:
     """Split the digits, and train the classifier on a split of its own."""
     source = settings["data"]
-    splits = data.split(*data.load(str(location(source))), settings["split"])
-    for name in ("real", "holdout"):
-        images, labels = splits[name]
+    # Fresh digits last: how many there are changes no other split.
+    sizes = {name: settings["split"][name] for name in ("classifier", "real", "holdout", "fresh")}
+    splits = data.split(*data.load(str(location(source))), sizes)
+    real, fresh = splits["real"], splits["fresh"]
+    whole_real = (np.concatenate([real[0], fresh[0]]), np.concatenate([real[1], fresh[1]]))
+    for name, (images, labels) in (("real", whole_real), ("holdout", splits["holdout"])):
         records = [
             Record(f"{name}/{slot:05d}", "", str(label), f"{slot:05d}", "real") for slot, label in enumerate(labels)
         ]

@@ -17,6 +17,7 @@ def real_images(
     selection: Path,
     on_bad_image: str,
     resize_filter: str,
+    fresh_sets: int = 0,
 ) -> RealImages:
     """Read, crop and split the chosen images.
 
@@ -28,6 +29,7 @@ def real_images(
         selection: the table of the chosen images.
         on_bad_image: ``fail`` or ``skip``.
         resize_filter: ``lanczos``, ``bicubic`` or ``bilinear``.
+        fresh_sets: sets of the reference's size that are reserved for single training sets.
 
     Raises:
         UserError: listing everything that is wrong.
@@ -39,4 +41,4 @@ def real_images(
         for name in [row["file_name"]]
     ]
     where = f"`reference.ffhq.path`: {path}"
-    return read_and_split(entries, [], where, images_per_group, resolution, on_bad_image, resize_filter)
+    return read_and_split(entries, [], where, images_per_group, resolution, on_bad_image, resize_filter, fresh_sets)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import nn
 
-from nepotism.controls.sifid import Patches, patches
+from nepotism.controls.sifid_cull.sifid import Patches, patches
 from nepotism.families.diffusion.pipeline import load_vae, to_unit_range
 from nepotism.runtime.errors import UserError
 from nepotism.runtime.files import recorded, sha256

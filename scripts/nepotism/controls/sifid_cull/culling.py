@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from nepotism.controls.sifid import Scores
+from nepotism.controls.sifid_cull.sifid import Scores
 from nepotism.data.images import ImageSet, Pixels, Record
 from nepotism.runtime import streams
 from nepotism.runtime.errors import UserError

@@ -1,0 +1,37 @@
+"""What a regime says about itself, before anything heavy is imported. Standard library only."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nepotism.chain.slots import Slots, Source
+
+
+@dataclass(frozen=True)
+class Regime:
+    """What training sets are made of.
+
+    Attributes:
+        name: in the config's `arms`.
+        summary: one sentence for people who choose.
+        citation: where it comes from.
+        plan: the sources of an iteration's training set, from slots, ratio, iteration and parameters: a pure function.
+        accumulates: whether a training set holds rows of all earlier models, not of the last one only.
+        takes_ratio: whether the ratio says how many generated rows there are; where not, it is 100.
+        generates: whether generated rows are trained on at all.
+        needs_fresh: whether it takes real rows that no training set has held before.
+        parameters: JSON schema of each key of an arm's `parameters` that belongs to it: type, range, default, description.
+        required: the keys without a default.
+    """
+
+    name: str
+    summary: str
+    citation: str
+    plan: Callable[["Slots", str, int, Mapping[str, Any]], "list[Source]"]
+    accumulates: bool = False
+    takes_ratio: bool = True
+    generates: bool = True
+    needs_fresh: bool = False
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    required: tuple[str, ...] = ()

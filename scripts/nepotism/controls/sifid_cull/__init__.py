@@ -1,0 +1,41 @@
+"""The paper's second control: drop generated images whose single-image FID exceeds a frozen threshold, and replace them."""
+
+from nepotism.controls.faces import Control
+
+CONTROL = Control(
+    "sifid_cull",
+    "Drop images whose single-image FID exceeds the mean of iteration 0, and replace them.",
+    "Bohacek & Farid, arXiv 2311.12202, section 3.4",
+    ("diffusion",),
+    {
+        "features": {
+            "description": "vae: an early block of the model's autoencoder | inception-64, inception-192: torchvision's Inception "
+            "before its first or second pooling.",
+            "enum": ["vae", "inception-64", "inception-192"],
+            "default": "vae",
+        },
+        "inception": {
+            "description": "torchvision's inception_v3 weights as safetensors.",
+            "type": ["string", "null"], "minLength": 1, "default": None,
+        },
+        "inception_sha256": {
+            "description": "Their sha256.",
+            "type": ["string", "null"], "pattern": "^[0-9a-f]{64}$", "default": None,
+        },
+        "pair": {
+            "description": "What an image is compared with: its slot's real image, the nearest of its group, or all of its group on "
+            "average.",
+            "enum": ["slot", "nearest_in_group", "group_mean"],
+            "default": "slot",
+        },
+        "replacement": {
+            "description": "What stands in for a dropped image.",
+            "enum": ["regenerate", "duplicate_kept", "drop"],
+            "default": "regenerate",
+        },
+        "tries": {
+            "description": "New draws per slot, for regenerate.",
+            "type": "integer", "minimum": 1, "maximum": 100, "default": 4,
+        },
+    },
+)  # fmt: skip

@@ -1,0 +1,73 @@
+"""Arms: a regime, a control and overrides, under a name. Standard library only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nepotism.chain.faces import Regime
+from nepotism.chain.regimes import REGIMES
+from nepotism.controls import CONTROLS
+from nepotism.controls.faces import Control
+from nepotism.experiment.cells import canonical_ratio
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A named condition: what training sets are made of, what happens to generated rows before, and settings it overrides.
+
+    Attributes:
+        name: the {control} of paths.
+        regime: what training sets are made of.
+        control: what happens to generated rows before they are mixed in.
+        ratios: percentages of generated rows; of a regime that heals, those of the branches it goes on from.
+        first: its first iteration: 1, or the one after a healing arm's branching point.
+        last: its last iteration.
+        parameters: of regime and control.
+        overrides: settings that differ from the config's, by block (`seed_images`, `sample`, `finetune`, or a family's).
+        base: folder of its iteration 0, which it shares with all arms that begin in the same way.
+    """
+
+    name: str
+    regime: Regime
+    control: Control
+    ratios: tuple[str, ...]
+    first: int
+    last: int
+    parameters: Mapping[str, Any]
+    overrides: Mapping[str, Mapping[str, Any]]
+    base: str = "base"
+
+    @property
+    def curates(self) -> bool:
+        """Whether generated rows are changed before they are mixed in."""
+        return self.control.name != "none"
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a mixture as the papers make it, without a control: what other arms are compared with."""
+        return self.regime.name == "replace" and not self.curates
+
+    def is_of(self, kind: str) -> bool:
+        """Whether ``kind`` is its control, in a regime that replaces, or its regime, without a control."""
+        return kind == self.control.name if self.curates else kind == self.regime.name
+
+    def of_regime(self) -> dict[str, Any]:
+        """Its parameters that belong to the regime."""
+        return {key: value for key, value in self.parameters.items() if key in self.regime.parameters}
+
+    def of_control(self) -> dict[str, Any]:
+        """Its parameters that belong to the control."""
+        return {key: value for key, value in self.parameters.items() if key in self.control.parameters}
+
+
+def arm_of(entry: Mapping[str, Any], iterations: int) -> Arm:
+    """The arm that a checked entry of the config's `arms` describes, in chains of so many ``iterations``; the grid knows its
+    base."""
+    parameters, regime = entry["parameters"], REGIMES[entry["regime"]]
+    first, last = 1, entry.get("iterations", iterations)
+    if regime.name == "heal":
+        first, last = parameters["after"] + 1, parameters["after"] + parameters["iterations"]
+    ratios = tuple(canonical_ratio(ratio) for ratio in entry["ratios"])
+    return Arm(
+        entry["name"], regime, CONTROLS[entry["control"]], ratios, first, last, parameters, entry.get("overrides", {})
+    )
