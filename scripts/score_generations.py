@@ -1,12 +1,14 @@
 """Score a chunk of generations of one cell: their models and what they drew."""
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 
 from nepotism.chain import engine
 from nepotism.data.tables import write_metrics
 from nepotism.experiment.cells import cell_in
-from nepotism.families import add_family, imported_family, settings_given, version_of
+from nepotism.families import add_family, family_package, imported_family, settings_given, version_of
 from nepotism.runtime import cli
 
 
@@ -38,9 +40,24 @@ def run(arguments: argparse.Namespace) -> None:
         engine.read_drawn(family, arguments.samples),
         engine.read_models(arguments.first_model)[0],
     )
+    check_declared(family_package(arguments.family), [score for found in scores.values() for score in found])
     cell = cell_in(arguments.cell)
     control, ratio = (cell.control, cell.ratio) if cell else (arguments.cell.split("/")[0], "")
     write_metrics(arguments.metrics, engine.metric_rows(arguments.experiment, control, ratio, arguments.seed, scores))
+
+
+def check_declared(package: ModuleType, scores: Iterable[engine.Score]) -> None:
+    """Metrics and feature spaces of a family must be in its package's METRICS and SPACES.
+
+    Raises:
+        ValueError: if one is not.
+    """
+    spaces = {"", *(space.name for space in package.SPACES)}
+    for score in scores:
+        if score.metric not in package.METRICS or score.features not in spaces:
+            raise ValueError(
+                f"{package.__name__}: declare the metric {score.metric!r} (features {score.features!r}) in METRICS and SPACES"
+            )
 
 
 if __name__ == "__main__":

@@ -53,7 +53,8 @@ def numbers(grid: Grid) -> str:
     metric, features = headline(grid)
     if grid.family == DIFFUSION:
         return f"numbers are Fréchet distances in the features `{features}`; lower is better"
-    return f"numbers are the metric {metric}: {family_package(grid.family).HEADLINES[metric]}"
+    declared = family_package(grid.family).METRICS[metric]
+    return "; ".join(filter(None, (f"numbers are the metric {metric}: {declared.definition}", declared.direction)))
 
 
 def matrix(arm: Arm, iterations: Iterable[int], found: Iterable[Standing]) -> str:

@@ -9,10 +9,8 @@ from nepotism.data.tables import Row, floors, read_csv, read_text_csv
 from nepotism.families import family_package
 from nepotism.plan.grid import DIFFUSION, Grid
 
-TITLES = {
-    "fid": "Fréchet distance, {}: lower is better",
-    "clip_score": "CLIP score: higher is better",
-}
+# Of diffusion; headlines of other families are their definitions.
+TITLES = {"fid": "Fréchet distance, {}", "clip_score": "CLIP score"}
 # As many iterations as fit beside each other.
 COLUMNS = 10
 
@@ -28,7 +26,10 @@ def main() -> None:
     grid = Grid(json.loads((arguments.folder / "config.json").read_text(encoding="utf-8")))
     bases = {arm.name: arm.base for arm in grid.arms}
     is_diffusion = grid.family == DIFFUSION
-    for metric, title in (TITLES if is_diffusion else family_package(grid.family).HEADLINES).items():
+    package = family_package(grid.family)
+    for metric in TITLES if is_diffusion else package.HEADLINES:
+        declared = package.METRICS[metric]
+        title = ": ".join(filter(None, (TITLES[metric] if is_diffusion else declared.definition, declared.direction)))
         for space in dict.fromkeys(row.features for row in rows if row.metric == metric):
             # At few images the distance of equal distributions is far from 0, and would hide how distances compare.
             floor = floors(rows).get(space, 0.0) if is_diffusion and metric == "fid" else 0.0

@@ -2,13 +2,14 @@
 
 import hashlib
 
+import declared
 import numpy as np
 import pytest
 import tiny
 import torch
 from cleanfid.resize import make_resizer
 from nepotism.data.images import ImageSet, Record
-from nepotism.data.tables import METRICS
+from nepotism.families import diffusion
 from nepotism.measure import embeddings, evaluation, features, scores
 from nepotism.runtime.errors import UserError
 from transformers import CLIPModel, CLIPProcessor
@@ -145,7 +146,7 @@ def test_every_metric_of_the_table_is_scored_and_no_other(embedded):
     rows += evaluation.curation(PLACE, records, 3, [True, False, True])
     few = ImageSet(pictures(3, 8), records)
     rows += evaluation.fidelity(PLACE, "vae", few, few)
-    assert {row.metric for row in rows} == set(METRICS)
+    declared.check(diffusion, rows)
     counts = {row.metric: (row.value, row.n) for row in rows if row.features == ""}
     assert counts == {"unique_images": (2, 3), "accepted_share": (2 / 3, 3)}
 

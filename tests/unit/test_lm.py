@@ -4,6 +4,7 @@ import itertools
 import os
 import signal
 
+import declared
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +18,7 @@ from nepotism.data.images import Record
 from nepotism.data.jackknife import standard_error
 from nepotism.data.rows import write_rows
 from nepotism.data.tables import Row
+from nepotism.families import lm as lm_package
 from nepotism.families.lm import claims, data, networks, original_settings
 from nepotism.families.lm import family as lm
 from nepotism.judge.decisions import FAILS, HOLDS, NOT_RUN
@@ -425,7 +427,7 @@ def test_rare_tokens_are_the_rarest_twentieth_of_the_text():
 def test_scores_of_original_text_and_of_what_was_written(family, first):
     rows = family.sample(first, 0)
     found = {(score.set, score.metric): score for score in family.score(first, lambda: rows, 0, first)}
-    assert {metric for _, metric in found} == lm.METRICS.keys()
+    declared.check(lm_package, found.values())
     assert found["real", "rare_tokens_lost"].value == 0
     perplexity = found["samples", "perplexity"]
     assert perplexity.ci_low < perplexity.value < perplexity.ci_high

@@ -4,6 +4,7 @@ import gzip
 import io
 import struct
 
+import declared
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +17,7 @@ from nepotism.chain import engine
 from nepotism.data.images import Record
 from nepotism.data.rows import write_rows
 from nepotism.data.tables import Row
+from nepotism.families import vae as vae_package
 from nepotism.families.vae import claims, data, networks
 from nepotism.families.vae import family as vae
 from nepotism.judge.decisions import FAILS, HOLDS, NOT_RUN
@@ -353,7 +355,7 @@ def test_real_digits_score_as_real_digits(family, first):
         assert found[name, "precision"] > 0.9
         assert found[name, "recall"] > 0.9
         assert found[name, "latent_spread"] == 1
-    assert {metric for _, metric in found} == vae.METRICS.keys()
+    declared.check(vae_package, list(family.score(first, family.originals, 0, first)))
     shares = [found["samples", f"class_share_{digit}"] for digit in range(10)]
     assert sum(shares) + found["samples", "rejected"] == pytest.approx(1)
 

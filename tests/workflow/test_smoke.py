@@ -22,8 +22,9 @@ from ancestry import check_provenance
 from conftest import ROOT, SMOKE, Project, benchmark
 from diffusers import UNet2DConditionModel
 from nepotism.data.images import read_image_set, read_manifest, read_records
-from nepotism.data.tables import METRICS, NAMING
+from nepotism.data.tables import NAMING
 from nepotism.measure.colour import saturation
+from nepotism.measure.metrics import METRICS
 from PIL import Image
 
 RESULTS = "results/smoke"

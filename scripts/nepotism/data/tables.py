@@ -22,42 +22,6 @@ from nepotism.runtime.files import write_text
 
 
 @dataclass(frozen=True)
-class Metric:
-    """What a metric is: its definition, range, and which direction is better."""
-
-    definition: str
-    range: str
-    better: str
-
-
-METRICS = {
-    "fid": Metric("Frechet distance between the feature Gaussians of generated and real images", "[0, inf)", "lower"),
-    "kid": Metric("unbiased squared MMD, cubic polynomial kernel, on all images", "(-inf, inf), 0 when equal", "lower"),
-    "clip_score": Metric("mean of 100 x cosine of CLIP embeddings of image and caption", "[-100, 100]", "higher"),
-    "clip_score_within_group_sd": Metric("root mean variance of the CLIP score inside groups", "[0, 200]", "neither"),
-    "precision": Metric("share of generated images near a real one (k = 5)", "[0, 1]", "higher"),
-    "recall": Metric("share of real images near a generated one (k = 5)", "[0, 1]", "higher"),
-    "density": Metric("real neighbourhoods that a generated image lies in, over k", "[0, inf), 1 expected", "higher"),
-    "coverage": Metric("share of real images whose neighbourhood holds a generated one", "[0, 1]", "higher"),
-    "memorization": Metric(
-        "share of images nearer to a real image of the training split than to as many of the holdout",
-        "[0, 1], 0.5 expected",
-        "lower",
-    ),
-    "within_group_distance": Metric("mean feature distance of two images of one group", "[0, inf)", "higher"),
-    "saturation": Metric("mean HSV saturation", "[0, 1]", "neither"),
-    "contrast": Metric("standard deviation of luma inside an image", "[0, 0.5]", "neither"),
-    "ssim": Metric(
-        "mean structural similarity of an image and the real one that it was made from (Wang et al. 2004)",
-        "[-1, 1], 1 when equal",
-        "higher",
-    ),
-    "accepted_share": Metric("share of slots whose image a control kept", "[0, 1]", "higher"),
-    "unique_images": Metric("number of different images after a control, of n slots", "[0, n]", "higher"),
-}
-
-
-@dataclass(frozen=True)
 class Row:
     """One value of metrics.csv.
 
@@ -68,7 +32,7 @@ class Row:
         set: samples | unseen | seed_images | curated (its iteration is the one it feeds) | real (holdout against holdout)
             | vae (real images after as many round trips through the autoencoder as the iteration says).
         features: feature space, such as clip, conv, inception; ``pixels`` for colours, empty for counts.
-        metric: a key of `METRICS`.
+        metric: its name; a family declares its metrics and feature spaces.
         sd: between images; se, ci_low, ci_high: of the value, at this n.
         n: number of images; of ``accepted_share`` and ``unique_images``, of the slots that a control was given.
         left_out: the value without each block of images, None where it has none. No column of metrics.csv.

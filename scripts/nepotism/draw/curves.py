@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from scipy.special import stdtrit
 
-from nepotism.data.tables import METRICS, Row, read_csv, write_csv
+from nepotism.data.tables import Row, read_csv, write_csv
 from nepotism.draw.figures import nothing, save
 from nepotism.experiment.cells import BRANCHED_ARM
+from nepotism.measure.metrics import METRICS
 
 # The paper's symbols of its two controls come first.
 CONTROL_MARKERS = "DsP*Xp"
@@ -190,8 +191,8 @@ def _curve_panel(axis: Axes, points: Sequence[Point], colours: dict) -> None:
         axis.yaxis.set_minor_formatter(NullFormatter())
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel("retraining iteration (0: base model)")
-    if METRICS[metric].better != "neither":
-        axis.set_ylabel(f"{METRICS[metric].better} is better")
+    if METRICS[metric].direction:
+        axis.set_ylabel(METRICS[metric].direction)
     axis.grid(alpha=0.25)
 
 

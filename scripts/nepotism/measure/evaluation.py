@@ -4,6 +4,7 @@ import argparse
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,6 @@ from nepotism.measure.embeddings import Embedded, read_embedded
 from nepotism.measure.neighbours import Neighbourhood, distances, within_group_distance
 from nepotism.measure.scores import Estimate
 
-NEIGHBOURHOOD = ("precision", "recall", "density", "coverage", "memorization")
 # Shares have no interval near their ends, where the jackknife says next to nothing.
 SHARES = ("precision", "recall", "coverage")
 
@@ -97,6 +97,32 @@ def read_reference(path: Path) -> Reference:
     return Reference(read_embedded(path, "real"), read_embedded(path, "holdout"))
 
 
+@dataclass(frozen=True)
+class Sets:
+    """Equally many generated and real images in one feature space: float32 (N, D) features, groups and distances."""
+
+    generated: features.Features
+    real: features.Features
+    groups: Sequence[str]
+    near: Neighbourhood
+
+
+# What is measured of two sets in every feature space: a value of the images with the given indices, which both sets lose
+# together where a block is left out. `nepotism.measure.metrics` says what each is.
+STATISTICS: dict[str, Callable[[Sets, scores.Indices], float]] = {
+    "fid": lambda sets, kept: scores.frechet(sets.generated[kept], sets.real[kept]),
+    "kid": lambda sets, kept: scores.kernel_distance(sets.generated[kept], sets.real[kept]),
+    "precision": lambda sets, kept: sets.near.precision(kept),
+    "recall": lambda sets, kept: sets.near.recall(kept),
+    "density": lambda sets, kept: sets.near.density(kept),
+    "coverage": lambda sets, kept: sets.near.coverage(kept),
+    "memorization": lambda sets, kept: sets.near.memorization(kept),
+    "within_group_distance": lambda sets, kept: within_group_distance(
+        sets.near.generated[np.ix_(kept, kept)], [sets.groups[index] for index in kept]
+    ),
+}
+
+
 def compare(place: Place, name: str, generated: Embedded, reference: Reference) -> Iterable[Row]:
     """All scores of one generated set: distances to the holdout in every feature space, diversity, captions, colours.
 
@@ -113,17 +139,9 @@ def compare(place: Place, name: str, generated: Embedded, reference: Reference) 
         near = Neighbourhood(
             distances(ours, ours), distances(theirs, theirs), distances(ours, theirs), distances(ours, trained)
         )
-        statistics: dict[str, Callable[[scores.Indices], float]] = {
-            "fid": lambda kept: scores.frechet(ours[kept], theirs[kept]),  # noqa: B023
-            "kid": lambda kept: scores.kernel_distance(ours[kept], theirs[kept]),  # noqa: B023
-            **{metric: getattr(near, metric) for metric in NEIGHBOURHOOD},
-            "within_group_distance": lambda kept: within_group_distance(
-                near.generated[np.ix_(kept, kept)],  # noqa: B023
-                [named[i] for i in kept],
-            ),
-        }
-        for metric, statistic in statistics.items():
-            estimate = scores.jackknife(statistic, pairing.blocks)
+        sets = Sets(ours, theirs, named, near)
+        for metric, statistic in STATISTICS.items():
+            estimate = scores.jackknife(partial(statistic, sets), pairing.blocks)
             if metric in SHARES and not 0.05 < estimate.value < 0.95:
                 estimate = Estimate(estimate.value, estimate.n)
             # Undefined for a set of one image, or of one per group.

@@ -1,6 +1,6 @@
 """Measures of nearest neighbours and pairwise distances: fidelity, diversity and memorisation of an image set.
 
-Precision and recall after Kynkaanniemi et al. 2019, density and coverage after Naeem et al. 2020, with k = 5 and equally
+Precision and recall after Kynkaanniemi et al. 2019, density and coverage after Naeem et al. 2020, with k = `K` and equally
 many real and generated images. A ball around an image reaches to its k-th nearest neighbour in its own set, itself not
 counted. Distances are Euclidean, in the feature space at hand.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-K = 5
+from nepotism.measure.metrics import K
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]

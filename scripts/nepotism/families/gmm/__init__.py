@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from nepotism.measure.metrics import Metric, Space, declared
+
 # Its figures, functions of its module `figures`, and what they show.
 FIGURES = {
     "samples": "What the first chain of every condition draws, generation after generation.",
@@ -24,11 +26,71 @@ FIGURES = {
     "components": "Chance that two samples are of different components, which sampling alone brings to nothing: the same, with the "
     "exact law of a discrete distribution (dashed), which components that stay apart follow.",
 }
+# Wasserstein distances take an optimal assignment of so many samples to so many, per chain.
+ASSIGNED = 200
+# A component is lost when fewer than this many of a generation's samples are expected of it.
+LOST_SAMPLES = 1.0
+# The original's least likely share of samples: its tail.
+TAIL = 0.05
+# Its scores are of models and samples themselves.
+SPACES: tuple[Space, ...] = ()
+METRICS = declared(
+    Metric(
+        "density_distance", "squared L2 distance from the original density, in closed form",
+        "[0, inf)", "lower", "Shumailov et al. 2023 (arXiv 2305.17493)",
+    ),
+    Metric(
+        "density_distance_median", "squared L2 distance from the original density, median of the chains",
+        "[0, inf)", "lower", "Shumailov et al. 2023 (arXiv 2305.17493)",
+    ),
+    Metric(
+        "log_spread", "ln of the generalised variance, det(covariance), of the model over the original",
+        "(-inf, inf), 0 is all of it", "neither", "Wilks 1932",
+    ),
+    Metric(
+        "log_spread_median", "median of the chains' `log_spread`",
+        "(-inf, inf), 0 is all of it", "neither", "Wilks 1932",
+    ),
+    Metric(
+        "variance", "total variance (trace of the covariance), of the model over the original",
+        "[0, inf), 1 is all of it", "neither",
+    ),
+    Metric(
+        "mean_shift", "squared distance of the mean from the original's, over the original's total variance",
+        "[0, inf)", "lower",
+    ),
+    Metric(
+        "gaussian_wasserstein", "squared Wasserstein-2 distance of the Gaussians with model's and original's mean "
+        "and variance along the last dimension, over the original's variance",
+        "[0, inf)", "lower", "Dowson and Landau 1982",
+    ),
+    Metric(
+        "weight_diversity", "chance that two samples are of different components, 1 - sum of squared weights",
+        "[0, 1)", "neither", "Simpson 1949",
+    ),
+    Metric("largest_sd", "standard deviation along the mixture's longest axis", "[0, inf)", "neither"),
+    Metric("smallest_sd", "standard deviation along the mixture's shortest axis", "[0, inf)", "neither"),
+    Metric(
+        "lost_components", f"components of which fewer than {LOST_SAMPLES:g} sample is expected",
+        "[0, components]", "lower",
+    ),
+    Metric(
+        "tail_share", f"share of samples where the original has its least likely {100 * TAIL:g} %; of shown "
+        "generations",
+        "[0, 1]", "neither",
+    ),
+    Metric(
+        "tail_share_of_spread", "`tail_share` of original samples stretched to the model's mean and covariance",
+        "[0, 1]", "neither",
+    ),
+    Metric(
+        "wasserstein", f"squared Wasserstein-2 distance between up to {ASSIGNED} samples and as many original ones; "
+        "of shown generations, and of original samples in iteration 0 (set `real`)",
+        "[0, inf)", "lower", "by scipy's optimal assignment",
+    ),
+)  # fmt: skip
 # Its scores for a glance, the first for each cell.
-HEADLINES = {
-    "density_distance_median": "squared L2 distance from the original density, median of the chains, lower is better",
-    "log_spread": "ln of what is left of the spread (determinant of the covariance), 0 is all of it",
-}
+HEADLINES = ("density_distance_median", "log_spread")
 # What its original samples are written to.
 REFERENCE = ("real.parquet", "holdout.parquet")
 # Whether its jobs run torch, on a GPU where there is one.

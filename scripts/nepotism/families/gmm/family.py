@@ -19,37 +19,10 @@ from nepotism.chain.engine import Arrays, Rows, Score
 from nepotism.data.images import Record
 from nepotism.data.jackknife import half_width
 from nepotism.data.rows import read_rows, rows_table, vectors, write_rows
-from nepotism.data.tables import Metric
+from nepotism.families.gmm import ASSIGNED, LOST_SAMPLES, TAIL
 from nepotism.families.gmm.mixture import Floats, Mixtures, fit, of_clusters, repeated, sample, squared_l2
 from nepotism.runtime import streams
 from nepotism.runtime.resume.checkpoints import NOWHERE, Store
-
-# Wasserstein distances take an optimal assignment of so many samples to so many, per chain.
-ASSIGNED = 200
-# A component is lost when fewer than this many of a generation's samples are expected of it.
-LOST_SAMPLES = 1.0
-# The original's least likely share of samples: its tail.
-TAIL = 0.05
-
-METRICS = {
-    "density_distance": Metric("squared L2 distance of the densities of model and original, closed form", "[0, inf)", "lower"),
-    "density_distance_median": Metric("the same, the median of the chains", "[0, inf)", "lower"),
-    "log_spread": Metric("ln of the generalised variance, det(covariance), of model over original", "(-inf, inf)", "neither"),
-    "log_spread_median": Metric("the same, the median of the chains", "(-inf, inf)", "neither"),
-    "variance": Metric("total variance (trace of the covariance), of model over original", "[0, inf)", "neither"),
-    "mean_shift": Metric("squared distance of the mean from the original's, over the original's total variance", "[0, inf)", "lower"),
-    "largest_sd": Metric("standard deviation along the mixture's longest axis", "[0, inf)", "neither"),
-    "smallest_sd": Metric("standard deviation along the mixture's shortest axis", "[0, inf)", "neither"),
-    "gaussian_wasserstein": Metric(
-        "squared Wasserstein-2 distance of Gaussians with model's and original's mean and variance along the last dimension, "
-        "over the original's variance", "[0, inf)", "lower",
-    ),
-    "weight_diversity": Metric("1 - sum of squared weights: the chance that two samples are of different components", "[0, 1)", "neither"),
-    "lost_components": Metric("components of which less than one sample is expected", "[0, components]", "lower"),
-    "tail_share": Metric(f"share of samples where the original has its least likely {TAIL:.0%}", "[0, 1]", "neither"),
-    "tail_share_of_spread": Metric("the same for original samples stretched to the model's mean and covariance", "[0, 1]", "neither"),
-    "wasserstein": Metric(f"squared Wasserstein-2 distance of up to {ASSIGNED} samples and original ones", "[0, inf)", "lower"),
-}  # fmt: skip
 
 
 class Family:

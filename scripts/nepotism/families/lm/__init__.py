@@ -6,6 +6,7 @@ This module is what the Snakefile needs to know of the family: standard library 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from nepotism.measure.metrics import Metric, Space, declared
 from nepotism.weights.locations import hub
 
 # Its figures, functions of its module `figures`, and what they show.
@@ -15,11 +16,51 @@ FIGURES = {
     "all seeds together.",
     "texts": "What every generation of the first seed writes after one and the same block of original text.",
 }
+# Bins of a block's perplexity, from 1 on; the last, at 2 to the 12th, has no upper bound.
+BINS, BINS_PER_OCTAVE = 48, 4
+# Tokens that make up this share of the original blocks, the rarest of them, are rare.
+RARE = 0.05
+# Tokens of a repetition.
+REPEATED = 4
+GENERATION_0 = Space(
+    "generation 0", "the language model of generation 0, which tells the perplexity of what later ones write"
+)
+SPACES = (GENERATION_0,)
+METRICS = declared(
+    Metric(
+        "perplexity", "perplexity of blocks of original test text: exp of the mean loss of their tokens",
+        "[1, inf)", "lower", "Jelinek et al. 1977",
+    ),
+    Metric(
+        "sample_perplexity", "median over what was written of each block's perplexity under generation 0",
+        "[1, inf)", "neither", "Shumailov et al. 2023 (arXiv 2305.17493)",
+    ),
+    Metric(
+        "sample_perplexity_p99", "99th percentile over what was written of each block's perplexity under generation 0",
+        "[1, inf)", "neither", "Shumailov et al. 2023 (arXiv 2305.17493)",
+    ),
+    Metric(
+        "repeated_4grams", f"share of a block's runs of {REPEATED} tokens that the block had before",
+        "[0, 1]", "lower", "Welleck et al. 2020 (arXiv 1908.04319)",
+    ),
+    Metric(
+        "distinct_2grams", "different pairs of neighbouring tokens over all such pairs, of all blocks",
+        "[0, 1]", "higher", "Li et al. 2016 (arXiv 1510.03055)",
+    ),
+    Metric(
+        "rare_tokens_lost", f"share of the rarest tokens of the training text, {100 * RARE:g} % of it, that occur "
+        "nowhere",
+        "[0, 1]", "lower",
+    ),
+    Metric(
+        "perplexity_share_<bin>", "share of what was written whose perplexity under generation 0 is from "
+        f"2^(bin/{BINS_PER_OCTAVE}) on, up to the next bin",
+        "[0, 1]", "neither", "Shumailov et al. 2023 (arXiv 2305.17493)",
+        tuple(f"{number:02d}" for number in range(BINS)),
+    ),
+)  # fmt: skip
 # Its scores for a glance, the first for each cell.
-HEADLINES = {
-    "perplexity": "perplexity of original test text, lower is better",
-    "repeated_4grams": "share of what is written that repeats four tokens written before, lower is better",
-}
+HEADLINES = ("perplexity", "repeated_4grams")
 # What its blocks of text and its tokenizer are written to.
 REFERENCE = ("real.parquet", "validation.parquet", "holdout.parquet", "tokenizer.json")
 # Keys of how many rows are held at a time, whatever the result.
@@ -32,8 +73,6 @@ SHARED = ("data", "model", "network", "block", "split", "bos_per_line")
 LATER = ("start_from", "epochs", "budget")
 # Of a pretrained model, whose size is not known before it is there: what OPT of 125 million parameters takes, once and in training.
 MODEL_MB, PRETRAINED_MB = 500, 5000
-# Bins of a block's perplexity, from 1 on; the last, at 2 to the 12th, has no upper bound.
-BINS, BINS_PER_OCTAVE = 48, 4
 
 
 def original_settings(block: Mapping[str, Any]) -> dict[str, Any]:

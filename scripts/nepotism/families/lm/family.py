@@ -19,8 +19,7 @@ from nepotism.chain.engine import Arrays, Rows, Score
 from nepotism.data.images import Record
 from nepotism.data.jackknife import LeftOut, half_width, standard_error
 from nepotism.data.rows import rows_table, write_rows
-from nepotism.data.tables import Metric
-from nepotism.families.lm import BINS, BINS_PER_OCTAVE, data, networks
+from nepotism.families.lm import BINS, BINS_PER_OCTAVE, GENERATION_0, RARE, REPEATED, data, networks
 from nepotism.families.lm.networks import Tokens
 from nepotism.runtime.errors import UserError
 from nepotism.runtime.files import whole
@@ -29,30 +28,10 @@ from nepotism.weights.locations import location
 
 logger = logging.getLogger(__name__)
 
-# Tokens that make up this share of the original blocks, the rarest of them, are rare.
-RARE = 0.05
-# Tokens of a repetition.
-REPEATED = 4
 # Parts of the test text that are left out in turn.
 PARTS = 10
-GENERATION_0 = "generation 0"
 # The split of a data set that a file of original blocks is cut from.
 SPLIT_OF = {"real": "train", "validation": "validation", "holdout": "test"}
-
-METRICS = {
-    "perplexity": Metric("perplexity of blocks of original test text: exp of the mean loss of their tokens", "[1, inf)", "lower"),
-    "sample_perplexity": Metric("median over what was written of each block's perplexity under generation 0", "[1, inf)", "neither"),
-    "sample_perplexity_p99": Metric("its 99th percentile", "[1, inf)", "neither"),
-    "repeated_4grams": Metric("share of a block's runs of four tokens that the block had before", "[0, 1]", "lower"),
-    "distinct_2grams": Metric("different pairs of neighbouring tokens over all such pairs, of all blocks", "[0, 1]", "higher"),
-    "rare_tokens_lost": Metric(f"share of the rarest tokens, {RARE:.0%} of the original blocks, that occur nowhere", "[0, 1]", "lower"),
-}  # fmt: skip
-for _bin in range(BINS):
-    METRICS[f"perplexity_share_{_bin:02d}"] = Metric(
-        f"share of blocks whose perplexity under generation 0 is from 2^({_bin}/{BINS_PER_OCTAVE}) on, up to the next bin",
-        "[0, 1]",
-        "neither",
-    )
 
 
 class Family:
@@ -130,7 +109,7 @@ class Family:
         for name, blocks in ({"samples": rows()} | ({"real": self._real} if iteration == 0 else {})).items():
             each = np.exp(networks.losses(judge, blocks))
             for metric, value in (_likelihoods(each) | self._variety(blocks)).items():
-                yield Score(metric, value, len(blocks), name, GENERATION_0 if "perplexity" in metric else "")
+                yield Score(metric, value, len(blocks), name, GENERATION_0.name if "perplexity" in metric else "")
 
     def _variety(self, blocks: Tokens) -> dict[str, float]:
         pairs = np.stack([blocks[:, :-1], blocks[:, 1:]], axis=2).reshape(-1, 2)

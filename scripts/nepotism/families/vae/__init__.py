@@ -6,6 +6,7 @@ This module is what the Snakefile needs to know of the family: standard library 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from nepotism.measure.metrics import K, Metric, Space, declared
 from nepotism.weights.locations import staged_name
 
 # Its figures, functions of its module `figures`, and what they show.
@@ -17,11 +18,55 @@ FIGURES = {
     "spread": "How much of the variety is left, over generations: variance under generation 0's encoder, and distance between "
     "digits of one class (dashed), both relative to real digits.",
 }
+# Digits, and so classes.
+CLASSES = 10
+# A class is lost if it has less than this share of what an even one would have.
+LOST = 0.1
+CLASSIFIER = Space(
+    "classifier", "what the classifier, which is trained on a split of its own, knows of a digit before its last layer"
+)
+GENERATION_0 = Space("generation 0", "posterior means of the encoder of generation 0")
+SPACES = (CLASSIFIER, GENERATION_0)
+METRICS = declared(
+    Metric(
+        "fid", "Fréchet distance from as many held-out digits, in the features of the classifier",
+        "[0, inf)", "lower", "Heusel et al. 2017 (arXiv 1706.08500)",
+    ),
+    Metric(
+        "precision", f"share of samples inside the ball of a held-out digit, which reaches to its {K}th nearest "
+        "neighbour",
+        "[0, 1]", "higher", "Kynkäänniemi et al. 2019 (arXiv 1904.06991)",
+    ),
+    Metric(
+        "recall", f"share of held-out digits inside the ball of a sample (k = {K})",
+        "[0, 1]", "higher", "Kynkäänniemi et al. 2019 (arXiv 1904.06991)",
+    ),
+    Metric(
+        "within_class_distance", "mean distance of the features of two digits of one class (no row where no class "
+        "has two)",
+        "[0, inf)", "higher",
+    ),
+    Metric(
+        "latent_spread", "total variance of the posterior means of generation 0's encoder, over that of the training "
+        "digits",
+        "[0, inf)", "higher",
+    ),
+    Metric(
+        "class_share_<digit>", "share of samples that the classifier takes for that digit",
+        "[0, 1]", "neither", several=tuple(map(str, range(CLASSES))),
+    ),
+    Metric("rejected", "share of samples that the classifier takes for no digit", "[0, 1]", "lower"),
+    Metric(
+        "class_entropy", f"entropy of the classes of what is a digit, over ln {CLASSES}; 0 where nothing is",
+        "[0, 1]", "higher",
+    ),
+    Metric(
+        "lost_classes", f"digits with less than {100 * LOST:g} % of an even share of the samples",
+        f"[0, {CLASSES}]", "lower",
+    ),
+)  # fmt: skip
 # Its scores for a glance, the first for each cell.
-HEADLINES = {
-    "fid": "Frechet distance from held-out digits in the classifier's features, lower is better",
-    "class_entropy": "entropy of the digits' classes, of 1, higher is more even",
-}
+HEADLINES = ("fid", "class_entropy")
 # What its digits, and the classifier that it measures with, are written to.
 REFERENCE = ("real.parquet", "holdout.parquet", "classifier.safetensors")
 # Whether its jobs run torch, on a GPU where there is one.
@@ -30,8 +75,6 @@ TORCH = True
 SHARED = ("data", "split", "classifier")
 # Keys that generation 0 does not look at.
 LATER = ()
-# Digits, and so classes.
-CLASSES = 10
 # What memory is reckoned with: MNIST's side. The file is not opened to know its own.
 USUAL_SIDE = 28
 

@@ -18,8 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from nepotism.chain.engine import Arrays, Rows, Score
 from nepotism.data.images import Pixels, Record, image_table, images_of, read_image_set, write_image_set
-from nepotism.data.tables import Metric
-from nepotism.families.vae import CLASSES, data, networks
+from nepotism.families.vae import CLASSES, CLASSIFIER, GENERATION_0, LOST, data, networks
 from nepotism.measure.neighbours import Neighbourhood, distances, within_group_distance
 from nepotism.measure.scores import frechet
 from nepotism.runtime import streams
@@ -28,26 +27,6 @@ from nepotism.runtime.resume.checkpoints import NOWHERE, Store
 from nepotism.weights.locations import location
 
 logger = logging.getLogger(__name__)
-
-# What features are of.
-SPACE, GENERATION_0 = "classifier", "generation 0"
-# A class is lost if it has less than this share of what an even one would have.
-LOST = 0.1
-
-METRICS = {
-    "fid": Metric("Frechet distance of the classifier's features from those of as many held-out digits", "[0, inf)", "lower"),
-    "precision": Metric("share of samples inside a real digit's ball of 5 neighbours", "[0, 1]", "higher"),
-    "recall": Metric("share of held-out digits inside a sample's ball of 5 neighbours", "[0, 1]", "higher"),
-    "latent_spread": Metric("total variance of generation 0's posterior means, over that of the training digits", "[0, inf)", "higher"),
-    "within_class_distance": Metric("mean distance of the features of two digits of a class, over the classes", "[0, inf)", "higher"),
-    "class_entropy": Metric("entropy of the classes of what is a digit, over ln 10; 0 where nothing is", "[0, 1]", "higher"),
-    "lost_classes": Metric(f"digits with less than {LOST:.0%} of an even share of the samples", "[0, 10]", "lower"),
-    "rejected": Metric("share of samples that the classifier takes for no digit", "[0, 1]", "lower"),
-}  # fmt: skip
-for _digit in range(CLASSES):
-    METRICS[f"class_share_{_digit}"] = Metric(
-        f"share of samples that the classifier takes for a {_digit}", "[0, 1]", "neither"
-    )
 
 
 class Family:
@@ -127,11 +106,11 @@ class Family:
             features, classes = networks.classify(self._classifier, images)
             count = min(len(images), len(self._holdout))
             for metric, value in self._distances(features[:count], classes[:count]).items():
-                yield Score(metric, value, count, name, SPACE)
+                yield Score(metric, value, count, name, CLASSIFIER.name)
             for metric, value in _classes(classes).items():
-                yield Score(metric, value, len(images), name, SPACE)
+                yield Score(metric, value, len(images), name, CLASSIFIER.name)
             spread = _spread(networks.encode(encoder, images)) / whole_spread
-            yield Score("latent_spread", spread, len(images), name, GENERATION_0)
+            yield Score("latent_spread", spread, len(images), name, GENERATION_0.name)
 
     def _distances(self, features: NDArray[np.float64], classes: NDArray[np.int64]) -> dict[str, float]:
         """Measures of pairs, of as many samples as there are held-out digits: their cost grows with the square."""

@@ -1,0 +1,117 @@
+"""What metrics and feature spaces are: each says so once, and code, figures and documentation take it from there.
+
+Standard library only. Those of image sets are here, beside what computes them; those of another family are in its package.
+`scripts/describe.py` writes them all into results/README.md.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a metric is.
+
+    Attributes:
+        name: in the column ``metric`` of metrics.csv; of several metrics of one kind, with ``<what tells them apart>``.
+        definition: a plain sentence.
+        range: the values that it can take, such as ``[0, 1]``, and what is expected where nothing is wrong.
+        better: which direction is.
+        citation: paper or library; empty where the definition says all.
+        several: of several metrics of one kind, what stands in each name instead of ``<...>``.
+    """
+
+    name: str
+    definition: str
+    range: str
+    better: Literal["lower", "higher", "neither"]
+    citation: str = ""
+    several: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its names in metrics.csv: one, but for several of one kind."""
+        return tuple(re.sub("<.*>", each, self.name) for each in self.several) or (self.name,)
+
+    @property
+    def direction(self) -> str:
+        """Which direction is better, in words; empty where neither is."""
+        return "" if self.better == "neither" else f"{self.better} is better"
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a feature space is: its name in the column ``features`` of metrics.csv, a definition, and a paper or library."""
+
+    name: str
+    definition: str
+    citation: str = ""
+
+
+def declared(*metrics: Metric) -> dict[str, Metric]:
+    """Metrics by each of their names in metrics.csv."""
+    return {name: metric for metric in metrics for name in metric.names}
+
+
+# Nearest neighbours that the ball around an image reaches to.
+K = 5
+
+SPACES = (
+    Space("clip", "image embeddings of the CLIP that `score.clip` names (tiny-clip by default)", "Radford et al. 2021 (arXiv 2103.00020)"),
+    Space("conv", "64 averages over the picture of fixed random convolutions, which no training chose",
+          "in the manner of the random networks of Naeem et al. 2020 (arXiv 2002.09797)"),
+    Space("inception", "clean-fid's Inception: what the name FID is usually kept for", "Parmar et al. 2022 (arXiv 2104.11222)"),
+    Space("pixels", "the picture itself, for colours and structural similarity"),
+)  # fmt: skip
+
+METRICS = declared(
+    Metric(
+        "fid", "Fréchet distance between the Gaussians fitted to the features of generated and of real images",
+        "[0, inf)", "lower", "Heusel et al. 2017 (arXiv 1706.08500)",
+    ),
+    Metric(
+        "kid", "unbiased squared maximum mean discrepancy between the features of generated and of real images, with "
+        "the cubic polynomial kernel",
+        "(-inf, inf), around 0 when equal", "lower", "Bińkowski et al. 2018 (arXiv 1801.01401), by torchmetrics",
+    ),
+    Metric(
+        "clip_score", "mean of 100 x cosine of the CLIP embeddings of image and caption",
+        "[-100, 100]", "higher", "Hessel et al. 2021 (arXiv 2104.08718), but not clipped at 0",
+    ),
+    Metric("clip_score_within_group_sd", "root mean variance of the CLIP score inside groups", "[0, 200]", "neither"),
+    Metric(
+        "precision", f"share of generated images inside the ball of a real one, which reaches to its {K}th nearest "
+        "neighbour",
+        "[0, 1]", "higher", "Kynkäänniemi et al. 2019 (arXiv 1904.06991)",
+    ),
+    Metric(
+        "recall", f"share of real images inside the ball of a generated one (k = {K})",
+        "[0, 1]", "higher", "Kynkäänniemi et al. 2019 (arXiv 1904.06991)",
+    ),
+    Metric(
+        "density", f"number of real images whose ball a generated image lies in, over k = {K}",
+        "[0, inf), 1 expected", "higher", "Naeem et al. 2020 (arXiv 2002.09797)",
+    ),
+    Metric(
+        "coverage", f"share of real images whose ball holds a generated one (k = {K})",
+        "[0, 1]", "higher", "Naeem et al. 2020 (arXiv 2002.09797)",
+    ),
+    Metric("within_group_distance", "mean distance of the features of two images of one group", "[0, inf)", "higher"),
+    Metric(
+        "memorization", "share of images nearer to a real image that may be mixed in than to any of as many of the "
+        "holdout; high by construction for `seed_images` and `vae`, which were made from the former",
+        "[0, 1], 0.5 without memorisation", "lower", "after the test of Meehan et al. 2020 (arXiv 2004.05675)",
+    ),
+    Metric("saturation", "mean HSV saturation of an image", "[0, 1]", "neither"),
+    Metric(
+        "contrast", "standard deviation of luma (ITU-R BT.601) in an image",
+        "[0, 0.5]", "neither", "RMS contrast of Peli 1990",
+    ),
+    Metric(
+        "ssim", "of `vae` only: mean structural similarity of an image and the real one that it was made from",
+        "[-1, 1], 1 when equal", "higher", "Wang et al. 2004, by scikit-image",
+    ),
+    Metric("accepted_share", "share of slots whose image a control kept", "[0, 1]", "higher"),
+    Metric("unique_images", "number of different images after a control, of `n` slots", "[0, n]", "higher"),
+)  # fmt: skip
