@@ -30,9 +30,10 @@ test: .venv/dev
 check: .venv/dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakefmt --check Snakefile rules resources/pretrain/Snakefile
 	$(BIN)/mypy
 	$(BIN)/snakemake --lint
+	$(BIN)/snakemake --lint -s resources/pretrain/Snakefile
 
 .venv/%: envs/%.txt envs/light.txt envs/torch.txt envs/faces.txt envs/slurm.txt | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<

@@ -59,7 +59,6 @@ if grid.family == DIFFUSION:
     include: "rules/base.smk"
     include: "rules/guidance.smk"
     include: "rules/figures.smk"
-    include: "rules/pretrain.smk"
 
 else:
 

@@ -26,8 +26,8 @@ class Project:
             raise AssertionError(f"{' '.join(arguments)} failed:\n{result.stdout[-4000:]}\n{result.stderr[-6000:]}")
         return result
 
-    def script(self, name: str, *arguments: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, f"scripts/{name}.py", *map(str, arguments)]
+    def script(self, name: str, *arguments: str, folder: str = "scripts") -> subprocess.CompletedProcess:
+        command = [sys.executable, f"{folder}/{name}.py", *map(str, arguments)]
         return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=600)
 
     def jobs(self, *arguments: str) -> dict[str, int]:
@@ -85,6 +85,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 SMOKE = ("--configfile", "resources/experiments/smoke.yaml")
+PRETRAINING = ("-s", "resources/pretrain/Snakefile")
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import pytest
 from conftest import ROOT
 
 LIBRARY = ROOT / "scripts" / "nepotism"
+PRETRAINING = ROOT / "resources" / "pretrain"
 
 # From the bottom to the top; packages of one layer do not import each other.
 LAYERS = (
@@ -66,6 +67,18 @@ def test_no_import_goes_in_a_circle():
     graphlib.TopologicalSorter(GRAPH).prepare()
 
 
-@pytest.mark.parametrize("path", [*LIBRARY.rglob("*.py"), *(ROOT / "scripts").glob("*.py")], ids=lambda path: path.name)
+def test_nothing_imports_pretraining_but_its_own_scripts():
+    names = {path.stem for path in PRETRAINING.iterdir()}
+    assert {"pretraining", "promote"} < names
+    for path in (ROOT / "scripts").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            found = [each.name for each in node.names] if isinstance(node, ast.Import) else []
+            found += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not names & {name.split(".")[0] for name in found}, path
+
+
+@pytest.mark.parametrize(
+    "path", [*(ROOT / "scripts").rglob("*.py"), *PRETRAINING.rglob("*.py")], ids=lambda path: path.name
+)
 def test_files_stay_short(path):
     assert len(path.read_text().splitlines()) <= 350

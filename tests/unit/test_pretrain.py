@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from nepotism.pretrain import contrastive, data, training, vae
-from nepotism.pretrain.captions import generator_names, tokenizer
 from nepotism.sources import portraits
+from pretraining import contrastive, data, training, vae
+from pretraining.captions import generator_names, tokenizer
 from torch.nn.functional import avg_pool2d, log_softmax
 from transformers import CLIPTextModel, CLIPTokenizer
 

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nepotism.data.images import digest, read_records
-from nepotism.pretrain import data as pretrain_data
 from nepotism.runtime import streams
 from nepotism.runtime.errors import UserError
 from nepotism.sources import digits, folder, portraits, reference, splits
 from nepotism.sources.ffhq import source
 from PIL import Image
+from pretraining import data as pretrain_data
 
 CAPTION = portraits.DEFAULT_CAPTION
 
@@ -48,7 +48,7 @@ def test_portraits_are_the_same_every_time_and_more_of_them_begin_with_the_same(
 def test_the_four_splits_of_the_portraits_are_disjoint_and_free_of_duplicates():
     holdout = portraits.real_images(3, "holdout", 64, CAPTION)
     develop = portraits.real_images(3, "develop", 64, CAPTION)
-    pretrain = pretrain_data.draw_portraits("pretrain", 300, portraits.PRETRAIN_VARIATION)
+    pretrain = pretrain_data.draw_portraits("pretrain", 300, pretrain_data.PRETRAIN_VARIATION)
     broad_develop = pretrain_data.draw_portraits("develop", 100, portraits.REFERENCE_VARIATION)
     assert_disjoint(
         digests(holdout.reference), digests(holdout.scoring), digests(develop.scoring),

@@ -14,6 +14,7 @@ import yaml
 from conftest import ROOT, SMOKE
 
 CELL = "results/faces/none/ratio-25/seed-0/iteration-3"
+PRETRAINING_FOLDER = ROOT / "resources" / "pretrain"
 
 
 def config(project, **changes):
@@ -193,7 +194,8 @@ def test_a_chain_of_two_hundred_iterations_resolves_as_one_target(project):
 
 def written_rules():
     """The rules as they are written, and which rule each one uses, if any."""
-    text = "".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
+    files = [*sorted((ROOT / "rules").glob("*.smk")), PRETRAINING_FOLDER / "Snakefile"]
+    text = "".join(path.read_text() for path in files)
     blocks = re.split(r"^(?:use rule (\w+) as|rule) (\w+)", text, flags=re.MULTILINE)[1:]
     return dict(zip(blocks[1::3], blocks[2::3])), dict(zip(blocks[1::3], blocks[::3]))
 
@@ -229,11 +231,11 @@ def test_python_that_is_too_old_or_too_new_is_told_before_anything_is_installed(
         assert (told in made.stderr) != right
 
 
-def test_every_rule_of_the_experiment_logs_and_the_heavy_ones_are_timed():
+def test_every_rule_logs_and_the_heavy_ones_are_timed():
     """Read from the rules themselves: an unlogged rule or an untimed training is a mistake."""
     rules, parents = written_rules()
     assert {"sample_base", "score_base", "pretrain_unet"} < set(rules)
-    for name in set(rules) - {"cells", "metrics", "figures", "guidance", "pretrain"}:
+    for name in set(rules) - {"cells", "metrics", "figures", "guidance", "all"}:
         assert "    log:" in rules[name], name
         ancestor = name
         while parents[ancestor]:
@@ -244,23 +246,33 @@ def test_every_rule_of_the_experiment_logs_and_the_heavy_ones_are_timed():
         assert "    benchmark:" in rules[name], name
 
 
-def test_every_script_explains_itself():
-    """In one process, because most of a script's start is importing torch; the process ends with each script's own exit."""
+@pytest.mark.parametrize("folder", ["scripts", "resources/pretrain"])
+def test_every_script_explains_itself(folder):
+    """In one process, because most of a script's start is importing torch; the process ends with each script's own exit.
+
+    As if each were the first: it must find our modules itself, with nothing but its own folder to look in.
+    """
     loop = """
 import contextlib, io, runpy, sys
-sys.path.insert(0, "scripts")
-for name in sys.argv[1:]:
+folder, *names = sys.argv[1:]
+path = list(sys.path)
+for name in names:
     said = io.StringIO()
-    sys.argv = [f"scripts/{name}.py", "--help"]
+    sys.argv = [f"{folder}/{name}.py", "--help"]
+    sys.path[:] = [folder, *path]
+    for module in [each for each in sys.modules if each.split(".")[0] in ("nepotism", "pretraining")]:
+        del sys.modules[module]
     try:
         with contextlib.redirect_stdout(said):
-            runpy.run_path(f"scripts/{name}.py", run_name="__main__")
+            runpy.run_path(f"{folder}/{name}.py", run_name="__main__")
     except SystemExit as ended:
         print(name, ended.code, len(said.getvalue()))
 """
-    names = [path.stem for path in sorted((ROOT / "scripts").glob("*.py"))]
-    result = subprocess.run([sys.executable, "-c", loop, *names], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    names = [path.stem for path in sorted((ROOT / folder).glob("*.py"))]
+    command = [sys.executable, "-c", loop, folder, *names]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     told = [line.split() for line in result.stdout.splitlines()]
+    assert names
     assert [name for name, _, _ in told] == names, result.stderr[-2000:]
     for name, code, length in told:
         assert code == "0", name
@@ -285,6 +297,9 @@ def test_pinned_environments_are_in_step():
     assert pins(ROOT / "envs" / "faces.yaml") == light + pins(ROOT / "envs" / "faces.txt")
 
 
+LIBRARIES = {"nepotism": ROOT / "scripts", "pretraining": PRETRAINING_FOLDER}
+
+
 def imported(script, seen):
     """Top-level packages that a script imports, itself and through our own modules, at any place in them."""
     packages = set()
@@ -296,10 +311,12 @@ def imported(script, seen):
         else:
             continue
         for name in names:
-            module = ROOT / "scripts" / f"{name.replace('.', '/')}.py"
-            if not name.startswith("nepotism"):
-                packages.add(name.split(".")[0])
-            elif module.is_file() and module not in seen:
+            package = name.split(".")[0]
+            if package not in LIBRARIES:
+                packages.add(package)
+                continue
+            module = LIBRARIES[package] / f"{name.replace('.', '/')}.py"
+            if module.is_file() and module not in seen:
                 seen.add(module)
                 packages |= imported(module, seen)
     return packages
@@ -308,13 +325,15 @@ def imported(script, seen):
 def test_environments_have_what_their_rules_import():
     """A package that only the tests' environment has would be missing wherever nobody tests."""
     distributions = packages_distributions()
-    rules = "\n".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
+    rules = {
+        ROOT / "scripts": "\n".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk"))),
+        PRETRAINING_FOLDER: (PRETRAINING_FOLDER / "Snakefile").read_text(),
+    }
     for env in ("light", "torch", "faces"):
         known = {pin.split("==")[0] for pin in pins(ROOT / "envs" / f"{env}.yaml")}
-        scripts = re.findall(
-            rf'"../envs/{env}.yaml"\n(?:(?!^rule ).*\n)*? +\'python "\$SCRIPTS/(\w+\.py)"', rules, re.MULTILINE
-        )
-        assert scripts
+        run = rf'"(?:\.\./)+envs/{env}.yaml"\n(?:(?!^rule ).*\n)*? +\'python "\$SCRIPTS/(\w+\.py)"'
+        scripts = [folder / name for folder, text in rules.items() for name in re.findall(run, text, re.MULTILINE)]
+        assert {script.parent for script in scripts} == ({ROOT / "scripts"} if env == "faces" else set(rules))
         for script in scripts:
-            for package in imported(ROOT / "scripts" / script, set()) - sys.stdlib_module_names:
+            for package in imported(script, set()) - sys.stdlib_module_names:
                 assert {name.lower() for name in distributions[package]} & known, f"{env}: {script} imports {package}"

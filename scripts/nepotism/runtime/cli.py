@@ -157,17 +157,6 @@ def add_figure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, nargs=3, required=True, help="output: .svg, .png and the table (.csv)")
 
 
-def add_pretraining(parser: argparse.ArgumentParser) -> None:
-    """What the pretraining loops share."""
-    parser.add_argument("--data", type=Path, required=True, help="the pretrain split (.npz)")
-    parser.add_argument("--steps", type=int, required=True, help="optimizer steps")
-    parser.add_argument("--batch-size", type=int, required=True, help="images per step")
-    parser.add_argument("--learning-rate", type=float, required=True, help="highest learning rate")
-    parser.add_argument("--seed", type=int, required=True, help="seed of weights and batches")
-    parser.add_argument("--threads", type=int, default=2, help="torch threads")
-    parser.add_argument("--output", type=Path, required=True, help="output: folder of the trained model")
-
-
 def _advice(error: Exception, arguments: argparse.Namespace) -> str | None:
     """What to do about a mistake that only the file system or a GPU knows of; None for other errors.
 

@@ -92,7 +92,6 @@ class Variation:
 
 
 REFERENCE_VARIATION = Variation()
-PRETRAIN_VARIATION = Variation(shift=0.035, scale=0.07, rotation=8.0, colour=15.0)
 
 
 def groups() -> Iterator[dict[str, str]]:

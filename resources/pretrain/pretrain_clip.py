@@ -1,15 +1,20 @@
 """Train the CLIP that scores the embedded experiments, apart from the generator."""
 
 import argparse
+import sys
+from pathlib import Path
 
 import torch
-from nepotism.pretrain import contrastive, data
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
 from nepotism.runtime import cli
+from pretraining import contrastive, data, options
 
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    cli.add_pretraining(parser)
+    options.add_training(parser)
     cli.run(run, parser.parse_args())
 
 

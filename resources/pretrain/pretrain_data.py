@@ -1,10 +1,13 @@
 """Draw the pretrain and develop splits of the embedded base model: portraits and handwritten digits."""
 
 import argparse
+import sys
 from pathlib import Path
 
-from nepotism.pretrain import data
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
 from nepotism.runtime import cli
+from pretraining import data
 
 
 def main() -> None:

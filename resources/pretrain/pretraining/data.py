@@ -4,14 +4,15 @@ from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-
 from nepotism.data.images import digest
 from nepotism.runtime import streams
 from nepotism.runtime.files import whole
 from nepotism.sources import digits, portraits, splits
+from numpy.typing import NDArray
 
 DIGIT_VARIANTS = 5
+# Pose and colours stray further than in the reference split.
+PRETRAIN_VARIATION = portraits.Variation(shift=0.035, scale=0.07, rotation=8.0, colour=15.0)
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def load_digits(split: str, variants: int) -> PretrainData:
 def build(split: str, count: int) -> PretrainData:
     """All pictures of ``pretrain`` or ``develop``: ``count`` portraits, then the digits of that split."""
     pretrain = split == "pretrain"
-    variation = portraits.PRETRAIN_VARIATION if pretrain else portraits.REFERENCE_VARIATION
+    variation = PRETRAIN_VARIATION if pretrain else portraits.REFERENCE_VARIATION
     parts = [draw_portraits(split, count, variation), load_digits(split, DIGIT_VARIANTS if pretrain else 0)]
     return PretrainData(*(np.concatenate(arrays) for arrays in zip(*(astuple(part) for part in parts), strict=True)))
 

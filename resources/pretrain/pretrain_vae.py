@@ -1,16 +1,20 @@
 """Train the autoencoder of the embedded base model."""
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch
-from nepotism.pretrain import data, vae
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
 from nepotism.runtime import cli
+from pretraining import data, options, vae
 
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    cli.add_pretraining(parser)
+    options.add_training(parser)
     parser.add_argument("--latent-channels", type=int, required=True, help="channels of the latents")
     parser.add_argument("--narrow", type=Path, help="folder of an autoencoder with fewer channels to start from")
     cli.run(run, parser.parse_args())

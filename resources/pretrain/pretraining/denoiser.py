@@ -5,18 +5,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from nepotism.families.diffusion.pipeline import load_text_encoder, load_unet
+from nepotism.runtime import streams
+from nepotism.weights import loading
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import mse_loss
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from nepotism.families.diffusion.pipeline import load_text_encoder, load_unet
-from nepotism.pretrain.captions import MAX_LENGTH, generator_names, tokenizer
-from nepotism.pretrain.data import NAMES, PretrainData, describe, indices_of
-from nepotism.pretrain.training import batches, factor_loss, train
-from nepotism.pretrain.vae import encode
-from nepotism.runtime import streams
-from nepotism.weights import loading
+from pretraining.captions import MAX_LENGTH, generator_names, tokenizer
+from pretraining.data import NAMES, PretrainData, describe, indices_of
+from pretraining.training import batches, factor_loss, train
+from pretraining.vae import encode
 
 WIDTH = 128
 # Weight of the loss that keeps captions apart.

@@ -1,16 +1,20 @@
 """Train the decoder of the embedded autoencoder on, with its encoder frozen."""
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch
-from nepotism.pretrain import data, vae
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
 from nepotism.runtime import cli
+from pretraining import data, options, vae
 
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    cli.add_pretraining(parser)
+    options.add_training(parser)
     parser.add_argument("--vae", type=Path, required=True, help="folder of the autoencoder to go on from")
     parser.add_argument("--adversarial", action="store_true", help="train against a discriminator, which sharpens")
     parser.add_argument(

@@ -1,16 +1,20 @@
 """Train a lighter autoencoder of the same latents as the embedded one."""
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch
-from nepotism.pretrain import data, vae
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
 from nepotism.runtime import cli
+from pretraining import data, options, vae
 
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    cli.add_pretraining(parser)
+    options.add_training(parser)
     parser.add_argument("--vae", type=Path, required=True, help="folder of the autoencoder to learn from")
     cli.run(run, parser.parse_args())
 

@@ -1,16 +1,20 @@
 """Train U-Net and text encoder of the embedded base model and save the whole pipeline."""
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch
-from nepotism.pretrain import data, denoiser, vae
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
 from nepotism.runtime import cli
+from pretraining import data, denoiser, options, vae
 
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    cli.add_pretraining(parser)
+    options.add_training(parser)
     parser.add_argument("--vae", type=Path, required=True, help="folder of the trained autoencoder")
     parser.add_argument(
         "--light", type=Path, help="folder of an autoencoder of the same latents for the pipeline to have"

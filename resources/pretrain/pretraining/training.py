@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+from nepotism.families.diffusion.pipeline import to_unit_range
+from nepotism.runtime import streams
+from nepotism.runtime.progress import Progress
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from nepotism.families.diffusion.pipeline import to_unit_range
-from nepotism.pretrain.data import NAMES, PretrainData
-from nepotism.runtime import streams
-from nepotism.runtime.progress import Progress
+from pretraining.data import NAMES, PretrainData
 
 DIGIT_SHARE = 0.15
 Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]

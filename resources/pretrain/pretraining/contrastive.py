@@ -4,6 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from nepotism.families.diffusion.pipeline import to_unit_range
+from nepotism.measure.features import clip_image_features, clip_text_features, load_clip
+from nepotism.runtime import streams
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
@@ -17,12 +20,9 @@ from transformers import (
     CLIPVisionConfig,
 )
 
-from nepotism.families.diffusion.pipeline import to_unit_range
-from nepotism.measure.features import clip_image_features, clip_text_features, load_clip
-from nepotism.pretrain.captions import MAX_LENGTH, evaluator_names, tokenizer
-from nepotism.pretrain.data import NAMES, PretrainData, describe
-from nepotism.pretrain.training import batches, factor_loss, train
-from nepotism.runtime import streams
+from pretraining.captions import MAX_LENGTH, evaluator_names, tokenizer
+from pretraining.data import NAMES, PretrainData, describe
+from pretraining.training import batches, factor_loss, train
 
 MEAN, DEVIATION = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
 

@@ -1,9 +1,12 @@
-"""Copy what `snakemake pretrain` trained into resources/, with checksums, so that experiments use it."""
+"""Copy what the Snakefile beside this script trained into resources/, with checksums, so that experiments use it."""
 
 import argparse
 import json
 import shutil
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from nepotism.runtime import cli
 from nepotism.runtime.files import sha256, write_text
@@ -20,7 +23,7 @@ def run(arguments: argparse.Namespace) -> None:
     for name in ("tiny-diffusion", "tiny-clip"):
         source, target = arguments.source / name, arguments.target / name
         if not source.is_dir():
-            raise cli.UserError(f"there is no {source}; run: snakemake --cores all pretrain")
+            raise cli.UserError(f"there is no {source}; run: snakemake --cores all -s resources/pretrain/Snakefile")
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(source, target)
         for file in target.rglob("*.json"):

@@ -1,11 +1,11 @@
 """Captions of the pretraining data, and a tokenizer that knows their words."""
 
 import numpy as np
+from nepotism.sources.portraits import GROUP_FACTORS
 from numpy.typing import NDArray
 from transformers import CLIPTokenizer
 
-from nepotism.pretrain.data import NAMES, describe, named_factors
-from nepotism.sources.portraits import GROUP_FACTORS
+from pretraining.data import NAMES, describe, named_factors
 
 MAX_LENGTH = 32
 

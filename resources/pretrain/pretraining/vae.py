@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from nepotism.runtime import streams
+from nepotism.weights import loading
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import relu
 
-from nepotism.pretrain.data import PretrainData
-from nepotism.pretrain.training import batches, to_tensor, train
-from nepotism.runtime import streams
-from nepotism.weights import loading
+from pretraining.data import PretrainData
+from pretraining.training import batches, to_tensor, train
 
 KL_WEIGHT = 1e-4
 GRADIENT_WEIGHT = 1.0

@@ -1,22 +1,24 @@
-"""Write the model card of the embedded models: what they were trained on, for how long, and how good they are."""
+"""The model card: what the embedded models were trained on, for how long, and how good they are."""
 
-import argparse
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from nepotism.data.images import ImageSet, Record, contact_sheet
 from nepotism.families.diffusion.pipeline import load_pipeline
 from nepotism.families.diffusion.sample import sample
 from nepotism.measure import scores
 from nepotism.measure.features import clip_image_features, convolution_features, load_clip
-from nepotism.pretrain import contrastive, data, vae
-from nepotism.runtime import cli
-from nepotism.runtime.devices import start
+from nepotism.runtime.errors import UserError
 from nepotism.runtime.files import write_text
 from nepotism.sources import portraits
 from numpy.typing import NDArray
+
+from pretraining import vae
+from pretraining.contrastive import parameters, zero_shot_accuracy
+from pretraining.data import DIGIT_VARIANTS, PretrainData, indices_of
 
 PER_GROUP = 10
 # Without guidance, and as workflow_config.yaml has it: guidance scale and denoising steps.
@@ -24,26 +26,32 @@ SETTINGS = ((1.0, 10), (4.0, 7))
 SCHEDULER = "UniPCMultistepScheduler"
 
 
-def main() -> None:
-    parser = cli.parser(__doc__)
-    cli.add_device(parser)
-    parser.add_argument("--pretrain", type=Path, required=True, help="the pretrain split (.npz)")
-    parser.add_argument("--develop", type=Path, required=True, help="the develop split (.npz)")
-    parser.add_argument("--diffusion", type=Path, required=True, help="folder of the pipeline")
-    parser.add_argument("--clip", type=Path, required=True, help="folder of the CLIPModel")
-    parser.add_argument("--logs", type=Path, required=True, help="folder of the training logs")
-    parser.add_argument("--card", type=Path, required=True, help="output: the card (Markdown)")
-    parser.add_argument("--sheet", type=Path, required=True, help="output: contact sheet of base samples (PNG)")
-    cli.run(run, parser.parse_args())
+def write(
+    card: Path,
+    sheet: Path,
+    pretrain: PretrainData,
+    develop: PretrainData,
+    diffusion: Path,
+    clip: Path,
+    logs: Path,
+    device: torch.device,
+) -> None:
+    """Score the models and write the card and the contact sheet that it shows.
 
-
-def run(arguments: argparse.Namespace) -> None:
-    device = start(arguments.device, arguments.threads)
-    develop = data.load(arguments.develop)
-    count = len(data.load(arguments.pretrain).pixels)
-    accuracy = contrastive.zero_shot_accuracy(arguments.clip, develop)
-    restored = vae.restoration_error(vae.load(arguments.diffusion / "vae"), develop.pixels)
-    pipeline = load_pipeline(arguments.diffusion, None, SCHEDULER, device)
+    Args:
+        card: output: the card (Markdown).
+        sheet: output: contact sheet of base samples (PNG).
+        pretrain: what the models were trained on.
+        develop: what they are scored on.
+        diffusion: folder of the pipeline.
+        clip: folder of the CLIPModel.
+        logs: folder of the training logs, which tell steps and time.
+        device: where the models run.
+    """
+    count = len(pretrain.pixels)
+    accuracy = zero_shot_accuracy(clip, develop)
+    restored = vae.restoration_error(vae.load(diffusion / "vae"), develop.pixels)
+    pipeline = load_pipeline(diffusion, None, SCHEDULER, device)
     real = portraits.real_images(PER_GROUP, "develop", 64, portraits.DEFAULT_CAPTION).scoring
     records = [
         Record(f"{group}/{index}", images[0].prompt, group, f"{group}/{index:03d}", "generated")
@@ -54,12 +62,9 @@ def run(arguments: argparse.Namespace) -> None:
     prompts = [record.prompt for record in records]
     drawn = {setting: sample(pipeline, prompts, keys, *setting, 64, 60, "sampling") for setting in SETTINGS}
     # As experiments draw.
-    contact_sheet(arguments.sheet, ImageSet(drawn[SETTINGS[-1]], records))
-    followed = [
-        contrastive.zero_shot_accuracy(arguments.clip, data.PretrainData(pixels, asked(records)))
-        for pixels in drawn.values()
-    ]
-    evaluator = load_clip(arguments.clip, device)
+    contact_sheet(sheet, ImageSet(drawn[SETTINGS[-1]], records))
+    followed = [zero_shot_accuracy(clip, PretrainData(pixels, _asked(records))) for pixels in drawn.values()]
+    evaluator = load_clip(clip, device)
     halves = [
         np.stack([image.pixels for images in real.values() for image in images[part : part + PER_GROUP]])
         for part in (0, PER_GROUP)
@@ -74,31 +79,31 @@ def run(arguments: argparse.Namespace) -> None:
         distances = [scores.frechet(embed(pixels), one) for pixels in drawn.values()]
         columns = " | ".join(f"{distance:.4g} ({distance / floor:.2f})" for distance in distances)
         lines.append(f"| {name} | {columns} | {floor:.4g} |")
-    unet, text = (contrastive.parameters(part) for part in (pipeline.unet, pipeline.text_encoder))
+    unet, text = (parameters(part) for part in (pipeline.unet, pipeline.text_encoder))
     channels = pipeline.vae.config.latent_channels
     write_text(
-        arguments.card,
+        card,
         f"""# tiny-diffusion and tiny-clip
 
-The base model and the evaluator of the embedded experiments. `snakemake --cores all pretrain` trains them and
-`scripts/promote.py` puts them here. The evaluator shares no weights with the generator.
+The base model and the evaluator of the embedded experiments. `snakemake --cores all -s resources/pretrain/Snakefile`
+trains them and `resources/pretrain/promote.py` puts them here. The evaluator shares no weights with the generator.
 
 `tiny-diffusion` loads with `StableDiffusionPipeline.from_pretrained`: an autoencoder from 64 x 64 RGB to 8 x 8 latents of
 {channels} channels, a U-Net of {unet / 1e6:.1f} million parameters (v-prediction), a text encoder of {text / 1e6:.1f} million.
-`tiny-clip` loads with `CLIPModel.from_pretrained` ({contrastive.parameters(evaluator.model) / 1e6:.1f} million parameters).
+`tiny-clip` loads with `CLIPModel.from_pretrained` ({parameters(evaluator.model) / 1e6:.1f} million parameters).
 
 ## Training
 
 On two CPU cores of one machine, which some trainings shared.
 
 Data: {count:,} pictures drawn or enlarged by this project: portraits with all factors random (pose and colours vary more than
-in the reference split), and scikit-learn's handwritten digits of the pretrain split, each with {data.DIGIT_VARIANTS} moved and
-turned copies. Seeds, steps, batch sizes and learning rates are in `rules/pretrain.smk`. No filter, no licence
+in the reference split), and scikit-learn's handwritten digits of the pretrain split, each with {DIGIT_VARIANTS} moved and
+turned copies. Seeds, steps, batch sizes and learning rates are in `resources/pretrain/Snakefile`. No filter, no licence
 but this project's: the portraits are drawings of nobody.
 
 | part | steps | time |
 | --- | --- | --- |
-{_training_rows(arguments.logs)}
+{_training_rows(logs)}
 
 ## Scores on the develop split
 
@@ -128,10 +133,10 @@ What the generator follows of its captions, the table says; chance is 1/2 for th
     )
 
 
-def asked(records: list[Record]) -> NDArray[np.int64]:
+def _asked(records: list[Record]) -> NDArray[np.int64]:
     """The factors that the records' groups ask for, as in `PretrainData`."""
     groups = [dict(zip(portraits.GROUP_FACTORS, record.group.split("-"), strict=True)) for record in records]
-    return np.array([data.indices_of(named) for named in groups])
+    return np.array([indices_of(named) for named in groups])
 
 
 def _accuracies(factor: str, share: float, followed: Sequence[Mapping[str, float]]) -> str:
@@ -151,11 +156,7 @@ def _training_rows(logs: Path) -> str:
         log = (logs / f"{name}.log").read_text(encoding="utf-8")
         found = re.findall(r"(\d+) steps in ([0-9.]+) s", log)
         if not found:
-            raise cli.UserError(f"{logs / name}.log does not say how long the training took; run it again")
+            raise UserError(f"{logs / name}.log does not say how long the training took; run it again")
         steps, seconds = found[-1]
         rows.append(f"| {name.removeprefix('pretrain_')} | {steps} | {float(seconds) / 60:.0f} minutes |")
     return "\n".join(rows)
-
-
-if __name__ == "__main__":
-    main()

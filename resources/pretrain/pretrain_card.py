@@ -1,0 +1,42 @@
+"""Write the model card of the embedded models: what they were trained on, for how long, and how good they are."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+from nepotism.runtime import cli
+from nepotism.runtime.devices import start
+from pretraining import card, data
+
+
+def main() -> None:
+    parser = cli.parser(__doc__)
+    cli.add_device(parser)
+    parser.add_argument("--pretrain", type=Path, required=True, help="the pretrain split (.npz)")
+    parser.add_argument("--develop", type=Path, required=True, help="the develop split (.npz)")
+    parser.add_argument("--diffusion", type=Path, required=True, help="folder of the pipeline")
+    parser.add_argument("--clip", type=Path, required=True, help="folder of the CLIPModel")
+    parser.add_argument("--logs", type=Path, required=True, help="folder of the training logs")
+    parser.add_argument("--card", type=Path, required=True, help="output: the card (Markdown)")
+    parser.add_argument("--sheet", type=Path, required=True, help="output: contact sheet of base samples (PNG)")
+    cli.run(run, parser.parse_args())
+
+
+def run(arguments: argparse.Namespace) -> None:
+    device = start(arguments.device, arguments.threads)
+    card.write(
+        arguments.card,
+        arguments.sheet,
+        data.load(arguments.pretrain),
+        data.load(arguments.develop),
+        arguments.diffusion,
+        arguments.clip,
+        arguments.logs,
+        device,
+    )
+
+
+if __name__ == "__main__":
+    main()
