@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from nepotism.data.tables import read_csv, write_csv
-from nepotism.families.diffusion import claims
+from nepotism.families.diffusion import claims, regime_claims
 from nepotism.judge.verdicts import Claim, Part
 from nepotism.runtime import cli
 
@@ -32,6 +32,8 @@ def main() -> None:
     parser.add_argument("--histogram-match", help="name of the arm that matches colours")
     parser.add_argument("--sifid-cull", help="name of the arm that culls")
     parser.add_argument("--heal", help="name of the arm that heals")
+    for regime in regime_claims.JUDGED:
+        parser.add_argument(f"--{regime.replace('_', '-')}", help=f"name of the arm of the regime {regime}")
     parser.add_argument("--pair", help="how culling pairs images, for a note")
     parser.add_argument("--family", help="of models that are made in chunks of generations; it has claims of its own")
     parser.add_argument("--arms", help="settings of that family's arms, as JSON")
@@ -55,7 +57,9 @@ def run(arguments: argparse.Namespace) -> None:
         court = importlib.import_module(f"nepotism.families.{arguments.family}.claims")
         verdicts, parts = court.judge(scores, json.loads(arguments.arms))
     else:
-        arms = claims.Arms(arguments.histogram_match, arguments.sifid_cull, arguments.heal, arguments.pair)
+        arms = claims.Arms(
+            arguments.histogram_match, arguments.sifid_cull, arguments.heal, arguments.pair, regime_claims.given(arguments)
+        )  # fmt: skip
         verdicts, parts = claims.judge(scores, arms)
     diagnosed = dict(words.split(":") for words in arguments.diagnosed)
     write_csv(arguments.output, verdicts, Claim)

@@ -39,7 +39,7 @@ TINY = {
     "experiment": "tiny",
     "seeds": [0],
     "iterations": 1,
-    "arms": [{"name": "none", "type": "none", "ratios": [0]}],
+    "arms": [{"name": "none", "ratios": [0]}],
     "reference": {"images_per_group": 2},
     "finetune": {"epochs": 60, "batch_size": 32},
     "how": {"checkpoint_seconds": 1},
@@ -331,7 +331,7 @@ def test_a_killed_and_restarted_head_makes_no_second_writer(cell):
 
 def test_one_failed_cell_leaves_the_others_running_and_is_named(cell):
     """One arm's learning rate is beyond all reason."""
-    wild = {"name": "wild", "type": "none", "ratios": [0], "overrides": {"finetune": {"learning_rate": 1.0}}}
+    wild = {"name": "wild", "ratios": [0], "overrides": {"finetune": {"learning_rate": 1.0}}}
     config = {**TINY, "experiment": "two", "arms": [*TINY["arms"], wild], "finetune": {"epochs": 5}}
     (cell.project.folder / "two.yaml").write_text(yaml.safe_dump(config))
     options = ("--configfile", "two.yaml")

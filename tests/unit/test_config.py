@@ -39,8 +39,8 @@ def mistakes(**changes):
     return str(caught.value)
 
 
-CONTROL = {"name": "match", "type": "histogram_match", "ratios": [100]}
-NONE = {"name": "none", "type": "none", "ratios": [0, 25, 100]}
+CONTROL = {"name": "match", "control": "histogram_match", "ratios": [100]}
+NONE = {"name": "none", "ratios": [0, 25, 100]}
 
 
 def grid_of(**changes):
@@ -59,7 +59,7 @@ def test_the_default_is_right_and_lists_the_parameters_of_its_arms():
 def test_what_an_arm_leaves_out_has_the_types_defaults():
     arm = grid_of(arms=[NONE, CONTROL]).arm("match")
     assert arm.parameters == {"direction": "generated_to_real", "bins": 256, "epsilon": 1e-6}
-    cull = grid_of(arms=[NONE, {**CONTROL, "type": "sifid_cull"}]).arm("match")
+    cull = grid_of(arms=[NONE, {**CONTROL, "control": "sifid_cull"}]).arm("match")
     assert (cull.parameters["pair"], cull.parameters["replacement"], cull.parameters["tries"]) == (
         "slot",
         "regenerate",
@@ -75,10 +75,10 @@ def test_parameters_belong_to_their_type():
         arms=[NONE, {**CONTROL, "parameters": {"epsilon": 0}}]
     )
     assert "`arms[0].parameters.tries`: unknown key" in mistakes(arms=[{**NONE, "parameters": {"tries": 3}}])
-    heal = {"name": "heal", "type": "heal", "ratios": [25]}
+    heal = {"name": "heal", "regime": "heal", "ratios": [25]}
     assert "`arms[1].parameters`: missing" in mistakes(arms=[NONE, heal])
     assert "`arms[1].parameters.after`: missing" in mistakes(arms=[NONE, {**heal, "parameters": {"iterations": 2}}])
-    cull = {"name": "cull", "type": "sifid_cull", "ratios": [100], "parameters": {"features": "inception-192"}}
+    cull = {"name": "cull", "control": "sifid_cull", "ratios": [100], "parameters": {"features": "inception-192"}}
     message = mistakes(arms=[NONE, cull])
     assert "`arms[1].parameters.inception`: missing; inception-192 needs" in message
     cull["parameters"]["inception"] = "weights.safetensors"
@@ -90,7 +90,7 @@ def test_parameters_belong_to_their_type():
 
 
 def test_healing_needs_a_branch_to_go_on_from():
-    heal = {"name": "heal", "type": "heal", "ratios": [50], "parameters": {"after": 9, "iterations": 2}}
+    heal = {"name": "heal", "regime": "heal", "ratios": [50], "parameters": {"after": 9, "iterations": 2}}
     message = mistakes(arms=[NONE, heal])
     assert "`arms[1].ratios`: healing goes on from the arm 'none', which has no ratio 50" in message
     assert "`arms[1].parameters.after`: 9, but `iterations` ends at 4" in message
@@ -100,6 +100,42 @@ def test_controls_need_generated_images():
     assert "`arms[1].ratios`: at ratio 0 there are no generated images for histogram_match to treat" in mistakes(
         arms=[NONE, {**CONTROL, "ratios": [0, 100]}]
     )
+
+
+def test_regimes_and_controls_go_together_where_there_is_something_to_treat():
+    arm = {"name": "both", "regime": "accumulate", "control": "histogram_match", "ratios": [100]}
+    both = grid_of(arms=[NONE, {**arm, "parameters": {"bins": 64}}]).arm("both")
+    assert (both.parameters["bins"], both.of_regime()) == (64, {})
+    assert not both.is_of("histogram_match"), "claims on the control are about the regime that replaces"
+    heal = {**arm, "regime": "heal", "ratios": [25], "parameters": {"after": 1, "iterations": 1}}
+    assert "`arms[1].control`: heal trains on real rows only" in mistakes(arms=[NONE, heal])
+    assert "`arms[1].ratios`: accumulate says itself" in mistakes(arms=[NONE, {**arm, "ratios": [25]}])
+    assert "`arms[1].parameters.kept`" in mistakes(arms=[NONE, {**arm, "parameters": {"kept": "fixed"}}])
+
+
+def test_an_arm_that_accumulates_is_mixed_from_all_models_so_far_after_its_control():
+    arms = [{"name": "all", "regime": "accumulate", "control": "histogram_match", "ratios": [100]}]
+    grid = grid_of(arms=arms)
+    cell = "results/faces/all/ratio-100/seed-0/iteration-{}/curated.parquet".format
+    assert grid.mixed_images(Cell("all", "100", 0, 3)) == [cell(1), cell(2), cell(3)]
+    grid = grid_of(arms=[{"name": "all", "regime": "accumulate_subsample", "ratios": [100]}])
+    assert grid.mixed_images(Cell("all", "100", 0, 2)) == [
+        "results/faces/base/seed-0/seed_images.parquet",
+        "results/faces/all/ratio-100/seed-0/iteration-1/samples.parquet",
+    ]
+    plain = grid_of(arms=[NONE])
+    assert plain.mixed_images(Cell("none", "25", 0, 3)) == [
+        "results/faces/none/ratio-25/seed-0/iteration-2/samples.parquet"
+    ]
+    assert plain.mixed_images(Cell("none", "0", 0, 3)) == []
+
+
+def test_fresh_images_are_reserved_for_every_training_set_that_needs_them():
+    grid = grid_of(arms=[NONE, {"name": "new", "regime": "fresh", "ratios": [50], "iterations": 2}])
+    assert grid.fresh_sets() == 2
+    assert grid.fresh_images(Cell("new", "50", 0, 2)) == "results/faces/reference/fresh/iteration-2.parquet"
+    assert grid.fresh_images(Cell("none", "25", 0, 2)) is None
+    assert grid_of(arms=[NONE]).fresh_sets() == 0
 
 
 def test_overrides_are_checked_like_the_settings_they_override():
@@ -121,7 +157,7 @@ def test_the_name_of_the_plain_mixture_is_reserved_for_it():
 
 
 def test_healing_starts_from_retrained_weights():
-    heal = {"name": "heal", "type": "heal", "ratios": [25], "parameters": {"after": 2, "iterations": 2}}
+    heal = {"name": "heal", "regime": "heal", "ratios": [25], "parameters": {"after": 2, "iterations": 2}}
     assert "healing goes on from retrained weights" in mistakes(arms=[NONE, heal], finetune={"start_from": "base"})
     own = {**heal, "overrides": {"finetune": {"start_from": "parent"}}}
     grid_of(arms=[NONE, own], finetune={"start_from": "base"})
@@ -129,7 +165,7 @@ def test_healing_starts_from_retrained_weights():
 
 def test_figures_and_claims_take_the_arms_they_are_about():
     guided = {**CONTROL, "name": "guided", "overrides": {"sample": {"guidance_scale": 3}}}
-    heal = {"name": "heal", "type": "heal", "ratios": [0, 25], "parameters": {"after": 2, "iterations": 2}}
+    heal = {"name": "heal", "regime": "heal", "ratios": [0, 25], "parameters": {"after": 2, "iterations": 2}}
     grid = grid_of(arms=[heal, guided, CONTROL, NONE])
     assert grid.judged_arm("histogram_match").name == "match"
     assert grid.shown_arm().name == "none"
@@ -182,19 +218,21 @@ def test_numbers_that_are_not_finite_are_told(value):
 
 
 def test_ratios_outside_the_range_and_unknown_arms_are_told():
-    arm = {"name": "none", "type": "none", "ratios": [0, 101]}
+    arm = {"name": "none", "ratios": [0, 101]}
     assert "`arms[0].ratios[1]`: 101 is out of range; allowed: 0 to 100" in mistakes(arms=[arm])
-    arm = {"name": "none", "type": "non", "ratios": [0]}
-    told = mistakes(arms=[arm])
-    assert "`arms[0].type`: 'non' is none of none, accumulate, accumulate_subsample, histogram_match," in told
-    assert told.endswith("did you mean none?")
+    told = mistakes(arms=[{"name": "none", "regime": "acumulate", "control": "sifid", "ratios": [0]}])
+    assert "`arms[0].regime`: 'acumulate' is none of replace, accumulate, accumulate_subsample, fresh," in told
+    assert "did you mean accumulate?" in told
+    assert "`arms[0].control`: 'sifid' is none of none, histogram_match, sifid_cull; did you mean sifid_cull?" in told
+    told = mistakes(arms=[{"name": "none", "type": "none", "ratios": [0]}])
+    assert "`arms[0].type`: an arm has a `regime` (replace, accumulate," in told
     for name in ("base", "base-x", "report"):
-        arm = {"name": name, "type": "none", "ratios": [0]}
+        arm = {"name": name, "ratios": [0]}
         assert f"`arms[0].name`: '{name}' is, or looks like, a folder of the results" in mistakes(arms=[arm])
 
 
 def test_what_contradicts_itself_is_told():
-    arm = {"name": "none", "type": "none", "ratios": [25]}
+    arm = {"name": "none", "ratios": [25]}
     assert "two arms are called 'none'" in mistakes(arms=[arm, arm])
     assert "25 appears twice" in mistakes(arms=[{**arm, "ratios": [25, 25.0000001]}])
     assert "`reference.folder.path`: missing" in mistakes(reference={"source": "folder"})
@@ -252,7 +290,7 @@ def test_ratios_have_one_spelling():
 
 
 def test_parents_and_advice():
-    grid = grid_of(arms=[{"name": "none", "type": "none", "ratios": [0, 3.3]}])
+    grid = grid_of(arms=[{"name": "none", "ratios": [0, 3.3]}])
     assert grid.parent(Cell("none", "3.3", 0, 1)) is None
     assert grid.parent(Cell("none", "3.3", 0, 4)) == Cell("none", "3.3", 0, 3)
     assert grid.generated_images(Cell("none", "0", 0, 2)) is None
@@ -269,7 +307,7 @@ def test_parents_and_advice():
 
 
 def test_starting_from_the_base_model_needs_no_parent_weights():
-    arm = {"name": "afresh", "type": "none", "ratios": [100], "overrides": {"finetune": {"start_from": "base"}}}
+    arm = {"name": "afresh", "ratios": [100], "overrides": {"finetune": {"start_from": "base"}}}
     for grid, control in (
         (grid_of(arms=[NONE], finetune={"start_from": "base"}), "none"), (grid_of(arms=[NONE, arm]), "afresh"),
     ):  # fmt: skip
@@ -282,19 +320,19 @@ def test_controls_stand_between_the_generated_images_and_the_mixture():
     grid = grid_of()
     cell = Cell("histogram_match", "100", 0, 2)
     assert grid.generated_images(cell) == "results/faces/histogram_match/ratio-100/seed-0/iteration-1/samples.parquet"
-    assert grid.mixed_images(cell) == "results/faces/histogram_match/ratio-100/seed-0/iteration-2/curated.parquet"
+    assert grid.mixed_images(cell) == ["results/faces/histogram_match/ratio-100/seed-0/iteration-2/curated.parquet"]
     first = Cell("sifid_cull", "100", 0, 1)
     assert grid.generated_images(first) == "results/faces/base/seed-0/seed_images.parquet"
-    assert grid.mixed_images(first) == "results/faces/sifid_cull/ratio-100/seed-0/iteration-1/curated.parquet"
+    assert grid.mixed_images(first) == ["results/faces/sifid_cull/ratio-100/seed-0/iteration-1/curated.parquet"]
     assert grid.sampled_model(first) == []
     plain = Cell("none", "25", 0, 2)
     assert grid.curated_images(plain) is None
-    assert grid.mixed_images(plain) == grid.generated_images(plain)
+    assert grid.mixed_images(plain) == [grid.generated_images(plain)]
 
 
 def test_healing_goes_on_from_its_branch_on_real_images_only():
     arms = [NONE] + [
-        {"name": f"heal-{after}", "type": "heal", "ratios": [25], "parameters": {"after": after, "iterations": 3}}
+        {"name": f"heal-{after}", "regime": "heal", "ratios": [25], "parameters": {"after": after, "iterations": 3}}
         for after in (2, 4)
     ]
     grid = grid_of(arms=arms)
@@ -303,8 +341,9 @@ def test_healing_goes_on_from_its_branch_on_real_images_only():
     assert grid.parent(Cell("heal-2", "25", 0, 4)) == Cell("heal-2", "25", 0, 3)
     for iteration in (3, 4, 5):
         cell = Cell("heal-2", "25", 0, iteration)
-        assert grid.training_ratio(cell) == "0"
-        assert grid.generated_images(cell) is grid.mixed_images(cell) is None
+        assert not grid.trains_on_generated(cell)
+        assert grid.generated_images(cell) is None
+        assert grid.mixed_images(cell) == []
         assert grid.parent_model(cell)
     with pytest.raises(ValueError, match="no iteration 2; those of arm 'heal-2' are 3 to 5"):
         grid.parent(Cell("heal-2", "25", 0, 2))
@@ -312,8 +351,8 @@ def test_healing_goes_on_from_its_branch_on_real_images_only():
 
 
 def test_only_an_arm_that_samples_in_another_way_has_its_own_iteration_0():
-    guided = {"name": "guided", "type": "none", "ratios": [100], "overrides": {"sample": {"guidance_scale": 3}}}
-    dropout = {"name": "dropout", "type": "none", "ratios": [100], "overrides": {"finetune": {"caption_dropout": 0.1}}}
+    guided = {"name": "guided", "ratios": [100], "overrides": {"sample": {"guidance_scale": 3}}}
+    dropout = {"name": "dropout", "ratios": [100], "overrides": {"finetune": {"caption_dropout": 0.1}}}
     grid = grid_of(arms=[NONE, guided, dropout])
     assert grid.bases == ["base", "base-guided"]
     assert grid.arm_of_base("base-guided") == grid.arm("guided")
@@ -329,12 +368,12 @@ def test_only_an_arm_that_samples_in_another_way_has_its_own_iteration_0():
 
 
 def test_arms_share_iteration_0_by_the_settings_that_decide_it_and_not_by_what_they_override():
-    guided = {"name": "guided", "type": "none", "ratios": [100], "overrides": {"sample": {"guidance_scale": 3}}}
+    guided = {"name": "guided", "ratios": [100], "overrides": {"sample": {"guidance_scale": 3}}}
     again = {**guided, "name": "again", "overrides": {"sample": {"guidance_scale": 3.0}, "finetune": {"epochs": 1}}}
     empty = {**guided, "name": "empty", "overrides": {"sample": {}}}
     same = {**guided, "name": "same", "overrides": {"seed_images": {"strength": DEFAULT["seed_images"]["strength"]}}}
     heal = {
-        "name": "heal", "type": "heal", "ratios": [25], "parameters": {"after": 2, "iterations": 1},
+        "name": "heal", "regime": "heal", "ratios": [25], "parameters": {"after": 2, "iterations": 1},
         "overrides": {"sample": {"guidance_scale": 5}},
     }  # fmt: skip
     grid = grid_of(arms=[NONE, guided, again, empty, same, heal])
@@ -365,7 +404,7 @@ def test_the_resize_filter_reaches_the_sources_of_files_and_no_other():
 
 def test_the_papers_culling_is_judged_and_the_other_way_of_pairing_runs_beside_it():
     grid = grid_of(**PAPER)
-    assert [arm.parameters["pair"] for arm in grid.arms_of("sifid_cull")] == ["slot", "nearest_in_group"]
+    assert [arm.parameters["pair"] for arm in grid.treated_by("sifid_cull")] == ["slot", "nearest_in_group"]
     assert grid.judged_arm("sifid_cull").name == "sifid_cull"
 
 
@@ -392,8 +431,8 @@ def test_options_are_sorted_and_safe_in_a_shell():
 
 
 def test_the_longest_chain_is_the_most_urgent():
-    heal = {"name": "heal", "type": "heal", "ratios": [25], "parameters": {"after": 4, "iterations": 2}}
-    cull = {"name": "sifid_cull", "type": "sifid_cull", "ratios": [100]}
+    heal = {"name": "heal", "regime": "heal", "ratios": [25], "parameters": {"after": 4, "iterations": 2}}
+    cull = {"name": "sifid_cull", "control": "sifid_cull", "ratios": [100]}
     grid = grid_of(arms=[NONE, cull, heal])
     generated, culled, real, branch, healing = (
         [grid.urgency(Cell(control, ratio, 0, iteration)) for iteration in iterations]
@@ -427,14 +466,13 @@ def test_diagnosed_arms_come_with_the_iteration_0_that_they_share():
     guided = {"sample": {"guidance_scale": 3.0}}
     arms = [
         *DEFAULT["arms"],
-        {"name": "guidance3", "type": "none", "ratios": [0, 100], "overrides": guided},
+        {"name": "guidance3", "ratios": [0, 100], "overrides": guided},
         {
             "name": "both",
-            "type": "none",
             "ratios": [0, 100],
             "overrides": {**guided, "finetune": {"caption_dropout": 0.1}},
         },
-        {"name": "dropout", "type": "none", "ratios": [0, 100], "overrides": {"finetune": {"caption_dropout": 0.1}}},
+        {"name": "dropout", "ratios": [0, 100], "overrides": {"finetune": {"caption_dropout": 0.1}}},
     ]
     grid = Grid(configuration.checked(merged(DEFAULT, {"arms": arms})))
     assert "--diagnosed guidance3:base-guidance3 both:base-guidance3 dropout:base" in settings(grid, "claims")

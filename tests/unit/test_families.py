@@ -54,12 +54,12 @@ def test_wrong_keys_of_a_family_are_told():
     assert "`gmm.sample`: unknown key; did you mean `samples`?" in gmm_mistakes(gmm={"sample": 3})
     assert "`gmm.samples`: 1 is out of range" in gmm_mistakes(gmm={"samples": 1})
     assert "`gmm.snapshots`: none is within the 2000 iterations" in gmm_mistakes(gmm={"snapshots": [5000]})
-    many = {"name": "many", "type": "none", "ratios": [100], "overrides": {"gmm": {"samples": 20000}}}
+    many = {"name": "many", "ratios": [100], "overrides": {"gmm": {"samples": 20000}}}
     assert "`arms[0].overrides.gmm.samples`: 20000, but `gmm.pool.samples` has only 10000" in gmm_mistakes(arms=[many])
 
 
 def test_arms_change_what_is_not_shared():
-    arm = {"name": "other", "type": "none", "ratios": [100]}
+    arm = {"name": "other", "ratios": [100]}
     for key in ("chunk", "original", "pool"):
         told = gmm_mistakes(arms=[{**arm, "overrides": {"gmm": {key: GMM["gmm"][key]}}}])
         assert f"`arms[0].overrides.gmm.{key}`: unknown key" in told
@@ -68,12 +68,14 @@ def test_arms_change_what_is_not_shared():
     )
 
 
-def test_types_of_arms_belong_to_families():
-    told = gmm_mistakes(arms=[{"name": "match", "type": "histogram_match", "ratios": [100]}])
-    assert "`arms[0].type`: histogram_match is not for models of the family gmm" in told
-    told = mistakes(arms=[{"name": "all", "type": "accumulate", "ratios": [100]}])
-    assert "`arms[0].type`: accumulate is not for models of the family diffusion" in told
-    told = gmm_mistakes(arms=[{"name": "all", "type": "accumulate", "ratios": [50]}])
+def test_controls_treat_rows_of_some_families_regimes_those_of_all():
+    told = gmm_mistakes(arms=[{"name": "match", "control": "histogram_match", "ratios": [100]}])
+    assert "`arms[0].control`: histogram_match treats rows of the family diffusion, and none of gmm" in told
+    for regime in ("accumulate", "accumulate_subsample", "fresh", "augment"):
+        arm = {"name": "all", "regime": regime, "ratios": [100]}
+        grid_of_family("gmm", arms=[arm])
+        Grid(configuration.checked(merged(DEFAULT, {"arms": [arm]})))
+    told = gmm_mistakes(arms=[{"name": "all", "regime": "accumulate", "ratios": [50]}])
     assert "`arms[0].ratios`: accumulate says itself what a training set holds; write ratios: [100]" in told
 
 
@@ -104,7 +106,7 @@ def test_what_is_no_mixture_is_told(part, told):
         ("lm", {"batch_size": 900}, "`lm.batch_size`: 900, but `lm.split.real` has only 400 blocks"),
         ("lm", {"bos_per_line": True}, "`lm.bos_per_line`: a tokenizer that is trained here has no token"),
         ("lm", {"final_learning_rate": 0.1}, "`lm.final_learning_rate`: 0.1 is above `learning_rate`"),
-        ("vae", {"kept": "drawn"}, "`vae.kept`"),
+        ("vae", {"kept": "fixed"}, "`vae.kept`: it is a parameter of the regime replace now"),
         ("lm", {"beams": 3}, "`lm.beams`: unknown key; did you mean `num_beams`?"),
     ],
 )
@@ -121,8 +123,8 @@ def test_downloads_of_a_family_are_staged_first():
 
 
 def test_arms_may_end_early_but_healing_counts_its_own_iterations():
-    none = {"name": "none", "type": "none", "ratios": [25], "iterations": 2}
-    heal = {"name": "heal", "type": "heal", "ratios": [25], "parameters": {"after": 3, "iterations": 1}}
+    none = {"name": "none", "ratios": [25], "iterations": 2}
+    heal = {"name": "heal", "regime": "heal", "ratios": [25], "parameters": {"after": 3, "iterations": 1}}
     assert "`arms[1].parameters.after`: 3, but `iterations` ends at 2" in mistakes(arms=[none, heal])
     heal = {**heal, "iterations": 5, "parameters": {"after": 2, "iterations": 1}}
     assert "`arms[1].iterations`: healing counts its own" in mistakes(arms=[none, heal])
@@ -132,9 +134,7 @@ def test_arms_may_end_early_but_healing_counts_its_own_iterations():
 
 
 def test_cells_are_chunks_called_after_their_last_generation():
-    grid = grid_of(
-        iterations=1100, arms=[{"name": "none", "type": "none", "ratios": [100]}], seeds=[0], gmm={"chunk": 500}
-    )
+    grid = grid_of(iterations=1100, arms=[{"name": "none", "ratios": [100]}], seeds=[0], gmm={"chunk": 500})
     cells = grid.cells()
     assert [cell.iteration for cell in cells] == [500, 1000, 1100]
     assert [grid.first_iteration(cell) for cell in cells] == [1, 501, 1001]
@@ -207,12 +207,11 @@ def test_what_only_says_how_text_is_written_makes_no_generation_anew(model):
 def test_generation_0_is_not_made_anew_by_what_only_later_ones_need():
     longer = {
         "name": "longer",
-        "type": "none",
         "ratios": [100],
         "overrides": {"lm": {"epochs": 9, "start_from": "base"}},
     }
-    first = {"name": "first", "type": "none", "ratios": [100], "overrides": {"lm": {"first_epochs": 9}}}
-    grid = lm_grid(arms=[{"name": "none", "type": "none", "ratios": [100]}, longer, first])
+    first = {"name": "first", "ratios": [100], "overrides": {"lm": {"first_epochs": 9}}}
+    grid = lm_grid(arms=[{"name": "none", "ratios": [100]}, longer, first])
     assert [arm.base for arm in grid.arms] == ["base", "base", "base-first"]
     assert settings(grid, "generations", grid.arm("longer"), 0) == settings(grid, "generations", None, 0)
     assert '"epochs":9' in settings(grid, "generations", grid.arm("longer"), 5)
@@ -247,7 +246,7 @@ def test_what_only_says_how_is_not_tracked_but_given():
 
 def test_generation_0_is_decided_by_what_it_looks_at():
     plain = grid_of_family("lm")
-    for key, value in (("epochs", 3), ("start_from", "base"), ("kept", "redrawn")):
+    for key, value in (("epochs", 3), ("start_from", "base"), ("budget", "epochs")):
         later = grid_of_family("lm", lm={key: value})
         for stage in ("generations", "score_generations"):
             assert tracked(plain, stage, 0) == tracked(later, stage, 0)
@@ -305,7 +304,14 @@ def verdicts(rows, arms):
 
 
 def arm(**changes):
-    known = {"type": "none", "ratios": ["100"], "components": 1, "samples": 100, "last": 1000, "snapshots": [0, 10]}
+    known = {
+        "regime": "replace",
+        "ratios": ["100"],
+        "components": 1,
+        "samples": 100,
+        "last": 1000,
+        "snapshots": [0, 10],
+    }
     return {**known, "original": GMM["gmm"]["original"], **changes}
 
 
@@ -315,7 +321,7 @@ def test_mixtures_that_are_fitted_in_another_way_are_not_compared_by_their_size(
         "anew": arm(components=2, samples=1000, init="kmeans"),
         "n100": arm(components=2, samples=100, init="parent", chains=9),
         "none": arm(components=2, samples=1000, init="parent"),
-        "subsample": arm(type="accumulate_subsample", components=2, samples=1000, init="parent"),
+        "subsample": arm(regime="accumulate_subsample", components=2, samples=1000, init="parent"),
     }
     statistics = {}
     for part in claims.Judge([], arms).parts():
@@ -338,8 +344,8 @@ def test_an_arm_without_ratio_100_spoils_no_claim():
 
 
 def test_accumulating_is_judged():
-    found = verdicts(spread_rows({"all": 0.0}, 1000), {"all": arm(type="accumulate")})
+    found = verdicts(spread_rows({"all": 0.0}, 1000), {"all": arm(regime="accumulate")})
     assert found[8] == HOLDS
-    found = verdicts(spread_rows({"all": -0.01}, 1000), {"all": arm(type="accumulate")})
+    found = verdicts(spread_rows({"all": -0.01}, 1000), {"all": arm(regime="accumulate")})
     assert found[8] == FAILS
     assert found[7] == NOT_RUN

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from nepotism.chain.engine import plan
+from nepotism.chain.regimes import REGIMES
+from nepotism.chain.slots import Slots
 from nepotism.families.gmm import theory
 from nepotism.families.gmm.mixture import Mixtures, fit, of_clusters, repeated, sample, squared_l2
 from nepotism.runtime import streams
@@ -230,7 +231,12 @@ def test_accumulating_bounds_the_mean():
         # The law is of the mean alone, the variance kept.
         fitted = fit(np.concatenate(drawn, axis=2), one)
         drawn.append(sample(Mixtures(one.weights, fitted.means, one.covariances), samples, "test", iteration))
-    assert [source.iteration for source in plan("accumulate", "100", samples, 0, 3)] == [0, 0, 1, 2]
+    assert [source.iteration for source in REGIMES["accumulate"].plan(Slots({"": samples}, 0), "100", 3, {})] == [
+        0,
+        0,
+        1,
+        2,
+    ]
     mean = np.concatenate(drawn, axis=2).mean(axis=(0, 2))
     within_four_errors(mean**2, theory.accumulated_mean_variance(samples, fits))
 

@@ -14,6 +14,7 @@ import yaml
 from conftest import ROOT
 from interrupted import at_random, until_done
 from nepotism.chain import engine
+from nepotism.chain.regimes import REGIMES
 from nepotism.data.images import Record
 from nepotism.data.jackknife import standard_error
 from nepotism.data.rows import write_rows
@@ -320,11 +321,11 @@ def chunk(family, folder, last=2, seconds=0.0):
             {0: family.originals()},
             1,
             last,
-            "replace",
+            REGIMES["replace"],
+            {"kept": "redrawn"},
             "90",
             0,
             "test",
-            kept="redrawn",
             settings="settings",
         )
 
@@ -448,9 +449,9 @@ def test_scores_of_original_text_and_of_what_was_written(family, first):
 # ---- Claims
 
 ARMS = {
-    "none": {"type": "none", "ratios": ["90", "100"], "last": 9, "num_beams": 5},
+    "none": {"regime": "replace", "ratios": ["90", "100"], "last": 9, "num_beams": 5},
     # Compared with nothing: it writes in another way.
-    "other": {"type": "accumulate", "ratios": ["100"], "last": 9, "num_beams": 1},
+    "other": {"regime": "accumulate", "ratios": ["100"], "last": 9, "num_beams": 1},
 }
 BASE, ALONE, KEPT = ("base", ""), ("none", "100"), ("none", "90")
 

@@ -1,18 +1,34 @@
 """Mixing is nested, balanced, exact, and a pure function of ratio, groups and seed."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
-from nepotism.chain.slots import generated_slots, mix, order
+from nepotism.chain.mix import Images, mix
+from nepotism.chain.regimes import REGIMES
+from nepotism.chain.slots import Slots, slots_of
 from nepotism.data.images import Record
 from nepotism.experiment.cells import canonical_ratio, generated_count
+from nepotism.families.diffusion.training_set import row_names
 from nepotism.runtime.errors import UserError
 
 PAPER = {f"group-{index:02d}": 30 for index in range(30)}
 sizes = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 12), min_size=1)
 ratios = st.decimals(0, 100, places=1).map(lambda value: canonical_ratio(float(value)))
+
+
+def names(groups):
+    return [f"{group}/{index:03d}" for group, size in groups.items() for index in range(size)]
+
+
+def generated_slots(ratio, groups, seed):
+    """Names of the slots that are generated."""
+    chosen, others = Slots(groups, seed).split(ratio)
+    named = names(groups)
+    assert sorted([*chosen, *others]) == list(range(len(named)))
+    return {named[index] for index in chosen}
 
 
 @pytest.mark.parametrize(
@@ -42,23 +58,21 @@ def test_counts_agree_with_the_largest_remainder_for_equal_groups():
 @given(sizes, st.integers(0, 5), ratios, ratios)
 def test_ratios_are_nested(groups, seed, one, other):
     low, high = sorted((one, other), key=float)
-    total = sum(groups.values())
-    prefix = order(groups, seed)
-    assert set(prefix[: generated_count(low, total)]) <= set(prefix[: generated_count(high, total)])
+    for ratio in (low, high):
+        assume(generated_count(ratio, sum(groups.values())) > 0 or ratio == "0")
+        assume(generated_count(ratio, sum(groups.values())) < sum(groups.values()) or ratio == "100")
+    assert generated_slots(low, groups, seed) <= generated_slots(high, groups, seed)
 
 
 @given(st.integers(1, 8), st.integers(1, 12), st.integers(0, 5), ratios)
 def test_equal_groups_get_equal_shares(count, size, seed, ratio):
     groups = {f"g{index}": size for index in range(count)}
-    slots = order(groups, seed)[: generated_count(ratio, count * size)]
+    assume(generated_count(ratio, count * size) > 0 or ratio == "0")
+    assume(generated_count(ratio, count * size) < count * size or ratio == "100")
+    slots = generated_slots(ratio, groups, seed)
     chosen = Counter(slot.split("/")[0] for slot in slots)
     counts = [chosen[group] for group in groups]
     assert max(counts) - min(counts) <= 1
-
-
-@given(sizes, st.integers(0, 5))
-def test_the_order_holds_every_slot_once(groups, seed):
-    assert sorted(order(groups, seed)) == sorted(f"{g}/{i:03d}" for g, size in groups.items() for i in range(size))
 
 
 def test_the_seed_decides_and_nothing_else():
@@ -70,33 +84,104 @@ def records(origin):
     return [Record(f"{origin}/{g}/{i}", "p", g, f"{g}/{i:03d}", origin) for g in "ab" for i in range(4)]
 
 
+def mixed(regime, real, generated, ratio, iteration=1, drop_missing=False, fresh=None, **parameters):
+    """Ids of a training set; ``generated`` are the records of every model so far."""
+    sources = REGIMES[regime].plan(slots_of(real, 0), ratio, iteration, {"kept": "fixed"} | parameters)
+    made = [Images(each, f"made-{number}.parquet") for number, each in enumerate(generated)]
+    reserved = Images(fresh, "fresh.parquet") if fresh else None
+    return mix(sources, Images(real, "real.parquet"), made, iteration - len(made), reserved, drop_missing)
+
+
 def test_a_mixture_takes_each_slot_from_one_file():
-    mixed, files = mix(records("real"), "real.parquet", records("generated"), "made.parquet", "50", 0)
-    assert [record.slot for record in mixed] == [record.slot for record in records("real")]
-    assert Counter(files) == {"real.parquet": 4, "made.parquet": 4}
-    assert all((file == "made.parquet") == (record.origin == "generated") for record, file in zip(mixed, files))
+    chosen, files = mixed("replace", records("real"), [records("generated")], "50")
+    assert [record.slot for record in chosen] == [record.slot for record in records("real")]
+    assert Counter(files) == {"real.parquet": 4, "made-0.parquet": 4}
+    assert all((file == "made-0.parquet") == (record.origin == "generated") for record, file in zip(chosen, files))
 
 
 def test_no_generated_image_at_ratio_zero():
-    mixed, _ = mix(records("real"), "real.parquet", [], "", "0", 0)
-    assert {record.origin for record in mixed} == {"real"}
+    chosen, _ = mixed("replace", records("real"), [], "0")
+    assert {record.origin for record in chosen} == {"real"}
 
 
-def test_a_ratio_that_gives_no_image_is_an_error():
-    with pytest.raises(UserError, match="no image at all"):
+def test_a_ratio_that_gives_no_row_or_all_is_an_error():
+    with pytest.raises(UserError, match="1 % of 4 slots is no row at all"):
         generated_slots("1", {"a": 4}, 0)
+    with pytest.raises(UserError, match="99 % of 4 slots is all of them"):
+        generated_slots("99", {"a": 4}, 0)
 
 
 def test_a_missing_generated_image_is_an_error():
-    with pytest.raises(ValueError, match=r"made.parquet has no image for slot"):
-        mix(records("real"), "real.parquet", records("generated")[1:], "made.parquet", "100", 0)
+    with pytest.raises(ValueError, match=r"made-0.parquet has no image for slot"):
+        mixed("replace", records("real"), [records("generated")[1:]], "100")
 
 
 def test_dropped_images_leave_the_training_set_smaller_only_if_that_is_wanted():
     real = [Record(f"real/{i}", "p", "a", f"a/{i:03d}", "real") for i in range(4)]
     generated = [Record(f"new/{i}", "p", "a", f"a/{i:03d}", "generated") for i in (0, 2)]
     with pytest.raises(ValueError, match="has no image for slot a/001"):
-        mix(real, "real.parquet", generated, "new.parquet", "100", 0)
-    records, files = mix(real, "real.parquet", generated, "new.parquet", "100", 0, drop_missing=True)
-    assert [record.id for record in records] == ["new/0", "new/2"]
-    assert files == ["new.parquet"] * 2
+        mixed("replace", real, [generated], "100")
+    chosen, files = mixed("replace", real, [generated], "100", drop_missing=True)
+    assert [record.id for record in chosen] == ["new/0", "new/2"]
+    assert files == ["made-0.parquet"] * 2
+
+
+def of_models(count):
+    """What models 0 to ``count`` - 1 drew."""
+    return [
+        [replace(each, id=f"{number}/{each.slot}", iteration=number) for each in records("generated")]
+        for number in range(count)
+    ]
+
+
+def test_what_accumulates_holds_everything_slot_by_slot():
+    chosen, files = mixed("accumulate", records("real"), of_models(3), "100", iteration=3)
+    assert len(chosen) == 4 * 8
+    assert [record.origin for record in chosen[:4]] == ["real"] + ["generated"] * 3
+    assert [record.iteration for record in chosen[1:4]] == [0, 1, 2]
+    assert {record.slot for record in chosen[:4]} == {"a/000"}
+    assert files[:4] == ["real.parquet", "made-0.parquet", "made-1.parquet", "made-2.parquet"]
+
+
+def test_a_subsample_has_as_many_rows_as_slots_from_everything_and_others_each_time():
+    def drawn(iteration):
+        chosen, _ = mixed("accumulate_subsample", records("real"), of_models(iteration), "100", iteration)
+        return [record.id for record in chosen]
+
+    assert len(drawn(3)) == len(set(drawn(3))) == 8
+    chosen, _ = mixed("accumulate_subsample", records("real"), of_models(9), "100", 9)
+    assert Counter(record.group for record in chosen) == {"a": 4, "b": 4}, "each group from its own rows"
+    assert len({record.iteration for record in chosen}) > 2
+    assert drawn(3) == drawn(3)
+    assert set(drawn(3)) != set(drawn(4))
+
+
+def test_fresh_images_stand_where_the_mixture_would_have_kept_its_own():
+    reserved = [replace(record, id=f"fresh/{record.slot}") for record in records("real")]
+    chosen, files = mixed("fresh", records("real"), of_models(1), "50", fresh=reserved)
+    kept, _ = mixed("replace", records("real"), of_models(1), "50")
+    assert [record.slot for record in chosen] == [record.slot for record in kept]
+    assert [record.origin for record in chosen] == [record.origin for record in kept]
+    assert Counter(files) == {"fresh.parquet": 4, "made-0.parquet": 4}
+    with pytest.raises(ValueError, match="reserved for this training set are not given"):
+        mixed("fresh", records("real"), of_models(1), "50")
+
+
+def test_what_augments_keeps_all_real_images_and_adds_those_of_the_mixture():
+    chosen, _ = mixed("augment", records("real"), of_models(1), "25")
+    plain, _ = mixed("replace", records("real"), of_models(1), "25")
+    assert Counter(record.origin for record in chosen) == {"real": 8, "generated": 2}
+    assert {r.slot for r in chosen if r.origin == "generated"} == {r.slot for r in plain if r.origin == "generated"}
+
+
+def test_healing_takes_real_images_only_whatever_the_branch():
+    chosen, files = mixed("heal", records("real"), [], "25", iteration=4)
+    assert [record.id for record in chosen] == [record.id for record in records("real")]
+    assert set(files) == {"real.parquet"}
+
+
+def test_images_of_one_slot_have_random_streams_of_their_own():
+    chosen, _ = mixed("accumulate", records("real"), of_models(2), "100", iteration=2)
+    assert row_names(chosen)[:4] == ["a/000", "a/000@0", "a/000@1", "a/001"]
+    plain, _ = mixed("replace", records("real"), of_models(1), "50")
+    assert row_names(plain) == [record.slot for record in plain], "the streams of a mixture do not depend on its ratio"

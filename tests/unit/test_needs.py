@@ -30,8 +30,8 @@ def test_time_follows_from_measured_rates_of_the_experiments_own_arithmetic():
 
 
 def test_iteration_0_takes_as_long_as_its_own_settings_say_whatever_the_first_arm_overrides():
-    slow = {"name": "slow", "type": "none", "ratios": [100], "overrides": {"sample": {"num_inference_steps": 1000}}}
-    plain = {"name": "none", "type": "none", "ratios": [100]}
+    slow = {"name": "slow", "ratios": [100], "overrides": {"sample": {"num_inference_steps": 1000}}}
+    plain = {"name": "none", "ratios": [100]}
     grid = grid_of(arms=[slow, plain], sample={"num_inference_steps": 10})
     needs = Needs(grid, [rate()], 30)
     quick, long = (needs.minutes("sample", grid.arm_of_base(base)) for base in ("base", "base-slow"))
@@ -68,8 +68,8 @@ def test_groups_are_counted_in_the_users_folder_only_where_nothing_else_names_th
 @pytest.fixture
 def experiment(tmp_path):
     arms = [
-        {"name": "none", "type": "none", "ratios": [0, 100]},
-        {"name": "histogram_match", "type": "histogram_match", "ratios": [100]},
+        {"name": "none", "ratios": [0, 100]},
+        {"name": "histogram_match", "control": "histogram_match", "ratios": [100]},
     ]
     grid = grid_of(arms=arms, iterations=2)
     (tmp_path / "config.json").write_text(json.dumps(grid.config))

@@ -149,7 +149,7 @@ def test_a_gpu_is_known_by_its_name_in_cuda_visible_devices(free_gpus, monkeypat
 
 
 def test_a_forecast_counts_cells_images_and_passes():
-    arms = [{"name": "none", "type": "none", "ratios": [0, 100]}]
+    arms = [{"name": "none", "ratios": [0, 100]}]
     steps = {"num_inference_steps": 10}
     made = grid_of(
         arms=arms, iterations=3, seeds=[0, 1], reference={"images_per_group": 6}, finetune={"epochs": 5},
@@ -170,8 +170,8 @@ def test_a_forecast_counts_cells_images_and_passes():
 
 
 def test_models_that_go_take_room_only_while_they_are_needed():
-    heal = {"name": "heal", "type": "heal", "ratios": [25], "parameters": {"after": 4, "iterations": 2}}
-    arms = [{"name": "none", "type": "none", "ratios": [0, 25]}, heal]
+    heal = {"name": "heal", "regime": "heal", "ratios": [25], "parameters": {"after": 4, "iterations": 2}}
+    arms = [{"name": "none", "ratios": [0, 25]}, heal]
     every, last = (forecast(grid_of(arms=arms, how={"keep_models": kind}), 30) for kind in ("all", "last"))
     assert every.final_bytes - last.final_bytes == (10 - 2) * every.unet_bytes
 

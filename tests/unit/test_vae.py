@@ -14,6 +14,7 @@ import yaml
 from conftest import ROOT
 from interrupted import at_random, until_done
 from nepotism.chain import engine
+from nepotism.chain.regimes import REGIMES
 from nepotism.data.images import Record
 from nepotism.data.rows import write_rows
 from nepotism.data.tables import Row
@@ -379,7 +380,20 @@ def test_a_set_of_one_picture_is_told_apart_and_breaks_nothing(family, first):
 def test_a_training_that_is_stopped_anywhere_goes_on_to_the_same_bytes(family, first, tmp_path, monkeypatch, seed):
     def run(folder):
         with Job(folder / "samples.parquet", 0) as job:
-            return engine.run(family, job, {0: first}, {}, 1, 2, "replace", "100", 0, "test", settings="settings")
+            return engine.run(
+                family,
+                job,
+                {0: first},
+                {},
+                1,
+                2,
+                REGIMES["replace"],
+                {"kept": "fixed"},
+                "100",
+                0,
+                "test",
+                settings="settings",
+            )
 
     undisturbed = run(tmp_path / "undisturbed")
     ends = at_random(monkeypatch, seed, 20)
@@ -427,7 +441,20 @@ def test_the_decay_is_beside_a_loss_that_is_summed_over_a_batch():
 def test_a_killed_chunk_goes_on_with_the_same_bytes(family, first, tmp_path):
     def run(family, folder):
         with Job(folder / "samples.parquet", 0) as job:
-            return engine.run(family, job, {}, {0: real}, 1, 3, "replace", "90", 0, "test", settings="settings")
+            return engine.run(
+                family,
+                job,
+                {},
+                {0: real},
+                1,
+                3,
+                REGIMES["replace"],
+                {"kept": "fixed"},
+                "90",
+                0,
+                "test",
+                settings="settings",
+            )
 
     class Dies:
         def __getattr__(self, name):
@@ -476,10 +503,10 @@ def rows_of(values, seeds=3):
 
 
 ARMS = {
-    "none": {"type": "none", "ratios": ["90", "100"], "last": 20},
-    "all": {"type": "accumulate", "ratios": ["100"], "last": 10},
+    "none": {"regime": "replace", "ratios": ["90", "100"], "last": 20},
+    "all": {"regime": "accumulate", "ratios": ["100"], "last": 10},
     # Compared with nothing: it is trained in another way.
-    "other": {"type": "accumulate_subsample", "ratios": ["100"], "last": 10, "steps": 5},
+    "other": {"regime": "accumulate_subsample", "ratios": ["100"], "last": 10, "steps": 5},
 }
 BASE, ALONE, KEPT, ALL = ("base", ""), ("none", "100"), ("none", "90"), ("all", "100")
 

@@ -135,7 +135,7 @@ def test_a_key_given_twice_is_told_before_anything_runs(project):
 
 
 def test_lists_and_nested_values_may_be_given_on_the_command_line(project):
-    jobs = project.jobs("--config", "seeds=[0,1]", "iterations=2", "arms=[{name: none, type: none, ratios: [0, 100]}]")
+    jobs = project.jobs("--config", "seeds=[0,1]", "iterations=2", "arms=[{name: none, ratios: [0, 100]}]")
     assert jobs["finetune"] == 2 * 2 * 2
     result = project.snakemake("-n", "--config", "iterations=010", check=False)
     assert result.returncode

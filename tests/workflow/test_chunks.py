@@ -14,8 +14,8 @@ SMALL = {
     "iterations": 6,
     "gmm": {"pool": {"samples": 60, "chains": 4}, "samples": 50, "chains": 3, "chunk": 4, "snapshots": [0, 3, 6]},
     "arms": [
-        {"name": "none", "type": "none", "ratios": [90, 100]},
-        {"name": "accumulate", "type": "accumulate", "ratios": [100], "iterations": 5},
+        {"name": "none", "ratios": [90, 100]},
+        {"name": "accumulate", "regime": "accumulate", "ratios": [100], "iterations": 5},
     ],
 }
 OPTIONS = ("--configfile", "resources/experiments/gmm.yaml", "small.yaml")
@@ -109,7 +109,7 @@ def test_a_chunk_reads_no_model_without_need(project):
 
 
 def test_more_iterations_and_another_arm_run_only_what_is_new(project):
-    arms = [*SMALL["arms"], {"name": "half", "type": "none", "ratios": [50]}]
+    arms = [*SMALL["arms"], {"name": "half", "ratios": [50]}]
     (project.folder / "more.yaml").write_text(yaml.safe_dump({"iterations": 8, "arms": arms}))
     planned = project.jobs(*OPTIONS, "more.yaml")
     # Two chains go on from generation 4, for which 5 to 8 is one chunk; the new arm has two.
@@ -136,9 +136,9 @@ def test_the_report_is_made_and_status_and_summary_tell_the_scores(project):
 
 
 ARMS = [
-    {"name": "none", "type": "none", "ratios": [90, 100]},
-    {"name": "accumulate", "type": "accumulate", "ratios": [100], "iterations": 2},
-    {"name": "accumulate_subsample", "type": "accumulate_subsample", "ratios": [100], "iterations": 2},
+    {"name": "none", "ratios": [90, 100]},
+    {"name": "accumulate", "regime": "accumulate", "ratios": [100], "iterations": 2},
+    {"name": "accumulate_subsample", "regime": "accumulate_subsample", "ratios": [100], "iterations": 2},
 ]
 # The family's block, the figures' tables with a column that has a row of every generation, and what its rows are.
 FAMILIES = {

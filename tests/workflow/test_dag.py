@@ -25,7 +25,7 @@ def config(project, **changes):
 
 
 def arms(*ratios):
-    return [{"name": "none", "type": "none", "ratios": list(ratios)}]
+    return [{"name": "none", "ratios": list(ratios)}]
 
 
 def test_the_default_grid(project):
@@ -40,11 +40,11 @@ def test_the_default_grid(project):
     }  # fmt: skip
 
 
-HEAL = {"name": "heal", "type": "heal", "ratios": [25], "parameters": {"after": 5, "iterations": 5}}
+HEAL = {"name": "heal", "regime": "heal", "ratios": [25], "parameters": {"after": 5, "iterations": 5}}
 
 
 def test_the_papers_grid_has_45_retrainings_per_seed(project):
-    controls = [{"name": name, "type": name, "ratios": [100]} for name in ("histogram_match", "sifid_cull")]
+    controls = [{"name": name, "control": name, "ratios": [100]} for name in ("histogram_match", "sifid_cull")]
     paper = {"iterations": 5, "arms": [*arms(0, 3.3, 10, 25, 50, 100), *controls, HEAL]}
     assert project.jobs(*config(project, **paper))["finetune"] == 45
     assert project.jobs(*config(project, **paper, seeds=[0, 1]))["finetune"] == 90

@@ -37,7 +37,7 @@ def small(project, folder, prediction_type, scheduler):
     inception, stem = tiny.clean_fid(folder), tiny.torchvision_inception(folder / "inception_v3.safetensors")
     config["iterations"] = 1
     config["arms"][0]["ratios"] = [25, 100]
-    (healing,) = (arm for arm in config["arms"] if arm["type"] == "heal")
+    (healing,) = (arm for arm in config["arms"] if arm.get("regime") == "heal")
     healing["parameters"] = {"after": 1, "iterations": 1}
     for culling, pair in zip(config["arms"][2:4], ["group_mean", "nearest_in_group"], strict=True):
         culling["parameters"] |= {"inception": str(stem), "inception_sha256": sha256(stem), "tries": 1, "pair": pair}
@@ -101,7 +101,7 @@ def test_every_rule_of_the_paper_runs_on_tiny_models_of_its_formats(
 @pytest.mark.slow
 def test_models_in_the_middle_of_a_chain_go_and_nothing_is_made_again_for_them(project):
     config = {
-        "experiment": "last", "seeds": [0], "iterations": 2, "arms": [{"name": "none", "type": "none", "ratios": [100]}],
+        "experiment": "last", "seeds": [0], "iterations": 2, "arms": [{"name": "none", "ratios": [100]}],
         "reference": {"images_per_group": 2}, "seed_images": {"num_inference_steps": 2},
         "finetune": {"epochs": 1}, "sample": {"num_inference_steps": 2}, "unseen": {"images_per_prompt": 1},
         "how": {"keep_models": "last"},

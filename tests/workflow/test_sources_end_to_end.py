@@ -13,7 +13,7 @@ from skimage.io import imsave
 SMALL = {
     "seeds": [0],
     "iterations": 1,
-    "arms": [{"name": "none", "type": "none", "ratios": [50]}],
+    "arms": [{"name": "none", "ratios": [50]}],
     "seed_images": {"num_inference_steps": 2},
     "finetune": {"epochs": 1},
     "sample": {"num_inference_steps": 2},
@@ -34,8 +34,8 @@ def scores(project, experiment):
 
 @pytest.mark.slow
 def test_real_handwritten_digits_with_an_arm_that_samples_otherwise_and_one_that_drops_images(project):
-    guided = {"name": "guided", "type": "none", "ratios": [50], "overrides": {"sample": {"guidance_scale": 2.0}}}
-    drop = {"name": "drop", "type": "sifid_cull", "ratios": [100], "parameters": {"replacement": "drop"}}
+    guided = {"name": "guided", "ratios": [50], "overrides": {"sample": {"guidance_scale": 2.0}}}
+    drop = {"name": "drop", "control": "sifid_cull", "ratios": [100], "parameters": {"replacement": "drop"}}
     result = run(
         project,
         experiment="digits-small",
@@ -112,7 +112,7 @@ def test_a_bad_folder_stops_the_run_with_all_its_mistakes_before_any_training(pr
 
 
 def test_a_ratio_without_any_image_stops_in_the_reference_rule(project):
-    arm = {"name": "none", "type": "none", "ratios": [0.1]}
+    arm = {"name": "none", "ratios": [0.1]}
     result = run(project, experiment="few", reference={"images_per_group": 2}, arms=[arm])
     assert result.returncode
     assert "`arms.ratios`: 0.1 % of 60 slots is no image at all" in result.stderr + result.stdout

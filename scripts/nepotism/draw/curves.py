@@ -22,9 +22,10 @@ from nepotism.measure.metrics import METRICS
 # The paper's symbols of its two controls come first.
 CONTROL_MARKERS = "DsP*Xp"
 MARKERS = "o^v<>8hd"
+REGIME_COLOURS = ("tab:red", "tab:orange", "tab:brown", "tab:pink", "tab:gray", "tab:olive")
 FLOOR = "real against real"
 
-Kind = Literal["mixture", "control", "heal", "floor"]
+Kind = Literal["mixture", "regime", "control", "heal", "floor"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,10 @@ class Panel:
 
 @dataclass(frozen=True)
 class Line:
-    """An arm to show, and how: ``mixture`` as solid lines, ``control`` as open symbols, ``heal`` after a branching point.
+    """An arm to show, and how.
+
+    ``mixture`` as solid lines, ``regime`` as lines of a colour of its own, ``control`` as open symbols, ``heal`` after a
+    branching point.
 
     ``base`` is the {control} of its iteration 0.
     """
@@ -165,7 +169,8 @@ def _curve_panel(axis: Axes, points: Sequence[Point], colours: dict) -> None:
         lines.setdefault((point.kind, point.control, point.ratio), []).append(point)
     drawn = [line for line in lines if line[0] != "floor"]
     used = {
-        kind: list(dict.fromkeys(key[1:] for key in drawn if key[0] == kind)) for kind in ("mixture", "control", "heal")
+        kind: list(dict.fromkeys(key[1:] for key in drawn if key[0] == kind))
+        for kind in ("mixture", "regime", "control", "heal")
     }
     for index, (kind, control, ratio) in enumerate(drawn):
         line = lines[kind, control, ratio]
@@ -175,7 +180,8 @@ def _curve_panel(axis: Axes, points: Sequence[Point], colours: dict) -> None:
         below = [0.0 if point.low is None else point.value - point.low for point in line]
         above = [0.0 if point.high is None else point.high - point.value for point in line]
         style = _style(kind, control, ratio, used)
-        axis.errorbar(x, y, [below, above], capsize=2, color=colours[ratio], elinewidth=0.8, **style)
+        style = {"color": colours[ratio]} | style
+        axis.errorbar(x, y, [below, above], capsize=2, elinewidth=0.8, **style)
         if kind == "heal":
             axis.axvline(line[0].iteration + 0.5, color="0.7", linestyle="--", linewidth=0.8)
             axis.text(
@@ -203,6 +209,11 @@ def _style(kind: Kind, control: str, ratio: str, used: dict[str, list[tuple[str,
             marker = MARKERS[used["mixture"].index((control, ratio)) % len(MARKERS)]
             dashes = "-" if control == BRANCHED_ARM else "-."
             return {"label": label, "marker": marker, "markersize": 4, "linewidth": 1.2, "linestyle": dashes}
+        case "regime":
+            # Several regimes share a ratio, which gives other lines their colour.
+            number = used["regime"].index((control, ratio))
+            look = {"marker": MARKERS[number % len(MARKERS)], "color": REGIME_COLOURS[number % len(REGIME_COLOURS)]}
+            return {"label": f"{control} {ratio} %", "markersize": 4, "linewidth": 1.2, "linestyle": "-.", **look}
         case "control":
             marker = CONTROL_MARKERS[used["control"].index((control, ratio)) % len(CONTROL_MARKERS)]
             label = f"{control} {ratio} %"
@@ -220,7 +231,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--arms",
         nargs="+",
         required=True,
-        help="arms to draw, as name:kind (mixture, control or heal) or name:kind:base, where it has another iteration 0",
+        help="arms to draw, as name:kind (mixture, regime, control or heal) or name:kind:base, where it has another iteration 0",
     )
     parser.add_argument("--metrics", type=Path, required=True, help="tables/metrics.csv")
 

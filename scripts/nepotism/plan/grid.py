@@ -295,4 +295,8 @@ class Grid:
 
 def _drawn_as(arm: Arm) -> str:
     """What kind of line stands for an arm in figures."""
-    return "mixture" if arm.is_plain else "heal" if arm.regime.name == "heal" else "control"
+    if arm.is_plain:
+        return "mixture"
+    if arm.curates:
+        return "control"
+    return "heal" if arm.regime.name == "heal" else "regime"

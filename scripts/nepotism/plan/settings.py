@@ -107,7 +107,7 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
         case "answer" if grid.family != DIFFUSION:
             return {"family": grid.family}
         case "claims":
-            kinds = ("histogram_match", "sifid_cull", "heal")
+            kinds = ("histogram_match", "sifid_cull", "heal", "accumulate", "accumulate_subsample", "fresh", "augment")
             judged = {kind: arm for kind in kinds if (arm := grid.judged_arm(kind))}
             pair = {"pair": judged["sifid_cull"].parameters["pair"]} if "sifid_cull" in judged else {}
             diagnosed = [f"{arm.name}:{arm.base}" for arm in grid.arms if arm.is_plain and arm.overrides]

@@ -1,4 +1,4 @@
-"""The twelve claims, judged from the table of scores alone.
+"""The paper's claims, and those on regimes, judged from the table of scores alone.
 
 F is the logarithm of the Frechet distance (FID), b its value for txt2img images of the base model, I the last iteration, C
 the mean CLIP score, s the base's within-group standard deviation of it, and delta the logarithm of 1.25. What is compared with
@@ -10,9 +10,10 @@ stands the same effect on the logarithm of the excess, FID minus that of real im
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nepotism.data.tables import Row
+from nepotism.families.diffusion import regime_claims
 from nepotism.families.diffusion.healing import judged_healing
 from nepotism.judge.contrasts import (
     BASE,
@@ -53,12 +54,14 @@ STATEMENTS = {
 
 @dataclass(frozen=True)
 class Arms:
-    """Names of the arms that claims are about, None where the experiment has none; and how culling pairs images."""
+    """Names of the arms that claims are about, None where the experiment has none; how culling pairs images; and the arms of
+    other regimes, by regime."""
 
     histogram_match: str | None = None
     sifid_cull: str | None = None
     heal: str | None = None
     pair: str | None = None
+    regimes: Mapping[str, str] = field(default_factory=dict)
 
 
 class Judge:
@@ -67,6 +70,7 @@ class Judge:
     def __init__(self, scores: Scores, arms: Arms) -> None:
         self.scores, self.arms = scores, arms
         self.healing = judged_healing(scores, arms.heal)
+        self.statements = STATEMENTS | (regime_claims.STATEMENTS if arms.regimes else {})
         self.notes: dict[int, str] = {}
         self.overruled: dict[tuple[int, str], str] = {}
 
@@ -140,6 +144,10 @@ class Judge:
             yield from self._mixtures(space)
             yield from self._control(5, space, self.arms.histogram_match)
             yield from self._diversity(space)
+            if self.arms.regimes:
+                yield from regime_claims.parts(
+                    space, self.arms.regimes, self.scores.ratios_of, self.scores.last, self._distance_part
+                )
         yield from self._healed()
         yield from self._culled()
         yield from self._colours()
@@ -222,7 +230,7 @@ class Judge:
 
     def statement(self, claim: int) -> str:
         """What is claimed; of healing, with the branch that it is judged on."""
-        statement, _ = STATEMENTS[claim]
+        statement, _ = self.statements[claim]
         return f"{statement} ({self.healing.origin})" if claim in HEALED and self.healing else statement
 
     def _captions(self) -> Iterator[Part]:
@@ -268,7 +276,7 @@ class Judge:
 
 
 def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
-    """All twelve claims, and their parts.
+    """All claims, and their parts.
 
     Args:
         rows: tables/metrics.csv.
@@ -277,7 +285,7 @@ def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
     court = Judge(Scores(rows), arms)
     parts = sorted(court.parts(), key=lambda part: part.claim)
     claims = []
-    for number, (_, source) in STATEMENTS.items():
+    for number, (_, source) in court.statements.items():
         mine = [part for part in parts if part.claim == number]
         # A claim of the Frechet distance, or one that a degraded branch gates, is judged in each feature space; what
         # belongs to none, captions and colours, counts in all of them.
