@@ -52,7 +52,11 @@ def test_the_default_is_right_and_lists_the_parameters_of_its_arms():
     assert {**checked, "arms": None} == {**DEFAULT, "arms": None}
     for given, filled in zip(DEFAULT["arms"], checked["arms"]):
         assert given.get("parameters", {}).items() <= filled["parameters"].items()
-        assert filled["parameters"].keys() - given.get("parameters", {}).keys() <= {"inception", "inception_sha256"}
+        assert filled["parameters"].keys() - given.get("parameters", {}).keys() <= {
+            "inception",
+            "inception_sha256",
+            "kept",
+        }
     assert configuration.checked(checked) == checked
 
 
@@ -221,11 +225,11 @@ def test_ratios_outside_the_range_and_unknown_arms_are_told():
     arm = {"name": "none", "ratios": [0, 101]}
     assert "`arms[0].ratios[1]`: 101 is out of range; allowed: 0 to 100" in mistakes(arms=[arm])
     told = mistakes(arms=[{"name": "none", "regime": "acumulate", "control": "sifid", "ratios": [0]}])
-    assert "`arms[0].regime`: 'acumulate' is none of replace, accumulate, accumulate_subsample, fresh," in told
+    assert "`arms[0].regime`: 'acumulate' is none of accumulate, accumulate_subsample, augment, fresh," in told
     assert "did you mean accumulate?" in told
     assert "`arms[0].control`: 'sifid' is none of none, histogram_match, sifid_cull; did you mean sifid_cull?" in told
     told = mistakes(arms=[{"name": "none", "type": "none", "ratios": [0]}])
-    assert "`arms[0].type`: an arm has a `regime` (replace, accumulate," in told
+    assert "`arms[0].type`: an arm has a `regime` (accumulate, accumulate_subsample," in told
     for name in ("base", "base-x", "report"):
         arm = {"name": name, "ratios": [0]}
         assert f"`arms[0].name`: '{name}' is, or looks like, a folder of the results" in mistakes(arms=[arm])

@@ -1,18 +1,24 @@
 """Mixing is nested, balanced, exact, and a pure function of ratio, groups and seed."""
 
+import re
 from collections import Counter
 from dataclasses import replace
 
 import pytest
+from conftest import ROOT
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from nepotism.chain.mix import Images, mix
 from nepotism.chain.regimes import REGIMES
 from nepotism.chain.slots import Slots, slots_of
+from nepotism.controls import CONTROLS
 from nepotism.data.images import Record
 from nepotism.experiment.cells import canonical_ratio, generated_count
 from nepotism.families.diffusion.training_set import row_names
+from nepotism.plan import config as configuration
+from nepotism.plan.grid import Grid
 from nepotism.runtime.errors import UserError
+from test_config import DEFAULT, merged
 
 PAPER = {f"group-{index:02d}": 30 for index in range(30)}
 sizes = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 12), min_size=1)
@@ -185,3 +191,31 @@ def test_images_of_one_slot_have_random_streams_of_their_own():
     assert row_names(chosen)[:4] == ["a/000", "a/000@0", "a/000@1", "a/001"]
     plain, _ = mixed("replace", records("real"), of_models(1), "50")
     assert row_names(plain) == [record.slot for record in plain], "the streams of a mixture do not depend on its ratio"
+
+
+def test_the_worked_example_of_a_new_regime_is_true(monkeypatch):
+    """The block of CONTRIBUTING.md makes a regime that configurations know and training sets are made of."""
+    text = (ROOT / "CONTRIBUTING.md").read_text().split("## Adding a regime")[1].split("\n## ")[0]
+    place, code = re.findall(r"```python\n# ([^\n]+)\n(.*?)```", text, re.DOTALL)[0]
+    assert place == "scripts/nepotism/chain/regimes/window.py"
+    module: dict = {}
+    exec(code, module)
+    monkeypatch.setitem(REGIMES, "window", module["REGIME"])
+    arm = {"name": "recent", "regime": "window", "ratios": [100], "parameters": {"models": 3}}
+    checked = Grid(configuration.checked(merged(DEFAULT, {"arms": [arm]}))).arm("recent")
+    assert checked.of_regime() == {"models": 3}
+    chosen, _ = mixed("window", records("real"), of_models(4), "100", iteration=4, models=2)
+    assert [record.iteration for record in chosen if record.origin == "generated"][:2] == [2, 3]
+    assert len(chosen) == 3 * 8
+
+
+def test_plug_ins_are_found_and_say_what_they_are():
+    assert set(REGIMES) == {"replace", "accumulate", "accumulate_subsample", "fresh", "augment", "heal"}
+    assert set(CONTROLS) == {"none", "histogram_match", "sifid_cull"}
+    for face in (*REGIMES.values(), *CONTROLS.values()):
+        assert face.summary.endswith(".")
+        assert all("description" in declared for declared in face.parameters.values())
+    # Their parameters share one block of an arm.
+    for regime in REGIMES.values():
+        for control in CONTROLS.values():
+            assert not regime.parameters.keys() & control.parameters.keys()

@@ -1,8 +1,12 @@
-"""Regimes: what the training set of an iteration is made of. Each is a module here; standard library only."""
+"""Regimes: what the training set of an iteration is made of. Every module here with a `REGIME` is one; standard library only."""
+
+import importlib
+import pkgutil
 
 from nepotism.chain.faces import Regime
-from nepotism.chain.regimes import accumulate, accumulate_subsample, augment, fresh, heal, replace
 
 REGIMES: dict[str, Regime] = {
-    module.REGIME.name: module.REGIME for module in (replace, accumulate, accumulate_subsample, fresh, augment, heal)
+    regime.name: regime
+    for found in pkgutil.iter_modules(__path__, f"{__name__}.")
+    if (regime := getattr(importlib.import_module(found.name), "REGIME", None))
 }
