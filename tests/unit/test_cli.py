@@ -16,7 +16,7 @@ from torch import OutOfMemoryError
 
 COUNT_CLEARED_PAGES = """
 import argparse, resource
-from nepotism import cli
+from nepotism.runtime import cli
 
 size = 40 * 2**20
 
@@ -166,7 +166,7 @@ def test_scripts_collect_no_garbage_while_they_import_and_do_so_when_they_run(tm
         (copy / "nepotism" / path.name).write_text(path.read_text())
     text = """
 import argparse, gc
-from nepotism import cli
+from nepotism.runtime import cli
 print(gc.isenabled())
 cli.run(lambda arguments: print(gc.isenabled()), argparse.Namespace(log=None))
 """

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from nepotism import files
+from nepotism.runtime import files
 path = Path(sys.argv[1])
 with files.whole(path) as temporary:
     temporary.write_text("half")
