@@ -16,43 +16,44 @@ rule preflight:
     priority: most_urgent
     conda:
         "../envs/torch.yaml"
-    threads: grid.config["how"]["threads"]
+    threads: grid.config["execution"]["threads"]
     resources:
         gpu=gpu,
         mem_mb=memory_of("preflight"),
         runtime=grown(30),
     params:
-        how=lambda wildcards, resources: how_to_check(),
+        execution=lambda wildcards, resources: preflight_options(),
     shell:
-        'python "$SCRIPTS/preflight.py" {params.how}' " --output {output} --log {log}"
+        'python "$SCRIPTS/preflight.py" {params.execution}'
+        " --output {output} --log {log}"
 
 
-rule seed_images:
+rule initial_images:
     input:
         real="results/{experiment}/reference/real.parquet",
         base=base_model,
         preflight="results/{experiment}/preflight.json",
     output:
-        images="results/{experiment}/{base}/seed-{seed}/seed_images.parquet",
-        sheet="results/{experiment}/{base}/seed-{seed}/seed_images.png",
+        images="results/{experiment}/{base}/seed-{seed}/initial_images.parquet",
+        sheet="results/{experiment}/{base}/seed-{seed}/initial_images.png",
     log:
-        "results/{experiment}/logs/seed_images/{base}/seed-{seed}.log",
+        "results/{experiment}/logs/initial_images/{base}/seed-{seed}.log",
     benchmark:
-        "results/{experiment}/benchmarks/seed_images/{base}/seed-{seed}.tsv"
+        "results/{experiment}/benchmarks/initial_images/{base}/seed-{seed}.tsv"
     priority: most_urgent
     conda:
         "../envs/torch.yaml"
-    threads: grid.config["how"]["threads"]
+    threads: grid.config["execution"]["threads"]
     resources:
         gpu=gpu,
-        mem_mb=memory_of("seed_images"),
-        runtime=minutes_of("seed_images"),
+        mem_mb=memory_of("initial_images"),
+        runtime=minutes_of("initial_images"),
     params:
-        settings=settings_of("seed_images"),
+        settings=settings_of("initial_images"),
         cell=named_cell,
-        how=lambda wildcards, resources: how(grid, *HOW_TO_SAMPLE),
+        execution=lambda wildcards, resources: execution_options(grid, *SAMPLING_KEYS),
     shell:
-        'python "$SCRIPTS/seed_images.py" {params.settings} {params.how}'
+        'python "$SCRIPTS/initial_images.py" {params.settings} {params.execution}'
         " --real {input.real} {params.cell}"
         " --output {output.images} --sheet {output.sheet} --log {log}"
 
@@ -74,7 +75,7 @@ use rule sample as sample_base with:
 use rule score as score_base with:
     input:
         samples="results/{experiment}/{base}/seed-{seed}/samples.parquet",
-        seed_images="results/{experiment}/{base}/seed-{seed}/seed_images.parquet",
+        initial_images="results/{experiment}/{base}/seed-{seed}/initial_images.parquet",
         reference="results/{experiment}/reference/embeddings.npz",
         base=base_model,
         evaluator=evaluator_files,

@@ -51,14 +51,14 @@ def first_model(wildcards):
     return f"{folder}/model/{CHUNK_FILES[0]}"
 
 
-def how_to_generate(wildcards, resources):
+def generation_options(wildcards, resources):
     """What changes no generation: functions of resources are not tracked."""
-    return f"{how(grid, *HOW_TO_GENERATE)} {family_how(grid, arm_of(wildcards))}"
+    return f"{execution_options(grid, *GENERATING_KEYS)} {family_execution_options(grid, arm_of(wildcards))}"
 
 
-def how_to_score_generations(wildcards, resources):
+def generation_score_options(wildcards, resources):
     """What changes no score."""
-    return f"{how(grid, 'device', 'threads')} {family_how(grid, arm_of(wildcards))}"
+    return f"{execution_options(grid, 'device', 'threads')} {family_execution_options(grid, arm_of(wildcards))}"
 
 
 def chunk_of_generations(wildcards):

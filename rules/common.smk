@@ -20,7 +20,12 @@ from nepotism.runtime.gpus import nvidia_gpus
 from nepotism.plan.grid import DIFFUSION, Grid
 from nepotism.runtime.scheduler import end_idle_wake_ups
 from nepotism.plan.needs import Needs
-from nepotism.plan.settings import checks_of_reference, family_how, how, settings
+from nepotism.plan.settings import (
+    checks_of_reference,
+    family_execution_options,
+    execution_options,
+    settings,
+)
 from nepotism.plan.status import failures
 from nepotism.runtime.warm.head import WarmParent
 from nepotism.weights.locations import in_project
@@ -37,31 +42,31 @@ os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
 sys.setrecursionlimit(20_000)
 
 
-# Keys of the config's `how` that these stages need.
-HOW_TO_SAMPLE = (
+# Keys of the config's `execution` that these stages need.
+SAMPLING_KEYS = (
     "device",
     "threads",
     "sample_batch_size",
     "checkpoint_seconds",
     "compile",
 )
-HOW_TO_TRAIN = (
+TRAINING_KEYS = (
     "device",
     "threads",
     "checkpoint_seconds",
-    "training_devices",
-    "micro_batch_size",
+    "num_processes",
+    "per_device_batch_size",
     "gradient_checkpointing",
     "compile",
 )
-HOW_TO_GENERATE = ("device", "threads", "checkpoint_seconds")
+GENERATING_KEYS = ("device", "threads", "checkpoint_seconds")
 
 
 # The process that plans and sends jobs; on a cluster, each job reads the Snakefile again.
 is_head = workflow.is_main_process
 
 
-def told(question, *arguments):
+def with_readable_errors(question, *arguments):
     """Ask; a mistake in the user's files becomes a readable error."""
     try:
         return question(*arguments)
@@ -79,10 +84,10 @@ def checked_grid():
     return Grid(configuration.checked(config))
 
 
-grid = told(checked_grid)
+grid = with_readable_errors(checked_grid)
 # GPUs of a job that runs a model. `device: auto` takes one where there is one.
 uses_gpu = {"cuda": True, "auto": nvidia_gpus() > 0}
-gpu = int(uses_gpu.get(grid.config["how"]["device"], False))
+gpu = int(uses_gpu.get(grid.config["execution"]["device"], False))
 
 
 def group_count():
@@ -97,7 +102,9 @@ def group_count():
 
 
 known_groups = group_count() if grid.family == DIFFUSION else None
-rates = told(read_rates, Path(workflow.basedir) / "resources" / "rates.csv")
+rates = with_readable_errors(
+    read_rates, Path(workflow.basedir) / "resources" / "rates.csv"
+)
 needs = Needs(grid, rates, known_groups)
 
 
@@ -126,7 +133,7 @@ def fork_jobs():
     if not here or gpu or workflow.deployment_settings.deployment_method:
         return
     try:
-        WarmParent(grid.config["how"]["threads"], os.environ).take_jobs_of(shell)
+        WarmParent(grid.config["execution"]["threads"], os.environ).take_jobs_of(shell)
     except OSError as error:
         print(f"jobs start by themselves: {error}", file=sys.stderr)
 
@@ -188,7 +195,7 @@ def urgency(wildcards):
 
 
 # Where models do not stay, scoring comes first: it is the last to need them.
-scoring_urgency = 0 if grid.config["how"]["keep_models"] == "all" else most_urgent
+scoring_urgency = 0 if grid.config["execution"]["keep_models"] == "all" else most_urgent
 
 
 def face_labels(wildcards):
@@ -230,9 +237,9 @@ def curated_files(wildcards):
     return [curated, str(Path(curated).with_suffix(".csv"))] if curated else []
 
 
-def seed_images_of_arm(wildcards):
+def initial_images_of_arm(wildcards):
     base = with_advice(grid.arm, wildcards.control).base
-    return f"{grid.folder}/{base}/seed-{wildcards.seed}/seed_images.parquet"
+    return f"{grid.folder}/{base}/seed-{wildcards.seed}/initial_images.parquet"
 
 
 def parent_model(wildcards):
@@ -299,7 +306,9 @@ def scored_cell(wildcards, input):
     words = sampled_cell(wildcards, input)
     if in_base(wildcards):
         words += (
-            f" --seed-images {input.seed_images}" if input.get("seed_images") else ""
+            f" --initial-images {input.initial_images}"
+            if input.get("initial_images")
+            else ""
         )
     elif input.curated:
         words += f" --curated {input.curated[0]} --curated-table {input.curated[1]}"

@@ -18,16 +18,16 @@ rule histogram_match:
     priority: urgency
     conda:
         "../envs/light.yaml"
-    threads: grid.config["how"]["threads"]
+    threads: grid.config["execution"]["threads"]
     resources:
         mem_mb=memory_of("histogram_match"),
         runtime=grown(30),
     params:
         settings=settings_of("histogram_match"),
         cell=named_cell,
-        how=lambda wildcards, resources: how(grid, "threads"),
+        execution=lambda wildcards, resources: execution_options(grid, "threads"),
     shell:
-        'python "$SCRIPTS/histogram_match.py" {params.settings} {params.how} --ratio {wildcards.ratio} {params.cell}'
+        'python "$SCRIPTS/histogram_match.py" {params.settings} {params.execution} --ratio {wildcards.ratio} {params.cell}'
         " --generated {input.generated} --real {input.real}"
         " --output {output.images} --table {output.table} --log {log}"
 
@@ -35,7 +35,7 @@ rule histogram_match:
 # Fixed once per seed, from iteration 0, and frozen.
 rule sifid_threshold:
     input:
-        seed_images=seed_images_of_arm,
+        initial_images=initial_images_of_arm,
         real="results/{experiment}/reference/real.parquet",
         base=base_model,
         inception=sifid_files,
@@ -51,17 +51,19 @@ rule sifid_threshold:
     priority: most_urgent
     conda:
         "../envs/torch.yaml"
-    threads: grid.config["how"]["threads"]
+    threads: grid.config["execution"]["threads"]
     resources:
         gpu=gpu,
         mem_mb=memory_of("sifid_threshold"),
         runtime=grown(60),
     params:
         settings=settings_of("sifid_threshold"),
-        how=lambda wildcards, resources: how(grid, "device", "threads"),
+        execution=lambda wildcards, resources: execution_options(
+            grid, "device", "threads"
+        ),
     shell:
-        'python "$SCRIPTS/sifid_threshold.py" {params.settings} {params.how}'
-        " --seed-images {input.seed_images} --real {input.real}"
+        'python "$SCRIPTS/sifid_threshold.py" {params.settings} {params.execution}'
+        " --initial-images {input.initial_images} --real {input.real}"
         " --output {output.threshold} --statistics {output.statistics} --log {log}"
 
 
@@ -86,7 +88,7 @@ rule sifid_cull:
     priority: urgency
     conda:
         "../envs/torch.yaml"
-    threads: grid.config["how"]["threads"]
+    threads: grid.config["execution"]["threads"]
     resources:
         gpu=gpu,
         mem_mb=memory_of("sifid_cull"),
@@ -94,9 +96,9 @@ rule sifid_cull:
     params:
         settings=settings_of("sifid_cull"),
         cell=sampled_cell,
-        how=lambda wildcards, resources: how(grid, *HOW_TO_SAMPLE),
+        execution=lambda wildcards, resources: execution_options(grid, *SAMPLING_KEYS),
     shell:
-        'python "$SCRIPTS/sifid_cull.py" {params.settings} {params.how} --ratio {wildcards.ratio} {params.cell}'
+        'python "$SCRIPTS/sifid_cull.py" {params.settings} {params.execution} --ratio {wildcards.ratio} {params.cell}'
         " --generated {input.generated} --real {input.real}"
         " --threshold {input.threshold} --statistics {input.statistics}"
         " --output {output.images} --table {output.table} --sheet {output.sheet} --log {log}"

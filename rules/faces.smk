@@ -12,15 +12,15 @@ rule classify_faces:
         "results/{experiment}/benchmarks/classify_faces/shard-{shard}.tsv"
     conda:
         "../envs/faces.yaml"
-    threads: grid.config["how"]["threads"]
+    threads: grid.config["execution"]["threads"]
     resources:
         mem_mb=grown(4000),
         runtime=grown(60),
     params:
         settings=settings_of("classify_faces"),
-        how=lambda wildcards, resources: how(grid, "threads"),
+        execution=lambda wildcards, resources: execution_options(grid, "threads"),
     shell:
-        'python "$SCRIPTS/classify_faces.py" {params.settings} {params.how} --shard {wildcards.shard}'
+        'python "$SCRIPTS/classify_faces.py" {params.settings} {params.execution} --shard {wildcards.shard}'
         " --output {output} --log {log}"
 
 

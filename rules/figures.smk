@@ -124,7 +124,7 @@ rule figure_4:
 rule figure_5:
     input:
         real="results/{experiment}/reference/real.parquet",
-        seed_images=shown_base("seed_images"),
+        initial_images=shown_base("initial_images"),
     output:
         svg=report(
             "results/{experiment}/figures/figure-5.svg",
@@ -144,7 +144,7 @@ rule figure_5:
         settings=settings_of("figure_5"),
     shell:
         'python "$SCRIPTS/figure_5.py" {params.settings}'
-        " --real {input.real} --seed-images {input.seed_images}"
+        " --real {input.real} --initial-images {input.initial_images}"
         " --output {output} --log {log}"
 
 

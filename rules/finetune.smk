@@ -24,17 +24,17 @@ rule finetune:
     priority: urgency
     conda:
         "../envs/torch.yaml"
-    threads: grid.config["how"]["threads"]
+    threads: grid.config["execution"]["threads"]
     resources:
-        gpu=grid.config["how"]["training_devices"] * gpu,
+        gpu=grid.config["execution"]["num_processes"] * gpu,
         mem_mb=memory_of("finetune"),
         runtime=minutes_of("finetune"),
     params:
         settings=settings_of("finetune"),
         cell=named_cell,
         parent=parent_option,
-        how=lambda wildcards, resources: how(grid, *HOW_TO_TRAIN),
+        execution=lambda wildcards, resources: execution_options(grid, *TRAINING_KEYS),
     shell:
-        'python "$SCRIPTS/finetune.py" {params.settings} {params.how} {params.parent}'
+        'python "$SCRIPTS/finetune.py" {params.settings} {params.execution} {params.parent}'
         " --mix {input.mix} --latents {input.latents} {params.cell}"
         " --model $(dirname {output.model[0]:q}) --losses {output.losses} --log {log}"

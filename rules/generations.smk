@@ -5,29 +5,31 @@ localrules:
     family_figure,
 
 
-rule originals:
+rule family_reference:
     input:
         family_downloads,
         family_weights,
     output:
         reference_files,
     log:
-        "results/{experiment}/logs/originals.log",
+        "results/{experiment}/logs/family_reference.log",
     benchmark:
-        "results/{experiment}/benchmarks/originals.tsv"
+        "results/{experiment}/benchmarks/family_reference.tsv"
     priority: most_urgent
     conda:
         "../envs/torch.yaml"
-    threads: grid.config["how"]["threads"]
+    threads: grid.config["execution"]["threads"]
     resources:
         gpu=family_gpu,
         mem_mb=memory_of_generations,
         runtime=grown(30),
     params:
-        settings=settings_of("originals"),
-        how=lambda wildcards, resources: how(grid, "device", "threads"),
+        settings=settings_of("family_reference"),
+        execution=lambda wildcards, resources: execution_options(
+            grid, "device", "threads"
+        ),
     shell:
-        'python "$SCRIPTS/originals.py" {params.settings} {params.how} --output {output} --log {log}'
+        'python "$SCRIPTS/family_reference.py" {params.settings} {params.execution} --output {output} --log {log}'
 
 
 rule generations:
@@ -49,7 +51,7 @@ rule generations:
     priority: urgency
     conda:
         "../envs/torch.yaml"
-    threads: grid.config["how"]["threads"]
+    threads: grid.config["execution"]["threads"]
     resources:
         gpu=family_gpu,
         mem_mb=memory_of_generations,
@@ -57,9 +59,9 @@ rule generations:
     params:
         settings=settings_of("generations"),
         cell=chunk_of_generations,
-        how=how_to_generate,
+        execution=generation_options,
     shell:
-        'python "$SCRIPTS/generations.py" {params.settings} {params.how} {params.cell}'
+        'python "$SCRIPTS/generations.py" {params.settings} {params.execution} {params.cell}'
         " --reference {input.reference} --models {input.models} --drawn {input.drawn}"
         " --mix {output.mix} --model {output.model} --samples {output.samples} --log {log}"
 
@@ -98,7 +100,7 @@ rule score_generations:
     priority: scoring_urgency
     conda:
         "../envs/torch.yaml"
-    threads: grid.config["how"]["threads"]
+    threads: grid.config["execution"]["threads"]
     resources:
         gpu=family_gpu,
         mem_mb=memory_of_generations,
@@ -106,9 +108,9 @@ rule score_generations:
     params:
         settings=settings_of("score_generations"),
         cell=named_place,
-        how=how_to_score_generations,
+        execution=generation_score_options,
     shell:
-        'python "$SCRIPTS/score_generations.py" {params.settings} {params.how} --experiment {wildcards.experiment} {params.cell}'
+        'python "$SCRIPTS/score_generations.py" {params.settings} {params.execution} --experiment {wildcards.experiment} {params.cell}'
         " --reference {input.reference} --first-model {input.first} --model {input.model} --samples {input.samples}"
         " --metrics {output} --log {log}"
 

@@ -25,7 +25,7 @@ rule score:
     priority: scoring_urgency
     conda:
         "../envs/torch.yaml"
-    threads: grid.config["how"]["threads"]
+    threads: grid.config["execution"]["threads"]
     resources:
         gpu=gpu,
         mem_mb=memory_of("score"),
@@ -33,9 +33,11 @@ rule score:
     params:
         settings=settings_of("score"),
         cell=scored_cell,
-        how=lambda wildcards, resources: how(grid, *HOW_TO_SAMPLE, "embed_batch_size"),
+        execution=lambda wildcards, resources: execution_options(
+            grid, *SAMPLING_KEYS, "embed_batch_size"
+        ),
     shell:
-        'python "$SCRIPTS/score.py" {params.settings} {params.how}'
+        'python "$SCRIPTS/score.py" {params.settings} {params.execution}'
         " --samples {input.samples} --reference {input.reference}"
         " --experiment {wildcards.experiment} {params.cell}"
         " --unseen {output.unseen} --sheet {output.sheet}"
@@ -57,17 +59,17 @@ rule vae_round_trips:
         "results/{experiment}/benchmarks/vae_round_trips.tsv"
     conda:
         "../envs/torch.yaml"
-    threads: grid.config["how"]["threads"]
+    threads: grid.config["execution"]["threads"]
     resources:
         gpu=gpu,
         mem_mb=memory_of("vae_round_trips"),
         runtime=grown(60),
     params:
         settings=settings_of("vae_round_trips"),
-        how=lambda wildcards, resources: how(
+        execution=lambda wildcards, resources: execution_options(
             grid, "device", "threads", "embed_batch_size"
         ),
     shell:
-        'python "$SCRIPTS/vae_round_trips.py" {params.settings} {params.how}'
+        'python "$SCRIPTS/vae_round_trips.py" {params.settings} {params.execution}'
         " --real {input.real} --reference {input.reference} --experiment {wildcards.experiment}"
         " --output {output.images} --metrics {output.metrics} --log {log}"

@@ -19,9 +19,9 @@ rule reference:
     params:
         settings=settings_of("reference"),
         selection=selection_option,
-        how=lambda wildcards, resources: checks_of_reference(grid),
+        execution=lambda wildcards, resources: checks_of_reference(grid),
     shell:
-        'python "$SCRIPTS/reference.py" {params.settings} {params.how} {params.selection}'
+        'python "$SCRIPTS/reference.py" {params.settings} {params.execution} {params.selection}'
         " --real {output.real} --holdout {output.holdout} --log {log}"
 
 
@@ -63,16 +63,18 @@ rule encode:
     priority: most_urgent
     conda:
         "../envs/torch.yaml"
-    threads: grid.config["how"]["threads"]
+    threads: grid.config["execution"]["threads"]
     resources:
         gpu=gpu,
         mem_mb=memory_of("encode"),
         runtime=grown(30),
     params:
         settings=settings_of("encode"),
-        how=lambda wildcards, resources: how(grid, "device", "threads"),
+        execution=lambda wildcards, resources: execution_options(
+            grid, "device", "threads"
+        ),
     shell:
-        'python "$SCRIPTS/encode.py" {params.settings} {params.how}'
+        'python "$SCRIPTS/encode.py" {params.settings} {params.execution}'
         " --real {input.real} --fresh {input.fresh} --output {output} --log {log}"
 
 
@@ -92,16 +94,16 @@ rule embed_reference:
     priority: most_urgent
     conda:
         "../envs/torch.yaml"
-    threads: grid.config["how"]["threads"]
+    threads: grid.config["execution"]["threads"]
     resources:
         gpu=gpu,
         mem_mb=memory_of("embed_reference"),
         runtime=grown(30),
     params:
         settings=settings_of("embed_reference"),
-        how=lambda wildcards, resources: how(
+        execution=lambda wildcards, resources: execution_options(
             grid, "device", "threads", "embed_batch_size"
         ),
     shell:
-        'python "$SCRIPTS/embed_reference.py" {params.settings} {params.how}'
+        'python "$SCRIPTS/embed_reference.py" {params.settings} {params.execution}'
         " --real {input.real} --holdout {input.holdout} --output {output} --log {log}"

@@ -21,7 +21,7 @@ rule sample:
     priority: urgency
     conda:
         "../envs/torch.yaml"
-    threads: grid.config["how"]["threads"]
+    threads: grid.config["execution"]["threads"]
     resources:
         gpu=gpu,
         mem_mb=memory_of("sample"),
@@ -29,8 +29,8 @@ rule sample:
     params:
         settings=settings_of("sample"),
         cell=sampled_cell,
-        how=lambda wildcards, resources: how(grid, *HOW_TO_SAMPLE),
+        execution=lambda wildcards, resources: execution_options(grid, *SAMPLING_KEYS),
     shell:
-        'python "$SCRIPTS/sample.py" {params.settings} {params.how}'
+        'python "$SCRIPTS/sample.py" {params.settings} {params.execution}'
         " --real {input.real} {params.cell}"
         " --output {output.images} --sheet {output.sheet} --log {log}"

@@ -21,7 +21,7 @@ def face_weights(wildcards):
     )
 
 
-def how_to_check():
+def preflight_options():
     """What preflight tries, how large the steps are, and how much room the results need."""
     # Where only the images tell how many groups there are: models take most of the room.
     count = known_groups or 1
@@ -29,8 +29,8 @@ def how_to_check():
         "device",
         "threads",
         "sample_batch_size",
-        "training_devices",
-        "micro_batch_size",
+        "num_processes",
+        "per_device_batch_size",
         "gradient_checkpointing",
     )
     clip = grid.config["score"]["clip"]
@@ -39,7 +39,7 @@ def how_to_check():
     schedulers = {
         {**grid.config[name], **overrides.get(name, {})}["scheduler"]
         for overrides in ({}, *(arm.overrides for arm in grid.arms))
-        for name in ("sample", "seed_images")
+        for name in ("sample", "initial_images")
     }
     room = options(
         {
@@ -48,17 +48,17 @@ def how_to_check():
             "schedulers": sorted(schedulers),
         }
     )
-    return f"{settings(grid, 'preflight')} {how(grid, *keys)} {room}"
+    return f"{settings(grid, 'preflight')} {execution_options(grid, *keys)} {room}"
 
 
 def kept_or_not(files):
     """Retrained models: to stay, or to go when nothing needs them any more."""
-    return files if grid.config["how"]["keep_models"] == "all" else temp(files)
+    return files if grid.config["execution"]["keep_models"] == "all" else temp(files)
 
 
 def last_models(wildcards):
     """The models that stay when others go: named as targets, they outlive the jobs that read them."""
-    if grid.config["how"]["keep_models"] == "all":
+    if grid.config["execution"]["keep_models"] == "all":
         return []
     return [file for cell in grid.last_cells() for file in grid.model_files(cell)]
 

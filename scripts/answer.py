@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nepotism.data.cost import Cost, costs
 from nepotism.data.tables import read_csv, read_text_csv, write_csv
-from nepotism.judge.answer import page, told, told_in_short
+from nepotism.judge.answer import page, render, render_short
 from nepotism.judge.verdicts import Claim
 from nepotism.runtime import cli
 from nepotism.runtime.files import write_text
@@ -37,9 +37,9 @@ def run(arguments: argparse.Namespace) -> None:
     details, rows = read_text_csv(arguments.details), read_csv(arguments.metrics)
     if arguments.family:
         told_by = importlib.import_module(f"nepotism.families.{arguments.family}.claims")
-        text = told_in_short(told_by.QUESTION, told_by.NOTATION, told_by.ENDS, verdicts, rows)
+        text = render_short(told_by.QUESTION, told_by.NOTATION, told_by.ENDS, verdicts, rows)
     else:
-        text = told(verdicts, details, read_text_csv(arguments.diagnostics), rows)
+        text = render(verdicts, details, read_text_csv(arguments.diagnostics), rows)
     write_text(arguments.output, page(text, verdicts, provenance, spent))
 
 

@@ -90,7 +90,7 @@ def convert_model(model_class: Any, folder: Path, target: Path) -> None:
             shutil.copy(file, target / file.name)
     else:
         # A config.json may name fewer bits than its weights have, and transformers would take those.
-        model = loading.load(model_class, folder, "source", pickled=True, dtype=torch.float32)
+        model = loading.load_model(model_class, folder, "source", pickled=True, dtype=torch.float32)
         model.save_pretrained(target, safe_serialization=True)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from nepotism.data.images import encode_png, read_image_set
 from nepotism.data.tables import write_csv
 from nepotism.runtime import cli
-from nepotism.runtime.files import whole
+from nepotism.runtime.files import atomic_write
 from nepotism.runtime.progress import Progress
 
 COLUMNS = ["file_name", "text", "group", "id", "slot", "origin", "iteration", "parents", "model", "rng", "sha256"]
@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
     with Progress(len(images.records), "writing", "image") as progress:
         for pixels, record in zip(images.pixels, images.records, strict=True):
             name = f"{record.slot}.png"
-            with whole(folder / name) as temporary:
+            with atomic_write(folder / name) as temporary:
                 temporary.write_bytes(encode_png(pixels))
             rows.append([
                 name, record.prompt, record.group, record.id, record.slot, record.origin, record.iteration,

@@ -21,7 +21,7 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     pixels: dict[str, Pixels] = {}
     slots = figures.slots_of_group(arguments.samples, arguments.group, COUNT)
-    records = figures.load(arguments.samples, set(slots), pixels)
+    records = figures.read_slots(arguments.samples, set(slots), pixels)
     panel = f"{figures.titled(records)}, by the base model"
     pictures = [
         figures.Picture(panel, "", str(number), record.prompt, record.id, str(arguments.samples))

@@ -43,10 +43,10 @@ def through_iterations(arguments: argparse.Namespace, pixels: dict[str, Pixels])
     slot = arguments.slot or typical_slot(arguments.embeddings, arguments.samples)
     if slot not in slots:
         raise cli.UserError(f"`figures.slot`: there is no slot {slot}; there are, for instance: {', '.join(slots[:3])}")
-    base = figures.load(arguments.base_samples, {slot}, pixels)[0]
+    base = figures.read_slots(arguments.base_samples, {slot}, pixels)[0]
     pictures = []
     for file in arguments.samples:
-        record, cell = figures.load(file, {slot}, pixels)[0], cell_in(str(file))
+        record, cell = figures.read_slots(file, {slot}, pixels)[0], cell_in(str(file))
         assert cell is not None, file
         name, row = f"“{record.prompt}”, by iteration", f"{cell.ratio} %"
         if cell.iteration == 1:
@@ -79,7 +79,7 @@ def unseen(arguments: argparse.Namespace, pixels: dict[str, Pixels]) -> list[fig
     for file in (arguments.base_unseen, *arguments.unseen):
         cell = cell_in(str(file))
         row = f"{cell.ratio} %" if cell else "base"
-        for record in figures.load(file, slots, pixels):
+        for record in figures.read_slots(file, slots, pixels):
             last = cell_in(str(arguments.unseen[0]))
             assert last is not None
             name = f"captions never trained on, after iteration {last.iteration}"

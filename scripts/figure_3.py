@@ -8,7 +8,7 @@ def main() -> None:
     parser = cli.parser(__doc__, stage="figure_3")
     cli.add_figure(parser)
     curves.add_options(parser)
-    cli.run(lambda arguments: curves.draw(arguments, curves.score_panels), parser.parse_args())
+    cli.run(lambda arguments: curves.draw_curves(arguments, curves.score_panels), parser.parse_args())
 
 
 if __name__ == "__main__":

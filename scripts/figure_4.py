@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
         cell = cell_in(str(file))
         assert cell is not None, file
         panel = f"{cell.ratio} %: before healing, and after each retraining on real images only"
-        for record in figures.load(file, slots, pixels):
+        for record in figures.read_slots(file, slots, pixels):
             found.append(figures.Picture(panel, record.group, str(cell.iteration), record.prompt, record.id, str(file)))
     # Rows in the order of the groups, whatever that of the images.
     pictures = sorted(found, key=lambda picture: shown.index(picture.row))

@@ -15,7 +15,7 @@ def main() -> None:
     cli.add_figure(parser)
     parser.add_argument("--group", help="group to show; without it, the first")
     parser.add_argument("--real", type=Path, required=True, help="real images")
-    parser.add_argument("--seed-images", type=Path, required=True, help="img2img from them")
+    parser.add_argument("--initial-images", type=Path, required=True, help="img2img from them")
     cli.run(run, parser.parse_args())
 
 
@@ -23,8 +23,8 @@ def run(arguments: argparse.Namespace) -> None:
     pixels: dict[str, Pixels] = {}
     slots = set(figures.slots_of_group(arguments.real, arguments.group, COUNT))
     pictures = []
-    for row, file in (("real", arguments.real), ("img2img", arguments.seed_images)):
-        records = figures.load(file, slots, pixels)
+    for row, file in (("real", arguments.real), ("img2img", arguments.initial_images)):
+        records = figures.read_slots(file, slots, pixels)
         panel = figures.titled(records)
         for number, record in enumerate(records, 1):
             pictures.append(figures.Picture(panel, row, str(number), record.prompt, record.id, str(file)))

@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
         assert cell is not None, table
         dropped = [row for row in read_text_csv(table) if row["kept"] == "False"]
         worst = sorted(dropped, key=lambda row: -float(row["sifid"]))[:COUNT]
-        records = {record.slot: record for record in figures.load(images, {row["slot"] for row in worst}, pixels)}
+        records = {record.slot: record for record in figures.read_slots(images, {row["slot"] for row in worst}, pixels)}
         for number, row in enumerate(worst, 1):
             record = records[row["slot"]]
             panel = "dropped before each retraining, the highest single-image FID first"

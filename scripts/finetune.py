@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from nepotism.data.tables import write_csv
-from nepotism.families.diffusion.fit import FitSettings, Means, fit, seen
+from nepotism.families.diffusion.fit import ExecutionOptions, FitSettings, fit, seen
 from nepotism.families.diffusion.pipeline import identity, load_noise_scheduler, load_unet, save_unet, unet_digest
 from nepotism.families.diffusion.preflight import training_peak
 from nepotism.families.diffusion.training_set import load_training_set
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, required=True, help="passes over the training set")
     cli.add_step_size(parser)
     parser.add_argument(
-        "--flip", action=argparse.BooleanOptionalAction, required=True, help="mirror half of the images"
+        "--random-flip", action=argparse.BooleanOptionalAction, required=True, help="mirror half of the images"
     )
     parser.add_argument(
         "--precision", choices=["fp32", "tf32", "bf16"], required=True, help="arithmetic of the network"
@@ -54,12 +54,12 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    launch(arguments.training_devices, arguments.device)
+    launch(arguments.num_processes, arguments.device)
     hardware = accelerator(start(arguments.device, arguments.threads), arguments.precision)
     with Job(arguments.model, arguments.checkpoint_seconds, main=hardware.is_main_process) as job:
         data = load_training_set(arguments.mix, arguments.latents, arguments.base_model, hardware.device)
         settings = FitSettings(
-            arguments.learning_rate, arguments.epochs, arguments.batch_size, arguments.flip, arguments.caption_dropout,
+            arguments.learning_rate, arguments.epochs, arguments.batch_size, arguments.random_flip, arguments.caption_dropout,
             arguments.budget,
         )  # fmt: skip
         checkpoints = job.checkpoints(
@@ -77,7 +77,9 @@ def run(arguments: argparse.Namespace) -> None:
         )
         unet = load_unet(arguments.base_model, arguments.parent_model)
         scheduler = load_noise_scheduler(arguments.base_model)
-        means = Means(arguments.micro_batch_size, arguments.gradient_checkpointing, arguments.compile)
+        execution = ExecutionOptions(
+            arguments.per_device_batch_size, arguments.gradient_checkpointing, arguments.compile
+        )
         label = f"finetune {arguments.cell}"
         fits = True
         try:
@@ -90,7 +92,7 @@ def run(arguments: argparse.Namespace) -> None:
                 arguments.iteration,
                 hardware,
                 label,
-                means,
+                execution,
                 checkpoints,
             )
         except OutOfMemoryError:
@@ -104,14 +106,14 @@ def run(arguments: argparse.Namespace) -> None:
                 # Others may have had room, and would wait for this one in vain.
                 raise UserError(
                     f"{label}: {cli.images_at_a_time(arguments)} images at a time do not fit into a device's memory; lower "
-                    f"`how.micro_batch_size`{others}"
+                    f"`execution.per_device_batch_size`{others}"
                 )
             shape = tuple(data.posteriors.mean.shape[2:])
             probe = training_peak(
                 arguments.base_model, shape, data.text[:1], hardware, arguments.gradient_checkpointing
             )
             count = cli.images_at_a_time(arguments)
-            raise too_large(label, count, "how.micro_batch_size", probe, total_bytes(), others)
+            raise too_large(label, count, "execution.per_device_batch_size", probe, total_bytes(), others)
         if hardware.is_main_process:
             job.check()
             rows = [

@@ -35,10 +35,10 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     grid = Grid(resolved(arguments.configfile))
     if grid.family != DIFFUSION:
-        print("\n".join(told_of_family(grid)))
+        print("\n".join(render_family_forecast(grid)))
         return
     expected = forecast(grid, arguments.groups or group_count(dict(grid.config)), arguments.devices)
-    print("\n".join(told(grid, expected, read_rates(arguments.rates), arguments.devices)))
+    print("\n".join(render_forecast(grid, expected, read_rates(arguments.rates), arguments.devices)))
 
 
 def group_count(config: dict) -> int:
@@ -63,20 +63,20 @@ def resolved(configfile: Path | None) -> dict:
         raise UserError(str(error)) from None
 
 
-def told_of_family(grid: Grid) -> list[str]:
+def render_family_forecast(grid: Grid) -> list[str]:
     """What there is to do for models of another family than diffusion, as lines of text: of their speed, nothing is known."""
     chains = sum(len(arm.ratios) * arm.last for arm in grid.arms) * len(grid.seeds)
     bases = len(grid.bases) * len(grid.seeds)
     chunks = len(grid.cells())
     return [
         f"experiment {grid.experiment}: {chains:,} generations of the family {grid.family}, after {bases} generations 0",
-        f"jobs: 1 originals, {bases} generation_0, {bases} score_generation_0, {chunks} generations, {chunks} score_generations",
+        f"jobs: 1 family_reference, {bases} generation_0, {bases} score_generation_0, {chunks} generations, {chunks} score_generations",
         f"time and disk: not known, as no speed of the family {grid.family} was measured. Begin: once a job of each kind has "
         f"ended, python scripts/status.py {grid.folder} tells how long the rest takes",
     ]
 
 
-def told(grid: Grid, expected: Forecast, rates: list[Rate], devices: int) -> list[str]:
+def render_forecast(grid: Grid, expected: Forecast, rates: list[Rate], devices: int) -> list[str]:
     """The forecast as lines of text."""
     gigabytes = 1e9
     size = grid.config["model"]["resolution"]
@@ -86,7 +86,7 @@ def told(grid: Grid, expected: Forecast, rates: list[Rate], devices: int) -> lis
         "jobs: " + ", ".join(f"{count} {rule}" for rule, count in expected.jobs.items()),
         f"retraining: {expected.trained:,} images in all; sampling: {expected.passes:,} network passes",
         f"disk: {expected.final_bytes / gigabytes:.1f} GB at the end, {expected.peak_bytes / gigabytes:.1f} GB at most; "
-        f"a retrained model has {expected.unet_bytes / gigabytes:.2f} GB ({grid.config['how']['keep_models']} kept)",
+        f"a retrained model has {expected.unet_bytes / gigabytes:.2f} GB ({grid.config['execution']['keep_models']} kept)",
     ]
     fitting = fitting_rates(grid, rates, million)
     for rate in fitting:

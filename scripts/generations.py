@@ -77,7 +77,9 @@ def run(arguments: argparse.Namespace) -> None:
         write_rows(arguments.samples, pa.concat_tables(tables))
 
 
-def _records(arguments: argparse.Namespace, family: engine.Family, iteration: int, made: engine.Made) -> list[Record]:
+def _records(
+    arguments: argparse.Namespace, family: engine.Family, iteration: int, made: engine.ChunkResult
+) -> list[Record]:
     """Provenance of what a generation drew, one per slot."""
     model = made.models[iteration]
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(model[name]).tobytes() for name in sorted(model))).hexdigest()

@@ -86,7 +86,7 @@ def load_or_tell(arguments: argparse.Namespace, device: torch.device) -> Any:
     except torch.OutOfMemoryError:
         raise UserError(
             f"`model.path`: its weights alone do not fit into {total_bytes() / 2**30:.3g} GiB of GPU memory; use `precision: "
-            "bf16` in the config's `sample` and `seed_images`, or a larger GPU"
+            "bf16` in the config's `sample` and `initial_images`, or a larger GPU"
         ) from None
 
 
@@ -97,7 +97,7 @@ def disk_problems(arguments: argparse.Namespace) -> Iterator[str]:
     if free < arguments.disk_bytes:
         yield (
             f"{arguments.output.parent}: {free / 1e9:.1f} GB are free, but the experiment takes up to "
-            f"{arguments.disk_bytes / 1e9:.1f} GB; make room, or use `how.keep_models: last`"
+            f"{arguments.disk_bytes / 1e9:.1f} GB; make room, or use `execution.keep_models: last`"
         )
 
 
@@ -116,7 +116,7 @@ def check_memory(arguments: argparse.Namespace, pipeline: Any, hardware: Acceler
         steps = min(4, arguments.num_inference_steps)
         return peak_bytes(lambda: sample(pipeline, prompts, keys, guidance, steps, size, count, "preflight"))
 
-    drawn = tried("sampling", arguments.sample_batch_size, "how.sample_batch_size", sampled)
+    drawn = tried("sampling", arguments.sample_batch_size, "execution.sample_batch_size", sampled)
     side = arguments.resolution // pipeline.vae_scale_factor
     shape = (pipeline.unet.config.in_channels, side, side)
     text = encode_prompts(pipeline, ["a face"]).float()
@@ -125,7 +125,7 @@ def check_memory(arguments: argparse.Namespace, pipeline: Any, hardware: Acceler
     probe = preflight.training_peak(arguments.base_model, shape, text, hardware, arguments.gradient_checkpointing)
     count = cli.images_at_a_time(arguments)
     others = training_advice(arguments.gradient_checkpointing, arguments.training_precision)
-    step = tried("retraining", count, "how.micro_batch_size", probe, other=others)
+    step = tried("retraining", count, "execution.per_device_batch_size", probe, other=others)
     logging.info(
         "GPU memory: sampling %.3g GiB, retraining %.3g GiB of %.3g GiB",
         *(each / 2**30 for each in (drawn, step, total_bytes())),

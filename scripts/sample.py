@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> None:
     wanted = sampling.per_slot(read_records(arguments.real), arguments.seed, arguments.iteration, "sample")
     with Job(arguments.output, arguments.checkpoint_seconds) as job:
         device = start(arguments.device, arguments.threads)
-        sampling.draw(arguments, device, job, "samples", wanted, arguments.output)
+        sampling.draw_image_set(arguments, device, job, "samples", wanted, arguments.output)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from nepotism.data.tables import read_text_csv, write_metrics
 from nepotism.experiment.cells import cell_in
 from nepotism.families.diffusion import sampling
 from nepotism.measure.embeddings import write_embedded
-from nepotism.measure.evaluation import Place, captions, compare, curation, embed, from_arguments, read_reference
+from nepotism.measure.evaluation import RowKey, captions, compare, curation, embed, from_arguments, read_reference
 from nepotism.runtime import cli
 from nepotism.runtime.devices import start
 from nepotism.runtime.resume.job import Job
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--images-per-prompt", type=int, required=True, help="images of each such caption")
     parser.add_argument("--samples", type=Path, required=True, help="image set for the training captions")
     parser.add_argument(
-        "--seed-images", type=Path, help="img2img images of iteration 0; scores the holdout's floor too"
+        "--initial-images", type=Path, help="img2img images of iteration 0; scores the holdout's floor too"
     )
     parser.add_argument("--curated", type=Path, help="image set after the cell's control")
     parser.add_argument("--curated-table", type=Path, help="what the control did to each image (CSV)")
@@ -45,9 +45,9 @@ def run(arguments: argparse.Namespace) -> None:
 def draw_and_score(arguments: argparse.Namespace, job: Job) -> None:
     device = start(arguments.device, arguments.threads)
     wanted = sampling.per_prompt(arguments.prompts, arguments.images_per_prompt, arguments.seed, arguments.iteration)
-    images = {"unseen": sampling.draw(arguments, device, job, "unseen", wanted, arguments.unseen)}
+    images = {"unseen": sampling.draw_image_set(arguments, device, job, "unseen", wanted, arguments.unseen)}
     images["samples"] = read_image_set(arguments.samples)
-    for name, path in (("seed_images", arguments.seed_images), ("curated", arguments.curated)):
+    for name, path in (("initial_images", arguments.initial_images), ("curated", arguments.curated)):
         if path is not None:
             images[name] = read_image_set(path)
     evaluator = from_arguments(arguments, device)
@@ -57,11 +57,11 @@ def draw_and_score(arguments: argparse.Namespace, job: Job) -> None:
     reference = read_reference(arguments.reference)
     cell = cell_in(arguments.cell)
     control, ratio = (cell.control, cell.ratio) if cell else (arguments.cell.split("/")[0], "")
-    place = Place(arguments.experiment, control, ratio, arguments.seed, arguments.iteration)
+    place = RowKey(arguments.experiment, control, ratio, arguments.seed, arguments.iteration)
     rows = [*captions(place, "unseen", sets["unseen"])]
     for name in [name for name in sets if name != "unseen"]:
         rows += compare(place, name, sets[name], reference)
-    if "seed_images" in sets:
+    if "initial_images" in sets:
         rows += compare(place, "real", reference.holdout, reference)
     if "curated" in sets:
         treated = read_text_csv(arguments.curated_table)

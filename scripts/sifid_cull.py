@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from nepotism.chain.slots import read_treated
 from nepotism.controls.sifid_cull.culling import Verdict, cull
-from nepotism.controls.sifid_cull.sifid import Scores, read_real, score
+from nepotism.controls.sifid_cull.sifid import SifidScores, read_real, score
 from nepotism.data.images import ImageSet, Record, contact_sheet, read_image_set, write_image_set
 from nepotism.data.tables import write_csv
 from nepotism.families.diffusion import sampling
@@ -51,7 +51,7 @@ def judge_and_replace(arguments: argparse.Namespace, job: Job) -> None:
     threshold = json.loads(arguments.threshold.read_text(encoding="utf-8"))["threshold"]
     drawer = sampling.Drawer(arguments, device, job, image_to_image=arguments.strength is not None)
 
-    def scored(images: ImageSet) -> Scores:
+    def scored(images: ImageSet) -> SifidScores:
         found = all_patches(extract, images.pixels, device, f"features {arguments.cell}")
         return score(found, images.records, statistics, real.records, arguments.pair)
 

@@ -18,7 +18,9 @@ def main() -> None:
     cli.add_base_model(parser)
     cli.add_device(parser)
     cli.add_sifid(parser)
-    parser.add_argument("--seed-images", type=Path, required=True, help="img2img images of iteration 0, one per slot")
+    parser.add_argument(
+        "--initial-images", type=Path, required=True, help="img2img images of iteration 0, one per slot"
+    )
     parser.add_argument("--real", type=Path, required=True, help="the real images that they were made from")
     parser.add_argument("--output", type=Path, required=True, help="output: the threshold (JSON)")
     parser.add_argument("--statistics", type=Path, required=True, help="output: patch statistics of the real images")
@@ -30,7 +32,7 @@ def run(arguments: argparse.Namespace) -> None:
     extract = extractor(
         arguments.features, arguments.base_model, arguments.inception, arguments.inception_sha256, device
     )
-    real, first = read_image_set(arguments.real), read_image_set(arguments.seed_images)
+    real, first = read_image_set(arguments.real), read_image_set(arguments.initial_images)
     of_real = all_patches(extract, real.pixels, device, "features (real)")
     statistics = RealPatches(of_real.mean, roots(of_real.covariance))
     of_first = all_patches(extract, first.pixels, device, "features (iteration 0)")

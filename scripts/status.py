@@ -9,7 +9,7 @@ from pathlib import Path
 from nepotism.families import family_package
 from nepotism.plan.arms import Arm
 from nepotism.plan.grid import DIFFUSION, Grid
-from nepotism.plan.status import Standing, headline, left, standings
+from nepotism.plan.status import CellStatus, cell_statuses, headline, remaining_work
 from nepotism.runtime import cli
 from nepotism.runtime.errors import UserError
 
@@ -30,8 +30,8 @@ def run(arguments: argparse.Namespace) -> None:
             f"there is no {file}; give an experiment's results, such as results/faces, after its first run has started"
         )
     grid = Grid(json.loads(file.read_text(encoding="utf-8")))
-    found = standings(grid, arguments.folder)
-    counts = Counter(standing.state for standing in found)
+    found = cell_statuses(grid, arguments.folder)
+    counts = Counter(cell_status.state for cell_status in found)
     shown = ", ".join(
         f"{counts[state]} {state}" for state in ("running", "failed", "paused", "waiting") if counts[state]
     )
@@ -39,10 +39,10 @@ def run(arguments: argparse.Namespace) -> None:
     print(numbers(grid))
     for arm in grid.arms:
         print(
-            f"\n{matrix(arm, grid.iterations_of(arm), [standing for standing in found if standing.cell.control == arm.name])}"
+            f"\n{matrix(arm, grid.iterations_of(arm), [cell_status for cell_status in found if cell_status.cell.control == arm.name])}"
         )
     for state in ("running", "failed", "paused"):
-        lines = [told(standing) for standing in found if standing.state == state]
+        lines = [render_status(cell_status) for cell_status in found if cell_status.state == state]
         print("".join(f"\n{line}" for line in [f"{state}:", *lines]) if lines else "", end="\n" if lines else "")
     if counts["done"] < len(found):
         print("\n" + time_left(found, arguments.folder, arguments.jobs or max(1, counts["running"])))
@@ -57,12 +57,12 @@ def numbers(grid: Grid) -> str:
     return "; ".join(filter(None, (f"numbers are the metric {metric}: {declared.definition}", declared.direction)))
 
 
-def matrix(arm: Arm, iterations: Iterable[int], found: Iterable[Standing]) -> str:
+def matrix(arm: Arm, iterations: Iterable[int], found: Iterable[CellStatus]) -> str:
     """An arm's cells: a line for every ratio and seed, a column for every iteration."""
-    rows: dict[tuple[str, int], dict[int, Standing]] = {}
-    for standing in found:
-        cell = standing.cell
-        rows.setdefault((cell.ratio, cell.seed), {})[cell.iteration] = standing
+    rows: dict[tuple[str, int], dict[int, CellStatus]] = {}
+    for cell_status in found:
+        cell = cell_status.cell
+        rows.setdefault((cell.ratio, cell.seed), {})[cell.iteration] = cell_status
     seeds = len({seed for _, seed in rows}) > 1
     lines = [f"{arm.name:<24}" + "".join(f"{iteration:>{WIDTH}}" for iteration in iterations)]
     for (ratio, seed), cells in rows.items():
@@ -71,24 +71,24 @@ def matrix(arm: Arm, iterations: Iterable[int], found: Iterable[Standing]) -> st
     return "\n".join(lines)
 
 
-def entry(standing: Standing) -> str:
+def entry(cell_status: CellStatus) -> str:
     """What the grid shows for a cell."""
-    if standing.state == "done":
-        return "done" if standing.distance is None else f"{standing.distance:.4g}"
-    if standing.state == "waiting":
-        return "." if standing.stage in ("mix", "generations") else f"to {standing.stage}"
-    return standing.state
+    if cell_status.state == "done":
+        return "done" if cell_status.distance is None else f"{cell_status.distance:.4g}"
+    if cell_status.state == "waiting":
+        return "." if cell_status.stage in ("mix", "generations") else f"to {cell_status.stage}"
+    return cell_status.state
 
 
-def told(standing: Standing) -> str:
+def render_status(cell_status: CellStatus) -> str:
     """A line about a cell that is neither done nor waiting."""
-    where = f" (log: {standing.log})" if standing.state == "failed" else ""
-    return f"  {standing.cell.path}: {standing.stage}: {standing.told}{where}"
+    where = f" (log: {cell_status.log})" if cell_status.state == "failed" else ""
+    return f"  {cell_status.cell.path}: {cell_status.stage}: {cell_status.message}{where}"
 
 
-def time_left(found: Iterable[Standing], folder: Path, jobs: int) -> str:
+def time_left(found: Iterable[CellStatus], folder: Path, jobs: int) -> str:
     """A sentence on how long the rest takes."""
-    rest = left(found, folder)
+    rest = remaining_work(found, folder)
     text = (
         f"left: {duration(rest.work)} of work, {duration(rest.chain)} in its longest chain: "
         f"{duration(rest.wall(jobs))} or more with {jobs} job{'s' if jobs > 1 else ''} at a time"

@@ -9,7 +9,7 @@ from nepotism.data.images import ImageSet, read_image_set, write_image_set
 from nepotism.data.tables import Row, write_metrics
 from nepotism.families.diffusion.latents import round_trip
 from nepotism.families.diffusion.pipeline import load_vae
-from nepotism.measure.evaluation import Place, compare, embed, fidelity, from_arguments, read_reference
+from nepotism.measure.evaluation import RowKey, compare, embed, fidelity, from_arguments, read_reference
 from nepotism.runtime import cli
 from nepotism.runtime.devices import start
 
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
             ]
             scored.append(ImageSet(pixels, records))
             # Nothing is random here, so that there is one row for all seeds, under seed 0.
-            place = Place(arguments.experiment, "base", "", 0, passes)
+            place = RowKey(arguments.experiment, "base", "", 0, passes)
             rows += compare(place, "vae", embed(evaluator, scored[-1]), reference)
             rows += fidelity(place, "vae", scored[-1], real)
     records = [record for images in scored for record in images.records]

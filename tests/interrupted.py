@@ -8,7 +8,7 @@ from nepotism.runtime.resume.checkpoints import Checkpoints
 
 
 def at_random(monkeypatch, seed, every):
-    """Have checkpoints end their job, two in so many: one before and one after it was written. Returns where that happened."""
+    """Have checkpoints end their job, two in ``every``: one before and one after it was written. Returns where that happened."""
     draws, ends = random.Random(seed), []
     original = Checkpoints._write
 

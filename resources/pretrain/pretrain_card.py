@@ -29,8 +29,8 @@ def run(arguments: argparse.Namespace) -> None:
     card.write(
         arguments.card,
         arguments.sheet,
-        data.load(arguments.pretrain),
-        data.load(arguments.develop),
+        data.read_split(arguments.pretrain),
+        data.read_split(arguments.develop),
         arguments.diffusion,
         arguments.clip,
         arguments.logs,

@@ -21,7 +21,7 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     model, processor = contrastive.fit(
-        data.load(arguments.data),
+        data.read_split(arguments.data),
         arguments.steps,
         arguments.batch_size,
         arguments.learning_rate,

@@ -22,8 +22,8 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     model = vae.lighten(
-        vae.load(arguments.vae),
-        data.load(arguments.data),
+        vae.load_autoencoder(arguments.vae),
+        data.read_split(arguments.data),
         arguments.steps,
         arguments.batch_size,
         arguments.learning_rate,

@@ -26,8 +26,8 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     pipeline = denoiser.fit(
-        data.load(arguments.data),
-        vae.load(arguments.vae),
+        data.read_split(arguments.data),
+        vae.load_autoencoder(arguments.vae),
         arguments.steps,
         arguments.batch_size,
         arguments.learning_rate,
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.start,
     )
     if arguments.light:
-        pipeline.register_modules(vae=vae.load(arguments.light))
+        pipeline.register_modules(vae=vae.load_autoencoder(arguments.light))
     pipeline.save_pretrained(arguments.output, safe_serialization=True)
 
 

@@ -23,13 +23,13 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     model = vae.fit(
-        data.load(arguments.data),
+        data.read_split(arguments.data),
         arguments.steps,
         arguments.batch_size,
         arguments.learning_rate,
         arguments.seed,
         arguments.latent_channels,
-        vae.load(arguments.narrow).requires_grad_(True) if arguments.narrow else None,
+        vae.load_autoencoder(arguments.narrow).requires_grad_(True) if arguments.narrow else None,
     )
     model.save_pretrained(arguments.output, safe_serialization=True)
 

@@ -11,7 +11,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-LOOP = re.compile(r"(?:finetune|sample|seed_images|encoding|embedding).*: \d+ (?:steps|images) in ([0-9.]+) s")
+LOOP = re.compile(r"(?:finetune|sample|initial_images|encoding|embedding).*: \d+ (?:steps|images) in ([0-9.]+) s")
 
 
 def main() -> None:

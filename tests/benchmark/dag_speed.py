@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def grid(ratios: int, iterations: int, seeds: int) -> dict:
-    """Three controls at so many ratios."""
+    """Three controls at ``ratios`` ratios."""
     levels = [round(100 * (index + 1) / ratios, 1) for index in range(ratios)]
     arms = [{"name": kind, "control": kind, "ratios": levels} for kind in ("none", "histogram_match", "sifid_cull")]
     return {"experiment": "many", "iterations": iterations, "seeds": list(range(seeds)), "arms": arms}

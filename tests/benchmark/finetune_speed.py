@@ -69,7 +69,17 @@ def prepare(folder: Path) -> None:
 
 
 def ours(folder: Path, number: int, threads: int) -> list[str]:
-    settings = ["--base-model", BASE, "--learning-rate", RATE, "--epochs", EPOCHS, "--batch-size", BATCH, "--flip"]
+    settings = [
+        "--base-model",
+        BASE,
+        "--learning-rate",
+        RATE,
+        "--epochs",
+        EPOCHS,
+        "--batch-size",
+        BATCH,
+        "--random-flip",
+    ]
     settings += ["--precision", "fp32", "--caption-dropout", 0.0, "--threads", threads]
     inputs = ["--mix", folder / "mix.parquet", "--latents", folder / "latents.safetensors"]
     place = ["--cell", "benchmark", "--seed", 0, "--iteration", 1]

@@ -3,7 +3,7 @@
     python tests/benchmark/head_cpu.py                # 2,000 trivial jobs, then 8 that wait for 2 long ones
     python tests/benchmark/head_cpu.py --jobs 200     # fewer
 
-With and without the cure of nepotism.runtime.scheduler, on 2 cores, by the scheduler that is quicker with so many jobs. The share is that
+With and without the cure of nepotism.runtime.scheduler, on 2 cores, by the scheduler that is quicker with that many jobs. The share is that
 of the head process alone, over --seconds in which the two long jobs sleep; the cost of a job is what the head took before, by
 the jobs that had ended.
 """

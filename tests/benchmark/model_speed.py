@@ -89,8 +89,8 @@ class Planned:
     note: str = ""
 
 
-# Given how many steps to warm up with, and how many to time: seconds of these steps of retraining, or of drawing a batch
-# in so many steps.
+# From the steps to warm up with and the steps to time: seconds of the latter in retraining, or of drawing a batch in
+# as many steps.
 Timed = Callable[[int, int], float]
 
 
@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument(
         "--compile", action=argparse.BooleanOptionalAction, default=True, help="also time compiled ones"
     )
-    parser.add_argument("--seconds", type=float, help="leave out what would not end so many seconds after the start")
+    parser.add_argument("--seconds", type=float, help="leave out what would end later after the start")
     parser.add_argument("--output", type=Path, help="the table as CSV")
     parser.add_argument("--rates", type=Path, help="table of the forecast, to add the speeds to")
     chosen = parser.parse_args()
@@ -266,8 +266,8 @@ class Bench:
         """What is measured, the most wanted first: the forecast needs our speeds in single precision and in half of it."""
         chosen, lines = self.chosen, list[Planned]()
 
-        def ours(precision: str, **means: bool) -> None:
-            lines.append(self._planned(precision, fitting.Means(**means)))
+        def ours(precision: str, **execution: bool) -> None:
+            lines.append(self._planned(precision, fitting.ExecutionOptions(**execution)))
 
         def drawn(precision: str, compiled: bool = False) -> None:
             what = "sampling, ours" + (", compiled" if compiled else "")
@@ -295,15 +295,15 @@ class Bench:
 
     # ---- Retraining
 
-    def _planned(self, precision: str, means: fitting.Means) -> Planned:
+    def _planned(self, precision: str, execution: fitting.ExecutionOptions) -> Planned:
         """Our retraining; where a batch does not fit, in ever smaller parts."""
         what = "retraining, ours"
-        what += ", gradient checkpointing" if means.gradient_checkpointing else ""
-        what += ", compiled" if means.compile else ""
-        held = means.micro_batch_size or self.chosen.batch_size
-        half = self._planned(precision, replace(means, micro_batch_size=held // 2)) if held > 1 else None
+        what += ", gradient checkpointing" if execution.gradient_checkpointing else ""
+        what += ", compiled" if execution.compile else ""
+        held = execution.per_device_batch_size or self.chosen.batch_size
+        half = self._planned(precision, replace(execution, per_device_batch_size=held // 2)) if held > 1 else None
         note = f"{held} images at a time" if held < self.chosen.batch_size else ""
-        return Planned(what, precision, lambda: self._ours(precision, means), means.compile, half, note)
+        return Planned(what, precision, lambda: self._ours(precision, execution), execution.compile, half, note)
 
     def _reference(self, precision: str) -> Timed:
         hardware = self._hardware = fresh_accelerator(self.device, precision)
@@ -351,7 +351,7 @@ class Bench:
 
         return timed
 
-    def _ours(self, precision: str, means: fitting.Means) -> Timed:
+    def _ours(self, precision: str, execution: fitting.ExecutionOptions) -> Timed:
         hardware = self._hardware = fresh_accelerator(self.device, precision)
         self._deterministic(True)
         unet = load_unet(self.folder, None)
@@ -360,9 +360,9 @@ class Bench:
             # One retraining, because each compiles anew: its own clock tells when the first steps were done.
             Clock.seen = []
             size = self.chosen.batch_size
-            settings = fitting.FitSettings(2e-6, warm + count, size, flip=True, caption_dropout=0.0)
+            settings = fitting.FitSettings(2e-6, warm + count, size, random_flip=True, caption_dropout=0.0)
             began = time.perf_counter()
-            fitting.fit(unet, self.scheduler, self.data, settings, 0, 1, hardware, "benchmark", means)
+            fitting.fit(unet, self.scheduler, self.data, settings, 0, 1, hardware, "benchmark", execution)
             ends = dict(Clock.seen)
             return ends[warm + count] - ends.get(warm, began)
 

@@ -237,7 +237,7 @@ class Check:
                 shutil.copytree(ROOT / each, folder / each, ignore=shutil.ignore_patterns("__pycache__", "models"))
             else:
                 shutil.copy(ROOT / each, folder / each)
-        (folder / "how.json").write_text(json.dumps({"how": how}))
+        (folder / "execution.json").write_text(json.dumps({"execution": how}))
         return folder
 
     def snakemake(self, name: str, folder: Path, experiment: str, targets: Sequence[str]) -> subprocess.Popen:
@@ -245,7 +245,7 @@ class Check:
         command = [
             sys.executable, "-m", "snakemake", "--cores", str(self.size.jobs), "--resources", "gpu=4", "--scheduler", "greedy",
             "--keep-going", *(f"results/{experiment}/{target}" for target in targets),
-            "--configfile", f"resources/experiments/{experiment}.yaml", "how.json",
+            "--configfile", f"resources/experiments/{experiment}.yaml", "execution.json",
         ]  # fmt: skip
         return self.start(name, command, folder)
 
@@ -257,7 +257,11 @@ class Check:
     def jobs(self) -> None:
         """The same jobs on the device and on the processor."""
         # Without a GPU, other batches make for other rounding, so that there is something to compare.
-        how = {"micro_batch_size": 7, "sample_batch_size": 11, "embed_batch_size": 13} if self.device == "cpu" else {}
+        how = (
+            {"per_device_batch_size": 7, "sample_batch_size": 11, "embed_batch_size": 13}
+            if self.device == "cpu"
+            else {}
+        )
         self.on_device = self.project("on-device", {"device": self.device, **how})
         self.on_processor = self.project("on-processor", {"device": "cpu"})
         process = self.snakemake("jobs", self.on_device, "smoke", self.size.targets)
@@ -280,7 +284,7 @@ class Check:
         mine, other = (load_file(path)["mean"] for path in same("reference/latents.safetensors"))
         apart = float(np.abs(mine - other).max() / np.abs(other).max())
         self.found("jobs", "latents, device against processor", apart, "of the largest", apart < LATENTS_APART)
-        for name in ("base/seed-0/seed_images.parquet", f"{CELL}/samples.parquet", f"{CULLED}/samples.parquet"):
+        for name in ("base/seed-0/initial_images.parquet", f"{CELL}/samples.parquet", f"{CULLED}/samples.parquet"):
             if (ours / name).is_file() or not self.tiny:
                 apart = levels(*same(name))
                 self.found("jobs", f"{name}, device against processor", apart, "levels of 255", apart < LEVELS_APART)

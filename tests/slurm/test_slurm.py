@@ -42,7 +42,7 @@ TINY = {
     "arms": [{"name": "none", "ratios": [0]}],
     "reference": {"images_per_group": 2},
     "finetune": {"epochs": 60, "batch_size": 32},
-    "how": {"checkpoint_seconds": 1},
+    "execution": {"checkpoint_seconds": 1},
 }
 
 
@@ -123,7 +123,7 @@ def smoked(cluster, project, smoke):
         "preflight",
         "encode",
         "embed_reference",
-        "seed_images",
+        "initial_images",
         "sample_base",
         "score_base",
         "redraw_base",

@@ -12,7 +12,7 @@ import sifid_cull
 from ancestry import check_provenance
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from nepotism.controls.sifid_cull.sifid import Scores
+from nepotism.controls.sifid_cull.sifid import SifidScores
 from nepotism.data.images import Record, digest, read_image_set, read_records, write_image_set
 from nepotism.data.tables import read_text_csv
 from nepotism.families.diffusion import sampling
@@ -52,7 +52,7 @@ def world(folder, groups, arguments, iteration):
     ]
     write_image_set(folder / "real.parquet", pictures_of(None, None, [("real", r.slot) for r in records]), records)
     real = read_image_set(folder / "real.parquet")
-    name = "seed_images" if iteration == 1 else "samples"
+    name = "initial_images" if iteration == 1 else "samples"
     cell = argparse.Namespace(**{**vars(arguments), "cell": "none/iteration-1" if iteration == 2 else "base/seed-0"})
     drawer = sampling.Drawer(cell, None, JOB)
     wanted = sampling.per_slot(real.records, 0, iteration - 1, name)
@@ -82,7 +82,7 @@ def test_whatever_culling_decides_an_id_is_one_picture_and_ancestry_ends(
         def score(pixels, records, statistics, real_records, pair):
             values = np.array([streams.generator(salt, digest(image)).random() for image in pixels])
             values += [10.0 * (int(record.group[1:]) in hopeless) for record in records]
-            return Scores(values, values)
+            return SifidScores(values, values)
 
         monkeypatch.setattr(sifid_cull, "score", score)
         arguments = argparse.Namespace(

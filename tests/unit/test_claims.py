@@ -9,7 +9,7 @@ from nepotism.data.cost import Cost, costs
 from nepotism.data.jackknife import LeftOut, standard_error
 from nepotism.data.tables import Row
 from nepotism.families.diffusion.claims import STATEMENTS, Arms, diagnose, judge
-from nepotism.judge.answer import page, told
+from nepotism.judge.answer import page, render
 from nepotism.judge.decisions import FAILS, HOLDS, NOT_RUN, UNDECIDED, Decision, Effect, conjunction, decide
 from nepotism.judge.verdicts import Claim, count
 
@@ -331,7 +331,7 @@ def test_an_excess_at_or_below_the_floor_is_not_defined_and_no_error():
     rows = table(fid=growing(0.5), floor=11.0)
     claims, _ = judge(rows, ARMS)
     assert "of the excess inf" in claims[1].statistic
-    text = told(claims, details(rows), [], rows).answer
+    text = render(claims, details(rows), [], rows).answer
     assert "real images: not defined in CLIP features and not defined in random convolutions (the distances" in text
 
 
@@ -354,7 +354,7 @@ def test_an_arm_with_other_settings_is_compared_with_its_own_0_percent():
     assert found["conv"].decision.value == pytest.approx(2.5)
     assert found["conv"].decision.verdict == HOLDS
     assert found["captions"].statistic == "(C(guidance3,0,I) - C(guidance3,100,I)) / s"
-    told_of = " ".join(told(judge(rows, ARMS)[0], details(rows), table_of(found.values()), rows).diagnosis)
+    told_of = " ".join(render(judge(rows, ARMS)[0], details(rows), table_of(found.values()), rows).diagnosis)
     excess = found["conv"].excess.value
     assert np.exp(excess) == pytest.approx((10 / 3 * np.exp(2.5) - 1) / (10 / 3 - 1), rel=1e-3)
     assert f"its own 0 %: {np.exp(excess):.2f} (" in told_of
@@ -364,7 +364,7 @@ def test_without_a_0_percent_of_its_own_it_is_compared_with_nothing():
     rows = table(fid=guided, more=[cell for cell in GUIDED if cell[1] == "100"])
     found = diagnose(rows, {"guidance3": "base"})
     assert {part.decision.verdict for part in found} == {NOT_RUN}
-    text = told(judge(rows, ARMS)[0], details(rows), table_of(found), rows)
+    text = render(judge(rows, ARMS)[0], details(rows), table_of(found), rows)
     assert "F(guidance3,100,I) - F(guidance3,0,I): not run; it needs" in " ".join(text.diagnosis)
     assert diagnose(rows, {}) == []
 
@@ -486,7 +486,7 @@ def test_the_answers_numbers_are_effects_of_the_table_of_claims():
     rows = table(fid=growing(2.0))
     claims, parts = judge(rows, ARMS)
     text = page(
-        told(claims, details(rows), [], rows),
+        render(claims, details(rows), [], rows),
         claims,
         {"python": "3.11", "libraries": {"torch": "2"}},
         [Cost("score", 2, 3.0, 4.0, 5.0)],
@@ -516,7 +516,7 @@ def test_the_answers_numbers_are_effects_of_the_table_of_claims():
 def test_the_page_says_that_the_error_is_per_claim():
     rows = table()
     claims, _ = judge(rows, ARMS)
-    text = " ".join(page(told(claims, details(rows), [], rows), claims, {}, []).split())
+    text = " ".join(page(render(claims, details(rows), [], rows), claims, {}, []).split())
     assert "5 % of experiments. That error is per claim: the 12 claims are not corrected jointly." in text
     assert "Is it collapse, or a setting?" not in text
 
@@ -539,7 +539,7 @@ def test_verdicts_are_counted():
 def test_the_answer_counts_verdicts_in_words():
     def answer(*kinds):
         claims = [Claim(number, "s", "paper", kind, "", "", "") for number, kind in enumerate(kinds, 1)]
-        return told(claims, [], [], []).answer
+        return render(claims, [], [], []).answer
 
     assert answer(HOLDS, HOLDS, FAILS, UNDECIDED) == "Of the 4 claims: 2 hold, 1 does not hold, 1 undecided."
     assert answer(HOLDS, FAILS, FAILS, NOT_RUN) == "Of the 4 claims: 1 holds, 2 do not hold, 1 not run."

@@ -57,18 +57,18 @@ def advice(add, options):
 
 
 def test_who_draws_is_told_of_the_batch_of_drawing_and_who_scores_of_both():
-    drawing = "Lower `how.sample_batch_size`, or draw in half precision (`precision: bf16`)"
+    drawing = "Lower `execution.sample_batch_size`, or draw in half precision (`precision: bf16`)"
     assert advice([sampling.add_options], [*SAMPLING, *CELL]) == drawing
     both = advice([sampling.add_options, cli.add_evaluator], [*SAMPLING, *CELL, *EVALUATOR])
-    assert both == drawing.replace("size`,", "size` or `how.embed_batch_size`,")
+    assert both == drawing.replace("size`,", "size` or `execution.embed_batch_size`,")
     embedding = advice([cli.add_device, cli.add_evaluator], EVALUATOR)
-    assert embedding == "Lower `how.embed_batch_size`"
+    assert embedding == "Lower `execution.embed_batch_size`"
 
 
 def test_who_retrains_is_told_of_keys_that_retraining_obeys():
-    of_training = advice([cli.add_step_size], ["--batch-size", "16", "--micro-batch-size", "4"])
-    assert of_training == "Lower `how.micro_batch_size`, or set `how.gradient_checkpointing: true`"
-    done = ["--batch-size", "16", "--micro-batch-size", "1", "--gradient-checkpointing"]
+    of_training = advice([cli.add_step_size], ["--batch-size", "16", "--per-device-batch-size", "4"])
+    assert of_training == "Lower `execution.per_device_batch_size`, or set `execution.gradient_checkpointing: true`"
+    done = ["--batch-size", "16", "--per-device-batch-size", "1", "--gradient-checkpointing"]
     assert advice([cli.add_step_size], done).startswith("No setting of this job takes less")
 
 
@@ -80,7 +80,7 @@ def test_what_is_as_low_as_can_be_is_not_to_be_lowered():
 def test_jobs_without_such_settings_are_told_so():
     # Culling's threshold, the encodings of the reference: they hold a fixed number of images.
     assert advice([cli.add_base_model, cli.add_device, cli.add_sifid], ["--base-model", "m", "--features", "vae", "--pair", "slot"]) == (
-        "No setting of this job takes less; use a device with more memory, or `how.device: cpu`"
+        "No setting of this job takes less; use a device with more memory, or `execution.device: cpu`"
     )  # fmt: skip
 
 

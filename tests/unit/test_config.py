@@ -13,7 +13,7 @@ from nepotism.plan.grid import Grid
 from nepotism.plan.settings import OF_FAMILIES, settings
 
 DEFAULT = yaml.safe_load((ROOT / "workflow_config.yaml").read_text())
-STAGES = ["reference", "encode", "embed_reference", "seed_images", "mix", "finetune", "sample", "score", "metrics_table", "claims",
+STAGES = ["reference", "encode", "embed_reference", "initial_images", "mix", "finetune", "sample", "score", "metrics_table", "claims",
           "vae_round_trips", "answer", *(f"figure_{number}" for number in range(1, 8))]  # fmt: skip
 PAPER = yaml.safe_load((ROOT / "resources" / "experiments" / "paper.yaml").read_text())
 EXPERIMENTS = sorted((ROOT / "resources" / "experiments").glob("*.yaml"))
@@ -124,7 +124,7 @@ def test_an_arm_that_accumulates_is_mixed_from_all_models_so_far_after_its_contr
     assert grid.mixed_images(Cell("all", "100", 0, 3)) == [cell(1), cell(2), cell(3)]
     grid = grid_of(arms=[{"name": "all", "regime": "accumulate_subsample", "ratios": [100]}])
     assert grid.mixed_images(Cell("all", "100", 0, 2)) == [
-        "results/faces/base/seed-0/seed_images.parquet",
+        "results/faces/base/seed-0/initial_images.parquet",
         "results/faces/all/ratio-100/seed-0/iteration-1/samples.parquet",
     ]
     plain = grid_of(arms=[NONE])
@@ -148,11 +148,11 @@ def test_overrides_are_checked_like_the_settings_they_override():
     assert "`arms[0].overrides.sample.guidance`: unknown key; did you mean `guidance_scale`?" in message
     assert "`arms[0].overrides.finetune.epochs`: 0 is out of range" in message
     assert "`arms[0].overrides.score`: unknown key" in mistakes(arms=[{**NONE, "overrides": {"score": {}}}])
-    short = {**NONE, "name": "short", "overrides": {"seed_images": {"strength": 0.01}}}
+    short = {**NONE, "name": "short", "overrides": {"initial_images": {"strength": 0.01}}}
     assert mistakes(arms=[short]).startswith(
-        "1 mistake in the configuration:\n  - `arms[0].overrides.seed_images`: strength x"
+        "1 mistake in the configuration:\n  - `arms[0].overrides.initial_images`: strength x"
     )
-    assert mistakes(seed_images={"strength": 0.01}).startswith("1 mistake ")
+    assert mistakes(initial_images={"strength": 0.01}).startswith("1 mistake ")
 
 
 def test_the_name_of_the_plain_mixture_is_reserved_for_it():
@@ -286,7 +286,7 @@ def test_a_number_is_the_same_however_it_is_written():
 
 
 def test_img2img_needs_at_least_one_step():
-    assert "`seed_images.strength`" in mistakes(seed_images={"strength": 0.05, "num_inference_steps": 10})
+    assert "`initial_images.strength`" in mistakes(initial_images={"strength": 0.05, "num_inference_steps": 10})
 
 
 def test_ratios_have_one_spelling():
@@ -298,7 +298,7 @@ def test_parents_and_advice():
     assert grid.parent(Cell("none", "3.3", 0, 1)) is None
     assert grid.parent(Cell("none", "3.3", 0, 4)) == Cell("none", "3.3", 0, 3)
     assert grid.generated_images(Cell("none", "0", 0, 2)) is None
-    assert grid.generated_images(Cell("none", "3.3", 0, 1)) == "results/faces/base/seed-0/seed_images.parquet"
+    assert grid.generated_images(Cell("none", "3.3", 0, 1)) == "results/faces/base/seed-0/initial_images.parquet"
     assert grid.generated_images(Cell("none", "3.3", 0, 2)).endswith("ratio-3.3/seed-0/iteration-1/samples.parquet")
     for cell, advice in (
         (Cell("heal", "0", 0, 1), "no arm is called 'heal'; the config's `arms` has: none"),
@@ -326,7 +326,7 @@ def test_controls_stand_between_the_generated_images_and_the_mixture():
     assert grid.generated_images(cell) == "results/faces/histogram_match/ratio-100/seed-0/iteration-1/samples.parquet"
     assert grid.mixed_images(cell) == ["results/faces/histogram_match/ratio-100/seed-0/iteration-2/curated.parquet"]
     first = Cell("sifid_cull", "100", 0, 1)
-    assert grid.generated_images(first) == "results/faces/base/seed-0/seed_images.parquet"
+    assert grid.generated_images(first) == "results/faces/base/seed-0/initial_images.parquet"
     assert grid.mixed_images(first) == ["results/faces/sifid_cull/ratio-100/seed-0/iteration-1/curated.parquet"]
     assert grid.sampled_model(first) == []
     plain = Cell("none", "25", 0, 2)
@@ -360,7 +360,9 @@ def test_only_an_arm_that_samples_in_another_way_has_its_own_iteration_0():
     grid = grid_of(arms=[NONE, guided, dropout])
     assert grid.bases == ["base", "base-guided"]
     assert grid.arm_of_base("base-guided") == grid.arm("guided")
-    assert grid.generated_images(Cell("guided", "100", 0, 1)) == "results/faces/base-guided/seed-0/seed_images.parquet"
+    assert (
+        grid.generated_images(Cell("guided", "100", 0, 1)) == "results/faces/base-guided/seed-0/initial_images.parquet"
+    )
     assert "--guidance-scale 3.0" in settings(grid, "sample", grid.arm("guided"))
     assert settings(grid, "sample", grid.arm("dropout")) == settings(grid, "sample")
     assert "--caption-dropout 0.1" in settings(grid, "finetune", grid.arm("dropout"))
@@ -375,7 +377,11 @@ def test_arms_share_iteration_0_by_the_settings_that_decide_it_and_not_by_what_t
     guided = {"name": "guided", "ratios": [100], "overrides": {"sample": {"guidance_scale": 3}}}
     again = {**guided, "name": "again", "overrides": {"sample": {"guidance_scale": 3.0}, "finetune": {"epochs": 1}}}
     empty = {**guided, "name": "empty", "overrides": {"sample": {}}}
-    same = {**guided, "name": "same", "overrides": {"seed_images": {"strength": DEFAULT["seed_images"]["strength"]}}}
+    same = {
+        **guided,
+        "name": "same",
+        "overrides": {"initial_images": {"strength": DEFAULT["initial_images"]["strength"]}},
+    }
     heal = {
         "name": "heal", "regime": "heal", "ratios": [25], "parameters": {"after": 2, "iterations": 1},
         "overrides": {"sample": {"guidance_scale": 5}},
@@ -383,7 +389,9 @@ def test_arms_share_iteration_0_by_the_settings_that_decide_it_and_not_by_what_t
     grid = grid_of(arms=[NONE, guided, again, empty, same, heal])
     assert grid.bases == ["base", "base-guided"]
     assert [arm.base for arm in grid.arms] == ["base", "base-guided", "base-guided", "base", "base", "base"]
-    assert grid.generated_images(Cell("again", "100", 0, 1)) == "results/faces/base-guided/seed-0/seed_images.parquet"
+    assert (
+        grid.generated_images(Cell("again", "100", 0, 1)) == "results/faces/base-guided/seed-0/initial_images.parquet"
+    )
 
 
 def test_culling_draws_as_the_images_it_judges_were_drawn():
@@ -419,7 +427,7 @@ def test_cells_are_found_in_paths():
 
 
 def test_settings_carry_the_version_and_nothing_that_only_changes_how():
-    grid, other = grid_of(), grid_of(how={"threads": 8, "sample_batch_size": 1})
+    grid, other = grid_of(), grid_of(execution={"threads": 8, "sample_batch_size": 1})
     for stage in STAGES:
         assert settings(grid, stage) == settings(other, stage)
         assert f"--stage-version {stage_version(stage)}" in settings(grid, stage)

@@ -17,7 +17,10 @@ def read(folder, text):
     ("text", "told"),
     [
         ("seeds: [0]\nfinetune: {epochs: 2}\nseeds: [1]\n", "`seeds` is given twice, on lines 1 and 3"),
-        ("finetune:\n  epochs: 2\n  flip: true\n  epochs: 3\n", "`finetune.epochs` is given twice, on lines 2 and 4"),
+        (
+            "finetune:\n  epochs: 2\n  random_flip: true\n  epochs: 3\n",
+            "`finetune.epochs` is given twice, on lines 2 and 4",
+        ),
         ("arms:\n  - name: a\n    type: none\n    name: b\n", "`arms[0].name` is given twice, on lines 2 and 4"),
         ('a: 1\n"a": 2\n', "`a` is given twice, on lines 1 and 2"),
         ('{"seeds": [0],\n\t"seeds": [1]}', "`seeds` is given twice, on lines 1 and 2"),

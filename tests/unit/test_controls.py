@@ -319,7 +319,7 @@ class World:
 
     def score(self, images):
         values = np.array([self.values[record.id] for record in images.records])
-        return sifid.Scores(values, values / 2)
+        return sifid.SifidScores(values, values / 2)
 
     def draw(self, missing, attempt):
         self.drawn.append([record.slot for record in missing])

@@ -72,7 +72,7 @@ def test_trying_the_memory_of_a_gpu_works_with_any_scheduler(tiny_diffusion, mon
     pipeline = load_pipeline(tiny_diffusion, None, scheduler_class, device)
     arguments = argparse.Namespace(
         guidance_scale=3.0, num_inference_steps=50, resolution=64, sample_batch_size=2, base_model=tiny_diffusion,
-        gradient_checkpointing=True, batch_size=2, training_devices=1, micro_batch_size=1, training_precision="fp32",
+        gradient_checkpointing=True, batch_size=2, num_processes=1, per_device_batch_size=1, training_precision="fp32",
     )  # fmt: skip
     with caplog.at_level(logging.INFO):
         script.check_memory(arguments, pipeline, accelerator(device, "fp32"))

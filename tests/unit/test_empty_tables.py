@@ -19,7 +19,7 @@ from nepotism.families.diffusion import claims
 from nepotism.judge.verdicts import Claim
 from nepotism.plan import config as configuration
 from nepotism.plan import configfiles
-from nepotism.plan.status import left
+from nepotism.plan.status import remaining_work
 from test_config import DEFAULT, merged
 
 HEADER = "experiment,control,ratio,seed,iteration,set,features,metric,value,sd,se,ci_low,ci_high,n\n"
@@ -75,7 +75,7 @@ def test_benchmarks_that_are_half_written_count_with_what_is_known(tmp_path, mon
     (folder / "begun.tsv").write_text("s\tcpu_time\tmax_rss\n")
     (folder / "cut.tsv").write_text("s\tcpu_time\tmax_rss\n3.5\t")
     assert costs(folder) == [Cost("cut", 1, 3.5, 0.0, 0.0)]
-    assert left([], tmp_path).work == 0
+    assert remaining_work([], tmp_path).work == 0
     text, _ = page(tmp_path, monkeypatch)
     assert "Time and memory" in text
 
@@ -84,7 +84,7 @@ def test_benchmarks_that_are_half_written_count_with_what_is_known(tmp_path, mon
 def test_figures_of_an_empty_table_of_scores_say_so(tmp_path, panels):
     write_csv(tmp_path / "metrics.csv", [], COLUMNS)
     output = [tmp_path / f"figure.{suffix}" for suffix in ("svg", "png", "csv")]
-    curves.draw(
+    curves.draw_curves(
         argparse.Namespace(
             metrics=tmp_path / "metrics.csv", clip=tmp_path, arms=["none:mixture"], output=output, dpi=30
         ),

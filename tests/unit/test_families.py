@@ -16,7 +16,7 @@ from nepotism.families.gmm import claims, theory
 from nepotism.judge.decisions import FAILS, HOLDS, NOT_RUN
 from nepotism.plan import config as configuration
 from nepotism.plan.grid import Grid
-from nepotism.plan.settings import family_how, settings
+from nepotism.plan.settings import family_execution_options, settings
 from test_config import DEFAULT, merged, mistakes
 
 GMM = yaml.safe_load((ROOT / "resources" / "experiments" / "gmm.yaml").read_text())
@@ -102,7 +102,11 @@ def test_what_is_no_mixture_is_told(part, told):
         ("vae", {"snapshots": [30]}, "`vae.snapshots`: none is within the 20 iterations"),
         ("lm", {"model": "hub:opt-125m"}, "`lm.model`: 'hub:opt-125m' is not what is needed here"),
         ("lm", {"data": "dataset:wikitext"}, "`lm.data`: 'dataset:wikitext' is not what is needed here"),
-        ("lm", {"network": {"heads": 3}}, "`lm.network`: width 64 cannot be shared among 3 heads"),
+        (
+            "lm",
+            {"network": {"num_attention_heads": 3}},
+            "`lm.network`: hidden_size 64 cannot be shared among 3 attention heads",
+        ),
         ("lm", {"batch_size": 900}, "`lm.batch_size`: 900, but `lm.split.real` has only 400 blocks"),
         ("lm", {"bos_per_line": True}, "`lm.bos_per_line`: a tokenizer that is trained here has no token"),
         ("lm", {"final_learning_rate": 0.1}, "`lm.final_learning_rate`: 0.1 is above `learning_rate`"),
@@ -164,7 +168,7 @@ def test_an_arm_with_other_settings_has_its_own_generation_0():
     assert "base-n100" in grid.bases
     assert '"samples":100,' in settings(grid, "generations", grid.arm("n100"))
     # Original samples are shared, and another arm does not draw them anew.
-    assert settings(grid, "originals") == settings(grid_of(arms=[GMM["arms"][0]]), "originals")
+    assert settings(grid, "family_reference") == settings(grid_of(arms=[GMM["arms"][0]]), "family_reference")
 
 
 def test_arms_that_begin_in_the_same_way_share_generation_0():
@@ -196,10 +200,10 @@ def test_what_only_says_how_text_is_written_makes_no_generation_anew(model):
     for iteration in (0, 5):
         one, two = (settings(grid, "generations", grid.arm("none"), iteration) for grid in (plain, other))
         assert one == two
-        assert '"generation_batch":7' in family_how(other, other.arm("none"))
+        assert '"generation_batch":7' in family_execution_options(other, other.arm("none"))
     assert settings(plain, "claims") == settings(other, "claims")
-    wider = lm_grid(lm={**block, "network": {"width": 128, "vocabulary": 2048}})
-    for stage in ("originals", "generations"):
+    wider = lm_grid(lm={**block, "network": {"hidden_size": 128, "vocabulary": 2048}})
+    for stage in ("family_reference", "generations"):
         # Of a pretrained model the size only says how much memory it takes; a model of our own has it.
         assert (settings(plain, stage, None, 5) == settings(wider, stage, None, 5)) == bool(model)
 
@@ -233,14 +237,14 @@ def tracked(grid, stage, iteration):
 
 def test_what_only_says_how_is_not_tracked_but_given():
     one, other = (grid_of_family("lm", lm={"generation_batch": size}) for size in (7, 8))
-    for stage in ("originals", "generations", "score_generations"):
+    for stage in ("family_reference", "generations", "score_generations"):
         assert tracked(one, stage, 5) == tracked(other, stage, 5)
-    assert '"generation_batch":7' in family_how(one, None)
+    assert '"generation_batch":7' in family_execution_options(one, None)
     # Of a pretrained network, the size is a hint for the memory of a job.
-    one, other = (grid_of_family("lm-wikitext", lm={"network": {"width": width}}) for width in (768, 960))
-    for stage in ("originals", "generations", "score_generations"):
+    one, other = (grid_of_family("lm-wikitext", lm={"network": {"hidden_size": width}}) for width in (768, 960))
+    for stage in ("family_reference", "generations", "score_generations"):
         assert tracked(one, stage, 5) == tracked(other, stage, 5)
-    one, other = (grid_of_family("lm", lm={"network": {"width": width}}) for width in (64, 68))
+    one, other = (grid_of_family("lm", lm={"network": {"hidden_size": width}}) for width in (64, 68))
     assert tracked(one, "generations", 5) != tracked(other, "generations", 5)
 
 
@@ -264,7 +268,7 @@ def test_a_version_belongs_to_a_family_and_its_stage(monkeypatch):
         return {
             (family, stage): tracked(grid, stage, 1)
             for family, grid in grids.items()
-            for stage in ("originals", "generations", "score_generations")
+            for stage in ("family_reference", "generations", "score_generations")
         }
 
     before = all_tracked()
@@ -307,7 +311,7 @@ def arm(**changes):
     known = {
         "regime": "replace",
         "ratios": ["100"],
-        "components": 1,
+        "n_components": 1,
         "samples": 100,
         "last": 1000,
         "snapshots": [0, 10],
@@ -318,10 +322,10 @@ def arm(**changes):
 def test_mixtures_that_are_fitted_in_another_way_are_not_compared_by_their_size():
     """Arms come sorted by name: the odd one must not stand in for the plain one of its size."""
     arms = {
-        "anew": arm(components=2, samples=1000, init="kmeans"),
-        "n100": arm(components=2, samples=100, init="parent", chains=9),
-        "none": arm(components=2, samples=1000, init="parent"),
-        "subsample": arm(regime="accumulate_subsample", components=2, samples=1000, init="parent"),
+        "anew": arm(n_components=2, samples=1000, init="kmeans"),
+        "n100": arm(n_components=2, samples=100, init="parent", chains=9),
+        "none": arm(n_components=2, samples=1000, init="parent"),
+        "subsample": arm(regime="accumulate_subsample", n_components=2, samples=1000, init="parent"),
     }
     statistics = {}
     for part in claims.Judge([], arms).parts():

@@ -102,7 +102,7 @@ def reference(embedded):
     return evaluation.Reference(embedded, embedded)
 
 
-PLACE = evaluation.Place("x", "none", "25", 0, 1)
+PLACE = evaluation.RowKey("x", "none", "25", 0, 1)
 
 
 def test_a_set_equal_to_the_scored_half_has_distance_zero_and_the_floor_has_not(embedded):
@@ -179,7 +179,7 @@ def test_structural_similarity_is_1_of_equal_images_and_falls_with_what_is_lost(
     pixels = random.integers(0, 256, (4, 16, 16, 3), np.uint8)
     records = [Record(f"i/{slot}", "", group, f"{group}/{slot}", "real") for group in "ab" for slot in range(2)]
     real = ImageSet(pixels, records)
-    place = evaluation.Place("x", "base", "", 0, 1)
+    place = evaluation.RowKey("x", "base", "", 0, 1)
     noise = random.integers(-20, 21, pixels.shape)
     values = []
     for amount in (0, 1, 3):

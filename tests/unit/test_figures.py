@@ -277,7 +277,7 @@ def test_captions_and_groups_are_shown_as_they_are_in_every_figure_of_images(tmp
             "base_samples": real, "base_unseen": real, "samples": [first, last], "unseen": [last],
         },
         4: {"samples": [first, last]},
-        5: {"group": None, "real": real, "seed_images": first},
+        5: {"group": None, "real": real, "initial_images": first},
         6: {"tables": [table], "images": [first]},
     }[number]  # fmt: skip
     importlib.import_module(f"figure_{number}").run(argparse.Namespace(dpi=30, output=output, **options))

@@ -13,7 +13,7 @@ import torch
 from conftest import ROOT
 from nepotism.families.diffusion.pipeline import save_unet
 from nepotism.runtime import files
-from nepotism.runtime.files import beside, whole, write_text
+from nepotism.runtime.files import atomic_write, beside, write_text
 from safetensors.torch import save_file
 
 KILLED = """
@@ -21,7 +21,7 @@ import os, signal, sys
 from pathlib import Path
 from nepotism.runtime import files
 path = Path(sys.argv[1])
-with files.whole(path) as temporary:
+with files.atomic_write(path) as temporary:
     temporary.write_text("half")
     # As safetensors has one of its own beside what it writes.
     temporary.with_name(".tmpQ7").write_text("half")
@@ -93,7 +93,7 @@ def test_what_one_of_the_same_number_left_is_not_taken_for_ours(tmp_path):
 def test_files_have_the_rights_that_files_usually_get(tmp_path, mask):
     before = os.umask(mask)
     try:
-        with whole(tmp_path / "x.safetensors") as temporary:
+        with atomic_write(tmp_path / "x.safetensors") as temporary:
             save_file({"x": torch.zeros(1)}, temporary)
         write_text(tmp_path / "x.txt", "x")
         save_unet(torch_module(), tmp_path / "model")

@@ -14,7 +14,7 @@ from nepotism.runtime.errors import UserError
 from nepotism.sources import portraits
 
 SLOTS = [f"group/{index:03d}" for index in range(5)]
-SETTINGS = fitting.FitSettings(learning_rate=1e-3, epochs=2, batch_size=2, flip=True, caption_dropout=0.3)
+SETTINGS = fitting.FitSettings(learning_rate=1e-3, epochs=2, batch_size=2, random_flip=True, caption_dropout=0.3)
 
 
 def small_unet(seed=0):
@@ -31,7 +31,7 @@ def flat(unet):
 
 
 def pictures(count=5):
-    drawn = [portraits.draw(portraits.choose(rng), rng) for rng in map(streams.generator, range(count))]
+    drawn = [portraits.draw_portrait(portraits.choose(rng), rng) for rng in map(streams.generator, range(count))]
     return np.stack(drawn)
 
 
@@ -108,7 +108,7 @@ def test_the_first_loss_follows_the_formula_of_the_prediction_type(data, predict
     schedule = DDPMScheduler(
         beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, prediction_type=prediction_type
     )
-    settings = fitting.FitSettings(1e-4, 1, 5, flip=False, caption_dropout=0.0)
+    settings = fitting.FitSettings(1e-4, 1, 5, random_flip=False, caption_dropout=0.0)
     loss = run(small_unet(), data, schedule, settings)[0]
 
     betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
@@ -116,7 +116,7 @@ def test_the_first_loss_follows_the_formula_of_the_prediction_type(data, predict
     errors = []
     unet = small_unet()
     for index, slot in enumerate(SLOTS):
-        drawn = fitting.draw((0, 1, "finetune", 0, slot), (8, 8, 8), 1000, False, 0.0)
+        drawn = fitting.draw_numbers((0, 1, "finetune", 0, slot), (8, 8, 8), 1000, False, 0.0)
         clean = (
             data.posteriors.mean[index, 0] + data.posteriors.deviation[index, 0] * drawn.posterior
         ) * data.scaling_factor
@@ -147,7 +147,7 @@ def test_the_number_of_threads_changes_results_by_rounding_only(tiny_diffusion, 
         embeddings,
         [0] * count,
     )
-    settings = fitting.FitSettings(2e-4, 10, 2, flip=True, caption_dropout=0.0)
+    settings = fitting.FitSettings(2e-4, 10, 2, random_flip=True, caption_dropout=0.0)
     trained = []
     threads = torch.get_num_threads()
     for number in (1, 2):
@@ -161,16 +161,16 @@ def test_the_number_of_threads_changes_results_by_rounding_only(tiny_diffusion, 
 
 
 def test_draws_belong_to_the_slot_not_to_its_place_in_a_batch():
-    drawn = [fitting.draw((0, 1, "finetune", 3, "a/000"), (2, 2), 1000, True, 0.5) for _ in range(2)]
+    drawn = [fitting.draw_numbers((0, 1, "finetune", 3, "a/000"), (2, 2), 1000, True, 0.5) for _ in range(2)]
     assert drawn[0].timestep == drawn[1].timestep
     np.testing.assert_array_equal(drawn[0].noise, drawn[1].noise)
-    other = fitting.draw((0, 1, "finetune", 3, "a/001"), (2, 2), 1000, True, 0.5)
+    other = fitting.draw_numbers((0, 1, "finetune", 3, "a/001"), (2, 2), 1000, True, 0.5)
     assert not np.array_equal(drawn[0].noise, other.noise)
 
 
 def test_settings_shift_no_other_draw():
-    with_flip = fitting.draw((0, "x"), (2, 2), 1000, True, 1.0)
-    without = fitting.draw((0, "x"), (2, 2), 1000, False, 0.0)
+    with_flip = fitting.draw_numbers((0, "x"), (2, 2), 1000, True, 1.0)
+    without = fitting.draw_numbers((0, "x"), (2, 2), 1000, False, 0.0)
     assert with_flip.timestep == without.timestep
     np.testing.assert_array_equal(with_flip.posterior, without.posterior)
 

@@ -29,7 +29,7 @@ SETTINGS = {
     "pool": {"samples": 40, "chains": 2},
     "samples": 40,
     "chains": 2,
-    "components": 2,
+    "n_components": 2,
     "init": "parent",
     "tolerance": 1e-3,
     "max_iter": 100,
@@ -39,7 +39,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def family(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("originals")
+    folder = tmp_path_factory.mktemp("family_reference")
     files = {name: folder / f"{name}.parquet" for name in ("real", "holdout")}
     gmm.write_originals(original_settings(SETTINGS), files)
     found = gmm.Family(SETTINGS, 0, files)
@@ -156,7 +156,7 @@ def test_a_damaged_checkpoint_of_a_generation_costs_what_came_after_it(family, b
 
 
 def stop_at(monkeypatch, count):
-    """Have a job end after so many generations were saved."""
+    """Have a job end after ``count`` generations were saved."""
     original = Job.saved
 
     def saved(self, position):

@@ -152,7 +152,7 @@ def test_squared_l2_is_the_integral_of_the_squared_difference():
 
 
 def recursion(samples, fits, chains, rng, unbiased):
-    """Mean and standard deviation of every chain after so many refits, in 1-D, in plain NumPy."""
+    """Mean and standard deviation of every chain after ``fits`` refits, in 1-D, in plain NumPy."""
     mean, sd = np.zeros(chains), np.ones(chains)
     for _ in range(fits):
         data = mean[:, None] + sd[:, None] * rng.standard_normal((chains, samples))

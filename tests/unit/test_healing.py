@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from nepotism.families.diffusion.claims import STATEMENTS, judge
-from nepotism.judge.answer import told
+from nepotism.judge.answer import render
 from nepotism.judge.decisions import HOLDS, NOT_RUN
 from test_claims import ARMS, details, table
 
@@ -13,7 +13,8 @@ HEALED_TOO = [("heal", "100", i) for i in range(6, 9)]
 
 
 def branches(ill_25, ill_100=3.0, spaces=("clip", "conv"), more=HEALED_TOO):
-    """A table whose branches are so many times as far away as the base model; healing of 25 % ends at 11, of 100 % at 12.
+    """A table whose branches are ``ill_25`` and ``ill_100`` times as far away as the base model;
+    healing of 25 % ends at 11, of 100 % at 12.
 
     In spaces that are not named, the branch at 25 % is as good as the base model.
     """
@@ -121,7 +122,7 @@ def test_where_nothing_was_healed_the_claims_are_stated_plainly():
 @pytest.mark.parametrize(("ill_25", "judged", "end"), [(2.0, "25", 11), (1.2, "100", 12)])
 def test_the_answer_names_the_ratio_that_was_healed(ill_25, judged, end):
     rows = branches(ill_25)
-    text = told(judge(rows, ARMS)[0], details(rows), [], rows).answer
+    text = render(judge(rows, ARMS)[0], details(rows), [], rows).answer
     expected = (end - 4) / (10 - 4)
     assert f"The model of {judged} %, healed by further retraining on real images only, ends at" in text
     assert f"base model's excess: {expected:.2f} (" in text
@@ -130,7 +131,7 @@ def test_the_answer_names_the_ratio_that_was_healed(ill_25, judged, end):
 
 def test_the_answer_tells_a_verdict_on_healing_that_is_not_holds():
     rows = branches(ill_25=1.1, ill_100=1.2)
-    text = told(judge(rows, ARMS)[0], details(rows), [], rows).answer
+    text = render(judge(rows, ARMS)[0], details(rows), [], rows).answer
     assert "(the verdict on claim 9 is “not run: branch not degraded”)." in text
     rows = table(skip=("heal",))
-    assert "healed" not in told(judge(rows, ARMS)[0], details(rows), [], rows).answer
+    assert "healed" not in render(judge(rows, ARMS)[0], details(rows), [], rows).answer

@@ -7,7 +7,7 @@ import pytest
 from nepotism.data import images
 from nepotism.data.images import ImageSet, Record, read_image_set, read_manifest, read_records
 from nepotism.runtime.errors import UserError
-from nepotism.runtime.files import whole
+from nepotism.runtime.files import atomic_write
 from PIL import Image
 
 
@@ -93,11 +93,11 @@ def test_a_contact_sheet_has_one_column_per_group(tmp_path):
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
     target = tmp_path / "deep" / "file.txt"
-    with pytest.raises(RuntimeError), whole(target) as temporary:  # noqa: PT012
+    with pytest.raises(RuntimeError), atomic_write(target) as temporary:  # noqa: PT012
         temporary.write_text("half")
         raise RuntimeError("killed")
     assert list(target.parent.iterdir()) == []
-    with whole(target) as temporary:
+    with atomic_write(target) as temporary:
         temporary.write_text("whole")
         assert not target.exists()
     assert target.read_text() == "whole"
@@ -106,7 +106,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
 def test_a_failing_write_leaves_the_old_file(tmp_path):
     target = tmp_path / "file.txt"
     target.write_text("old")
-    with pytest.raises(OSError, match="disk full"), whole(target) as temporary:  # noqa: PT012
+    with pytest.raises(OSError, match="disk full"), atomic_write(target) as temporary:  # noqa: PT012
         temporary.write_text("new")
         raise OSError("disk full")
     assert target.read_text() == "old"
@@ -115,7 +115,7 @@ def test_a_failing_write_leaves_the_old_file(tmp_path):
 
 def test_a_file_that_is_no_image_set_is_named_with_what_to_do(tmp_path):
     path = tmp_path / "samples.parquet"
-    message = r"samples\.parquet: it is no image set .*; delete it, and it is made again"
+    message = r"samples\.parquet: it is no image set .*; delete it to regenerate it"
     readers = (read_image_set, read_records, read_manifest, lambda path: read_image_set(path, {"slot"}))
     path.write_bytes(b"damaged")
     for read in readers:

@@ -29,7 +29,8 @@ from tiny import tiny_language_model
 
 LM = yaml.safe_load((ROOT / "resources" / "experiments" / "lm.yaml").read_text())["lm"]
 SMALL = {
-    **LM, "network": {"vocabulary": 400, "width": 16, "layers": 1, "heads": 2}, "block": 12, "num_beams": 2,
+    **LM, "network": {"vocabulary": 400, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2},
+    "block_size": 12, "num_beams": 2,
     "split": {"real": 40, "validation": 10, "holdout": 20}, "first_epochs": 2, "epochs": 1, "generation_batch": 25,
 }  # fmt: skip
 
@@ -38,7 +39,7 @@ SMALL = {
 
 
 def test_the_documentation_is_prose_whose_splits_share_nothing():
-    texts = data.load("documentation")
+    texts = data.read_texts("documentation")
     parts = {split: texts[split].splitlines() for split in data.SPLITS}
     assert len(texts["train"]) > 100_000
     for split in ("validation", "test"):
@@ -46,7 +47,7 @@ def test_the_documentation_is_prose_whose_splits_share_nothing():
         assert not set(parts[split]) & set(parts["train"])
     assert not set(parts["validation"]) & set(parts["test"])
     assert all(sum(map(str.isalpha, part)) > 0.5 * len(part) for part in parts["train"])
-    assert data.digest(texts) == data.digest(data.load("documentation"))
+    assert data.digest(texts) == data.digest(data.read_texts("documentation"))
 
 
 @pytest.mark.parametrize("name", ["{}.txt", "wiki.{}.raw", "{}-00000-of-00001.parquet", "data-{}.parquet"])
@@ -57,7 +58,7 @@ def test_text_and_parquet_files_are_read_as_wikitext_has_them(tmp_path, name):
             pq.write_table(pa.table({"text": ["", f" = {split} = \n", "Words .\n"]}), path)
         else:
             path.write_text(f" \n = {split} = \n \n\nWords .\n \n", encoding="utf-8")
-    assert data.load(str(tmp_path)) == {split: f" = {split} = \nWords .\n" for split in data.SPLITS}
+    assert data.read_texts(str(tmp_path)) == {split: f" = {split} = \nWords .\n" for split in data.SPLITS}
 
 
 def write_splits(folder, content="words\n", suffix="txt"):
@@ -68,12 +69,12 @@ def write_splits(folder, content="words\n", suffix="txt"):
 
 def test_a_text_begins_without_the_mark_of_its_bytes_and_rows_keep_their_lines(tmp_path):
     write_splits(tmp_path, "\ufeffwords\nmore words")
-    assert data.load(str(tmp_path))["test"] == "words\nmore words\n"
+    assert data.read_texts(str(tmp_path))["test"] == "words\nmore words\n"
     for split in data.SPLITS:
         (tmp_path / f"{split}.txt").unlink()
         rows = ["\ufeffOne row.", "", None, "Another.\n\n", " \n", "A third."]
         pq.write_table(pa.table({"text": rows}), tmp_path / f"{split}.parquet")
-    assert data.load(str(tmp_path))["train"] == "One row.\nAnother.\nA third.\n"
+    assert data.read_texts(str(tmp_path))["train"] == "One row.\nAnother.\nA third.\n"
 
 
 def test_parts_of_a_split_are_joined_and_hidden_files_are_no_text(tmp_path):
@@ -84,16 +85,16 @@ def test_parts_of_a_split_are_joined_and_hidden_files_are_no_text(tmp_path):
     write_splits(tmp_path / ".ipynb_checkpoints", "old words\n")
     write_splits(tmp_path / ".git", "old words\n")
     (tmp_path / "._test.txt").write_text("old words\n")
-    assert data.load(str(tmp_path)) == {"train": "part 0\npart 1\n", "validation": "words\n", "test": "words\n"}
+    assert data.read_texts(str(tmp_path)) == {"train": "part 0\npart 1\n", "validation": "words\n", "test": "words\n"}
 
 
 def test_files_whose_names_tell_no_split_are_left_out_and_told(tmp_path, caplog):
     write_splits(tmp_path)
-    assert data.load(str(tmp_path))["train"] == "words\n"
+    assert data.read_texts(str(tmp_path))["train"] == "words\n"
     assert not caplog.records
     for number in range(6):
         (tmp_path / f"chapter-{number}.txt").write_text("more words\n")
-    assert data.load(str(tmp_path))["train"] == "words\n"
+    assert data.read_texts(str(tmp_path))["train"] == "words\n"
     (told,) = caplog.messages
     assert "the names of 6 files of" in told
     assert told.endswith("left out: chapter-0.txt, chapter-1.txt, chapter-2.txt, chapter-3.txt, and 2 more")
@@ -104,45 +105,45 @@ def test_a_clone_with_several_texts_is_refused_by_name(tmp_path):
         write_splits(tmp_path / name)
     told = r"`lm.data`: .* several candidates for the split \w+: wikitext-103-raw-v1/\w+.txt, wikitext-2-raw-v1/"
     with pytest.raises(UserError, match=told):
-        data.load(str(tmp_path))
-    assert data.load(str(tmp_path / "wikitext-2-raw-v1"))["train"] == "words\n"
+        data.read_texts(str(tmp_path))
+    assert data.read_texts(str(tmp_path / "wikitext-2-raw-v1"))["train"] == "words\n"
     # A pattern that two splits share would train on what is tested.
     (tmp_path / "wikitext-2-raw-v1" / "train-test.txt").write_text("words\n")
     with pytest.raises(UserError, match="names two splits"):
-        data.load(str(tmp_path / "wikitext-2-raw-v1"))
+        data.read_texts(str(tmp_path / "wikitext-2-raw-v1"))
 
 
 @pytest.mark.parametrize("suffix", ["txt", "parquet"])
 def test_pointers_are_no_text(tmp_path, suffix):
     write_splits(tmp_path, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", suffix)
     with pytest.raises(UserError, match=rf"\w+.{suffix}: it is a Git LFS pointer, not the file itself"):
-        data.load(str(tmp_path))
+        data.read_texts(str(tmp_path))
 
 
 def test_wrong_text_is_told(tmp_path):
     with pytest.raises(UserError, match="neither `documentation` nor a folder"):
-        data.load("documentatio")
+        data.read_texts("documentatio")
     for split in data.SPLITS:
         (tmp_path / f"{split}.txt").write_text("words\n")
     (tmp_path / "test.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match=r"test.txt: it is no text in UTF-8"):
-        data.load(str(tmp_path))
+        data.read_texts(str(tmp_path))
     (tmp_path / "test.txt").write_text(" \n")
     with pytest.raises(UserError, match=r"test.txt: it holds no text"):
-        data.load(str(tmp_path))
+        data.read_texts(str(tmp_path))
     (tmp_path / "test.txt").unlink()
     with pytest.raises(UserError, match=r"has no file of the split test; expected one called like test-00000"):
-        data.load(str(tmp_path))
+        data.read_texts(str(tmp_path))
     pq.write_table(pa.table({"words": ["a"]}), tmp_path / "test.parquet")
     with pytest.raises(UserError, match="expected a Parquet file with a column text"):
-        data.load(str(tmp_path))
+        data.read_texts(str(tmp_path))
     pq.write_table(pa.table({"text": [1]}), tmp_path / "test.parquet")
     with pytest.raises(UserError, match="its column text is int64; expected text"):
-        data.load(str(tmp_path))
+        data.read_texts(str(tmp_path))
 
 
 def test_any_text_can_be_written_in_tokens_and_blocks_follow_each_other():
-    tokenizer = networks.train_tokenizer(data.load("documentation")["train"][:20_000], 400)
+    tokenizer = networks.train_tokenizer(data.read_texts("documentation")["train"][:20_000], 400)
     text = "An object's “type” — naïve, 日本 — is\nunchangeable."
     assert tokenizer.decode(tokenizer.encode(text).ids) == text
     blocks = networks.blocks(tokenizer, text * 5, 16)

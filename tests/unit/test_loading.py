@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 
 CPU = torch.device("cpu")
 PARTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
-SETTINGS = {"block": 12}
+SETTINGS = {"block_size": 12}
 
 
 @pytest.fixture(scope="module")
@@ -156,8 +156,8 @@ def test_only_tied_weights_may_lack(language_model):
 
 
 def test_a_language_model_that_reads_too_little_is_told(language_model):
-    with pytest.raises(UserError, match="`lm.block`: 65, but the model reads 128 tokens"):
-        lm.start({"block": 65, "model": str(language_model)}, 260)
+    with pytest.raises(UserError, match="`lm.block_size`: 65, but the model reads 128 tokens"):
+        lm.start({"block_size": 65, "model": str(language_model)}, 260)
     with pytest.raises(UserError, match="the tokenizer has 261 tokens, the model 260"):
         lm.start({**SETTINGS, "model": str(language_model)}, 261)
 

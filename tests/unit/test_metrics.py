@@ -112,7 +112,7 @@ def embedded(features):
     return Embedded({"conv": features}, values, ["a"] * count, list(map(str, range(count))))
 
 real = embedded(np.eye(12, dtype=np.float32))
-place = evaluation.Place("x", "none", "25", 0, 1)
+place = evaluation.RowKey("x", "none", "25", 0, 1)
 found = {}
 for name, features in (("different", np.eye(6, 12)), ("copies", np.ones((6, 12))), ("flat", np.zeros((6, 12)))):
     rows = evaluation.compare(place, "samples", embedded(features.astype(np.float32)), evaluation.Reference(real, real))

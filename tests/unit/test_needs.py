@@ -83,7 +83,7 @@ def make(folder, path, content=""):
 
 
 def by_path(grid, folder):
-    return {standing.cell.path: standing for standing in status.standings(grid, folder)}
+    return {cell_status.cell.path: cell_status for cell_status in status.cell_statuses(grid, folder)}
 
 
 def test_the_state_of_every_cell_is_told_from_files_alone(experiment):
@@ -112,9 +112,9 @@ def test_the_state_of_every_cell_is_told_from_files_alone(experiment):
     found = by_path(grid, folder)
     assert (found[done].state, found[done].distance, found[done].missing) == ("done", 12.5, ())
     assert (found[running].state, found[running].stage) == ("running", "finetune")
-    assert found[running].told == "finetune: step 5/30, loss 0.1, 9 s left"
+    assert found[running].message == "finetune: step 5/30, loss 0.1, 9 s left"
     assert found[failed].state == "failed"
-    assert found[failed].told == "the loss is nan; lower `finetune.learning_rate`"
+    assert found[failed].message == "the loss is nan; lower `finetune.learning_rate`"
     assert found[failed].log == folder / f"logs/finetune/{failed}.log"
     assert found[paused].state == "paused"
     assert found[paused].missing == ("histogram_match", "mix", "finetune", "sample", "score")
@@ -151,7 +151,7 @@ def test_the_time_left_is_that_of_measured_jobs_and_of_the_longest_chain(experim
     grid, folder = experiment
     for stage, seconds in (("finetune", 10), ("sample", 4), ("mix", 1)):
         make(folder, f"benchmarks/{stage}/x.tsv", f"s\tcpu_time\n{seconds}\t1\n")
-    rest = status.left(status.standings(grid, folder), folder)
+    rest = status.remaining_work(status.cell_statuses(grid, folder), folder)
     # Three chains of two cells, none of them begun.
     assert (rest.work, rest.chain) == (6 * 15, 2 * 15)
     assert set(rest.unmeasured) == {"score", "histogram_match"}

@@ -84,27 +84,31 @@ def test_out_of_memory_names_the_key_and_what_should_fit():
             raise torch.OutOfMemoryError
         return 20 + 10 * count
 
-    assert memory.tried("retraining", 7, "how.micro_batch_size", probe, 100) == 90
+    assert memory.tried("retraining", 7, "execution.per_device_batch_size", probe, 100) == 90
     with pytest.raises(
-        UserError, match=r"retraining: 16 images at a time do not fit .*; `how.micro_batch_size: 7` should fit"
+        UserError,
+        match=r"retraining: 16 images at a time do not fit .*; `execution.per_device_batch_size: 7` should fit",
     ):
-        memory.tried("retraining", 16, "how.micro_batch_size", probe, 100)
+        memory.tried("retraining", 16, "execution.per_device_batch_size", probe, 100)
 
     def only_one(count):
         if count > 1:
             raise torch.OutOfMemoryError
         return 20
 
-    with pytest.raises(UserError, match="`how.micro_batch_size: 1` should fit"):
-        memory.tried("retraining", 16, "how.micro_batch_size", only_one, 100)
+    with pytest.raises(UserError, match="`execution.per_device_batch_size: 1` should fit"):
+        memory.tried("retraining", 16, "execution.per_device_batch_size", only_one, 100)
 
     def hopeless(count):
         raise torch.OutOfMemoryError
 
     with pytest.raises(
-        UserError, match=r"not even `how.micro_batch_size: 1` fits, or `how.gradient_checkpointing: true`"
+        UserError,
+        match=r"not even `execution.per_device_batch_size: 1` fits, or `execution.gradient_checkpointing: true`",
     ):
-        memory.tried("retraining", 16, "how.micro_batch_size", hopeless, 100, memory.training_advice(False, "fp32"))
+        memory.tried(
+            "retraining", 16, "execution.per_device_batch_size", hopeless, 100, memory.training_advice(False, "fp32")
+        )
 
 
 @pytest.fixture
@@ -130,7 +134,7 @@ def test_jobs_side_by_side_take_different_gpus_and_wait_when_none_is_left(free_g
     monkeypatch.setattr("time.sleep", lambda seconds: os.close(gpus._held.pop()))
     assert gpus.claim(2, 3) == [1, 2], "once the two are given back"
     assert caplog.text.count("waiting for a GPU; tell Snakemake how many there are: --resources gpu=3") == 1
-    with pytest.raises(UserError, match="`how.training_devices`: 4 GPUs wanted, but torch sees 3"):
+    with pytest.raises(UserError, match="`execution.num_processes`: 4 GPUs wanted, but torch sees 3"):
         gpus.claim(4, 3)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     assert gpus.claim(2, 2) == [0, 1], "SLURM shows a job its own GPUs only"
@@ -153,7 +157,7 @@ def test_a_forecast_counts_cells_images_and_passes():
     steps = {"num_inference_steps": 10}
     made = grid_of(
         arms=arms, iterations=3, seeds=[0, 1], reference={"images_per_group": 6}, finetune={"epochs": 5},
-        seed_images={"guidance_scale": 3.0, **steps}, sample={"guidance_scale": 1.0, **steps},
+        initial_images={"guidance_scale": 3.0, **steps}, sample={"guidance_scale": 1.0, **steps},
         unseen={"prompts": list("abcde"), "images_per_prompt": 4},
     )  # fmt: skip
     expected = forecast(made, groups(dict(made.config)))
@@ -172,7 +176,7 @@ def test_a_forecast_counts_cells_images_and_passes():
 def test_models_that_go_take_room_only_while_they_are_needed():
     heal = {"name": "heal", "regime": "heal", "ratios": [25], "parameters": {"after": 4, "iterations": 2}}
     arms = [{"name": "none", "ratios": [0, 25]}, heal]
-    every, last = (forecast(grid_of(arms=arms, how={"keep_models": kind}), 30) for kind in ("all", "last"))
+    every, last = (forecast(grid_of(arms=arms, execution={"keep_models": kind}), 30) for kind in ("all", "last"))
     assert every.final_bytes - last.final_bytes == (10 - 2) * every.unet_bytes
 
 

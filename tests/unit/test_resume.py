@@ -23,9 +23,9 @@ from nepotism.families.diffusion.sample import sample
 from nepotism.runtime.errors import Interrupted
 from nepotism.runtime.resume.job import Job
 
-SETTINGS = fitting.FitSettings(learning_rate=1e-3, epochs=3, batch_size=2, flip=True, caption_dropout=0.3)
+SETTINGS = fitting.FitSettings(learning_rate=1e-3, epochs=3, batch_size=2, random_flip=True, caption_dropout=0.3)
 STEPS = 9
-PLAIN = fitting.Means()
+PLAIN = fitting.ExecutionOptions()
 
 
 def unet():
@@ -44,9 +44,9 @@ def data():
     return fitting.TrainingSet(slots, Posteriors(mean, mean.abs()), 0.2, text, [0, 1, 0, 1, 0])
 
 
-def run(checkpoints=None, means=PLAIN):
+def run(checkpoints=None, execution=PLAIN):
     schedule = DDPMScheduler(prediction_type="v_prediction")
-    return fitting.fit(unet(), schedule, data(), SETTINGS, 0, 1, Accelerator(cpu=True), "test", means, checkpoints)
+    return fitting.fit(unet(), schedule, data(), SETTINGS, 0, 1, Accelerator(cpu=True), "test", execution, checkpoints)
 
 
 def train(output, seconds=0.0, **decisive):
@@ -124,7 +124,7 @@ def test_outside_of_long_work_a_signal_ends_the_job_at_once(tmp_path, number):
 def test_a_signal_after_the_last_checkpoint_is_not_forgotten(tmp_path):
     def signalled():
         with Job(tmp_path / "model", 0.0) as job:
-            with job.checkpoints("finetune").patience():
+            with job.checkpoints("finetune").defer_signals():
                 os.kill(os.getpid(), signal.SIGTERM)
             pytest.fail("not reached")
 
@@ -192,7 +192,7 @@ def test_without_time_for_one_there_is_no_checkpoint(tmp_path, monkeypatch):
 
 def train_and_die(output, moment):
     """Train in a process of its own and be killed at a moment: half-way through the n-th checkpoint (``write n``), after
-    the n-th file got its name (``rename n``), or so many seconds after the first step (``after x``)."""
+    the n-th file got its name (``rename n``), or x seconds after the first step (``after x``)."""
     kind, _, number = moment.partition(" ")
     save, replace, gradients = safetensors.torch.save_file, os.replace, fitting._gradients
     count = 0
@@ -311,7 +311,7 @@ def test_sampling_goes_on_where_it_stopped(tmp_path, caplog, batches):
 def told_to_stop(output, times=1):
     with Job(output, 1000) as job:
         checkpoints = job.checkpoints("work")
-        with checkpoints.patience():
+        with checkpoints.defer_signals():
             checkpoints.offer(2, lambda: pytest.fail("it is not time"))
             for _ in range(times):
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -329,9 +329,12 @@ def test_sigterm_saves_at_once_and_the_message_says_how_to_go_on(tmp_path, times
         assert job.checkpoints("work").newest().position == 3
 
 
-@pytest.mark.parametrize("means", [fitting.Means(micro_batch_size=1), fitting.Means(gradient_checkpointing=True)])
-def test_how_a_batch_is_computed_changes_losses_by_rounding_only(undisturbed, means):
-    np.testing.assert_allclose(run(means=means)[1], undisturbed[1], rtol=1e-4)
+@pytest.mark.parametrize(
+    "execution",
+    [fitting.ExecutionOptions(per_device_batch_size=1), fitting.ExecutionOptions(gradient_checkpointing=True)],
+)
+def test_how_a_batch_is_computed_changes_losses_by_rounding_only(undisturbed, execution):
+    np.testing.assert_allclose(run(execution=execution)[1], undisturbed[1], rtol=1e-4)
 
 
 @pytest.mark.parametrize("devices", [2, 3])

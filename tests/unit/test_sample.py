@@ -43,7 +43,7 @@ def test_sampling_twice_gives_the_same_bytes_and_another_key_another_image(tiny_
 def test_img2img_starts_from_its_source(tiny_diffusion):
     pipeline = load_pipeline(tiny_diffusion, None, "DDIMScheduler", CPU, image_to_image=True)
     rng = streams.generator("test")
-    sources = np.stack([portraits.draw(portraits.choose(rng), rng) for _ in range(6)])
+    sources = np.stack([portraits.draw_portrait(portraits.choose(rng), rng) for _ in range(6)])
     options = {"guidance_scale": 1.0, "num_inference_steps": 20, "resolution": 64, "batch_size": 6, "label": "test"}
     near = sample(pipeline, PROMPTS, KEYS, sources=sources, strength=0.05, **options)
     far = sample(pipeline, PROMPTS, KEYS, sources=sources, strength=1.0, **options)

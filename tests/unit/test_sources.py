@@ -58,7 +58,7 @@ def test_the_four_splits_of_the_portraits_are_disjoint_and_free_of_duplicates():
 
 def test_the_four_splits_of_the_digits_are_disjoint_and_cover_what_they_promise():
     indices = digits.split_indices()
-    images, _ = digits.load()
+    images, _ = digits.read_images()
     contents = {
         split: [digest(digits.render(images[i])) for found in words.values() for i in found]
         for split, words in indices.items()
@@ -72,7 +72,7 @@ def test_the_four_splits_of_the_digits_are_disjoint_and_cover_what_they_promise(
 def test_digits_show_their_label():
     images = digits.real_images(2, "holdout", 64, digits.DEFAULT_CAPTION)
     assert images.reference["seven"][0].prompt == "a handwritten digit seven"
-    _, labels = digits.load()
+    _, labels = digits.read_images()
     assert all(labels[int(image.name.split("/")[1])] == 7 for image in images.reference["seven"])
 
 
@@ -84,8 +84,8 @@ def test_too_many_digits_are_refused_with_the_number_there_is():
 @given(st.lists(st.sampled_from("abcdefghijkl"), max_size=30), st.integers(0, 5), st.integers(0, 5))
 def test_dealing_depends_on_content_not_on_order(contents, first, second):
     sizes = {"one": first, "two": second}
-    dealt = splits.deal(contents, sizes)
-    backwards = splits.deal(contents[::-1], sizes)
+    dealt = splits.split_by_digest(contents, sizes)
+    backwards = splits.split_by_digest(contents[::-1], sizes)
     for split in sizes:
         assert [contents[i] for i in dealt[split]] == [contents[::-1][i] for i in backwards[split]]
     assert_disjoint([contents[i] for i in dealt["one"]], [contents[i] for i in dealt["two"]])

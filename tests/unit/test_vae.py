@@ -51,7 +51,7 @@ def write_mnist(folder, images=IMAGES, labels=LABELS, packed=False):
 @pytest.mark.parametrize("packed", [False, True])
 def test_idx_files_are_read_as_mnist_is_published(tmp_path, packed):
     write_mnist(tmp_path, packed=packed)
-    images, labels = data.load(str(tmp_path))
+    images, labels = data.read_digits(str(tmp_path))
     np.testing.assert_array_equal(images, IMAGES)
     np.testing.assert_array_equal(labels, LABELS)
 
@@ -72,7 +72,7 @@ def test_a_wrong_idx_file_is_told(tmp_path, content, told):
     write_mnist(tmp_path)
     (tmp_path / "train-images-idx3-ubyte").write_bytes(content)
     with pytest.raises(UserError, match=told):
-        data.load(str(tmp_path))
+        data.read_digits(str(tmp_path))
 
 
 def test_a_damaged_gzip_file_is_told(tmp_path):
@@ -80,16 +80,16 @@ def test_a_damaged_gzip_file_is_told(tmp_path):
     file = tmp_path / "train-images-idx3-ubyte.gz"
     file.write_bytes(file.read_bytes()[:-30])
     with pytest.raises(UserError, match="no whole gzip file"):
-        data.load(str(tmp_path))
+        data.read_digits(str(tmp_path))
 
 
 def test_labels_are_beside_the_images_and_are_digits(tmp_path):
     write_mnist(tmp_path, labels=LABELS + 10)
     with pytest.raises(UserError, match="labels from 10 to 1.; expected 0 to 9"):
-        data.load(str(tmp_path))
+        data.read_digits(str(tmp_path))
     (tmp_path / "train-labels-idx1-ubyte").unlink()
     with pytest.raises(UserError, match="train-labels-idx1-ubyte, are not in .*; labels there: none"):
-        data.load(str(tmp_path))
+        data.read_digits(str(tmp_path))
 
 
 IMAGE_FILE, LABEL_FILE = idx(IMAGES, 0x803), idx(LABELS, 0x801)
@@ -125,7 +125,7 @@ def write_files(folder, files):
 )  # fmt: skip
 def test_mnist_is_found_as_others_unpack_it_and_counted_once(tmp_path, files):
     write_files(tmp_path, files)
-    images, labels = data.load(str(tmp_path))
+    images, labels = data.read_digits(str(tmp_path))
     np.testing.assert_array_equal(images, IMAGES)
     np.testing.assert_array_equal(labels, LABELS)
 
@@ -134,7 +134,7 @@ def test_both_splits_of_mnist_are_taken(tmp_path):
     files = {"train-images-idx3-ubyte": IMAGE_FILE, "train-labels-idx1-ubyte": LABEL_FILE}
     test = {"t10k-images-idx3-ubyte": idx(IMAGES[:9], 0x803), "t10k-labels-idx1-ubyte": idx(LABELS[:9], 0x801)}
     write_files(tmp_path, files | test)
-    images, labels = data.load(str(tmp_path))
+    images, labels = data.read_digits(str(tmp_path))
     np.testing.assert_array_equal(images, np.concatenate([IMAGES[:9], IMAGES]))
     np.testing.assert_array_equal(labels, np.concatenate([LABELS[:9], LABELS]))
 
@@ -142,10 +142,10 @@ def test_both_splits_of_mnist_are_taken(tmp_path):
 def test_labels_whose_images_are_missing_are_left_out_and_told(tmp_path, caplog):
     files = {"train-images-idx3-ubyte": IMAGE_FILE, "train-labels-idx1-ubyte": LABEL_FILE}
     write_files(tmp_path, files)
-    data.load(str(tmp_path))
+    data.read_digits(str(tmp_path))
     assert not caplog.records
     write_files(tmp_path, {"t10k-labels-idx1-ubyte": LABEL_FILE})
-    assert len(data.load(str(tmp_path))[0]) == len(IMAGES)
+    assert len(data.read_digits(str(tmp_path))[0]) == len(IMAGES)
     assert "images of 1 files of labels are not in" in caplog.text
     assert "left out: t10k-labels-idx1-ubyte" in caplog.text
 
@@ -170,7 +170,7 @@ def test_labels_whose_images_are_missing_are_left_out_and_told(tmp_path, caplog)
 def test_what_is_no_single_data_set_of_digits_is_told(tmp_path, files, told):
     write_files(tmp_path, files)
     with pytest.raises(UserError, match=told):
-        data.load(str(tmp_path))
+        data.read_digits(str(tmp_path))
 
 
 def png(image):
@@ -184,7 +184,7 @@ def test_parquet_files_are_read_as_the_hub_has_them(tmp_path):
     for split, chosen in (("test", slice(0, 10)), ("train", slice(10, 30))):
         cells = [{"bytes": png(image), "path": None} for image in IMAGES[chosen]]
         pq.write_table(pa.table({"image": cells, "label": LABELS[chosen]}), tmp_path / "mnist" / f"{split}.parquet")
-    images, labels = data.load(str(tmp_path))
+    images, labels = data.read_digits(str(tmp_path))
     np.testing.assert_array_equal(images, IMAGES)
     np.testing.assert_array_equal(labels, LABELS)
 
@@ -192,10 +192,10 @@ def test_parquet_files_are_read_as_the_hub_has_them(tmp_path):
 def test_pictures_of_16_bits_or_with_opaque_alpha_in_parquet_are_the_same_digits(tmp_path):
     deep = [png(image.astype(np.uint16) * 257) for image in IMAGES]
     pq.write_table(pa.table({"image": deep, "label": LABELS}), tmp_path / "digits.parquet")
-    np.testing.assert_array_equal(data.load(str(tmp_path / "digits.parquet"))[0], IMAGES)
+    np.testing.assert_array_equal(data.read_digits(str(tmp_path / "digits.parquet"))[0], IMAGES)
     layers = [png(np.dstack([image] * 3 + [np.full_like(image, 255)])) for image in IMAGES]
     pq.write_table(pa.table({"image": layers, "label": LABELS}), tmp_path / "digits.parquet")
-    np.testing.assert_array_equal(data.load(str(tmp_path / "digits.parquet"))[0], IMAGES)
+    np.testing.assert_array_equal(data.read_digits(str(tmp_path / "digits.parquet"))[0], IMAGES)
 
 
 def test_a_split_that_is_there_twice_or_in_part_is_refused_by_name(tmp_path):
@@ -204,10 +204,10 @@ def test_a_split_that_is_there_twice_or_in_part_is_refused_by_name(tmp_path):
         (tmp_path / name).parent.mkdir()
         pq.write_table(table, tmp_path / name)
     with pytest.raises(UserError, match=r"several candidates for the split train: copy/train-.*, mnist/train-"):
-        data.load(str(tmp_path))
+        data.read_digits(str(tmp_path))
     (tmp_path / "copy" / "train-00000-of-00001.parquet").rename(tmp_path / "copy" / "test-00001-of-00002.parquet")
     with pytest.raises(UserError, match="lacks 1 of 2 parts of the split test: number 0"):
-        data.load(str(tmp_path))
+        data.read_digits(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -231,22 +231,22 @@ def test_a_split_that_is_there_twice_or_in_part_is_refused_by_name(tmp_path):
 def test_a_wrong_parquet_file_is_told(tmp_path, columns, told):
     pq.write_table(pa.table(columns), tmp_path / "digits.parquet")
     with pytest.raises(UserError, match=told):
-        data.load(str(tmp_path / "digits.parquet"))
+        data.read_digits(str(tmp_path / "digits.parquet"))
 
 
 def test_what_is_no_data_is_told(tmp_path):
     with pytest.raises(UserError, match="neither `digits` nor a Parquet file nor a folder"):
-        data.load(str(tmp_path / "nowhere"))
+        data.read_digits(str(tmp_path / "nowhere"))
     (tmp_path / "text.parquet").write_text("no Parquet")
     with pytest.raises(UserError, match="expected a Parquet file"):
-        data.load(str(tmp_path / "text.parquet"))
+        data.read_digits(str(tmp_path / "text.parquet"))
     (tmp_path / "text.parquet").write_text("version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(UserError, match="text.parquet: it is a Git LFS pointer"):
-        data.load(str(tmp_path / "text.parquet"))
+        data.read_digits(str(tmp_path / "text.parquet"))
 
 
 def test_splits_are_disjoint_and_do_not_follow_the_order_of_files():
-    images, labels = data.load("digits")
+    images, labels = data.read_digits("digits")
     sizes = {"classifier": 100, "real": 200, "holdout": 50}
     one = data.split(images, labels, sizes)
     other = data.split(images[::-1], labels[::-1], sizes)
@@ -278,7 +278,7 @@ def test_the_loss_is_the_bound_that_distributions_give():
 
 
 def test_training_is_keyed_and_lowers_the_loss():
-    images = data.load("digits")[0][:100]
+    images = data.read_digits("digits")[0][:100]
 
     def trained(steps, *key):
         return networks.train_autoencoder(images, 4, 3, True, 1.0, steps, 20, 1e-2, 0.0, *key)
@@ -294,7 +294,7 @@ def test_training_is_keyed_and_lowers_the_loss():
 
 def test_a_rate_that_ruins_the_model_is_told():
     with pytest.raises(UserError, match=r"the loss is nan at step \d+; lower `vae.learning_rate`"):
-        networks.train_autoencoder(data.load("digits")[0][:100], 4, 3, True, 1.0, 60, 20, 1e4, 0.0, "test")
+        networks.train_autoencoder(data.read_digits("digits")[0][:100], 4, 3, True, 1.0, 60, 20, 1e4, 0.0, "test")
 
 
 def test_all_images_of_an_epoch_are_seen_once():
@@ -330,7 +330,7 @@ def family(reference):
 
 
 def test_the_classifier_tells_digits_and_what_is_none(family):
-    images, labels = data.split(*data.load("digits"), VAE["split"])["holdout"]
+    images, labels = data.split(*data.read_digits("digits"), VAE["split"])["holdout"]
     assert (networks.classify(family._classifier, images)[1] == labels).mean() > 0.93
     others = networks.no_digits(images, np.random.default_rng(1))
     assert others.shape == images.shape
@@ -423,7 +423,7 @@ def test_a_network_as_published_has_one_relu_less_and_decays(reference):
 
 def test_the_decay_is_beside_a_loss_that_is_summed_over_a_batch():
     """Against torch's own Adam on the summed loss, as Shumailov et al. train."""
-    images = data.load("digits")[0][:16]
+    images = data.read_digits("digits")[0][:16]
     ours = networks.train_autoencoder(images, 4, 3, False, 1.0, 5, 16, 1e-2, 0.5, "test")
     theirs = networks._seeded(lambda: networks.Autoencoder(8, 4, 3, False), "test", "init")
     random = torch.Generator().manual_seed(streams.integer_seed("test", "posterior"))

@@ -66,7 +66,7 @@ def test_replaced_weights_make_anew_what_depends_on_them_and_touched_ones_nothin
 
 
 def test_other_ways_to_work_make_no_generation_anew(project):
-    (project.folder / "scripts" / "originals.py").write_text(
+    (project.folder / "scripts" / "family_reference.py").write_text(
         STUB.replace(
             "for option", "for path in sys.argv[sys.argv.index('--output') + 1 :]:\n    Path(path).touch()\nfor option"
         )
@@ -74,7 +74,7 @@ def test_other_ways_to_work_make_no_generation_anew(project):
     target = ("results/lm/reference/real.parquet", "--configfile", "resources/experiments/lm.yaml")
     project.snakemake("--cores", "1", *target)
     assert project.jobs(*target, "--config", "lm={generation_batch: 7}") == {}
-    assert project.jobs(*target, "--config", "lm={block: 32}") == {"originals": 1}
+    assert project.jobs(*target, "--config", "lm={block_size: 32}") == {"family_reference": 1}
 
 
 def elsewhere(project, folder, *arguments):
@@ -115,7 +115,9 @@ def test_a_forecast_counts_the_jobs_of_generations_that_snakemake_plans(project)
     (line,) = [each for each in project.script("forecast", file).stdout.splitlines() if each.startswith("jobs: ")]
     told = {rule: int(count) for count, rule in map(str.split, line.removeprefix("jobs: ").split(", "))}
     planned = project.jobs("--configfile", file)
-    assert told == {rule: count for rule, count in planned.items() if "generation" in rule or rule == "originals"}
+    assert told == {
+        rule: count for rule, count in planned.items() if "generation" in rule or rule == "family_reference"
+    }
 
 
 def test_a_key_given_twice_is_told_before_anything_runs(project):

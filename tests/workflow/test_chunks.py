@@ -90,7 +90,7 @@ def test_another_score_fits_nothing_anew(project):
     stages.write_text(code)
     assert planned["score_generations"] == 6
     assert planned["score_generation_0"] >= 1
-    assert not {"originals", "generations", "generation_0"} & planned.keys()
+    assert not {"family_reference", "generations", "generation_0"} & planned.keys()
 
 
 def test_a_chunk_reads_no_model_without_need(project):
@@ -115,7 +115,7 @@ def test_more_iterations_and_another_arm_run_only_what_is_new(project):
     # Two chains go on from generation 4, for which 5 to 8 is one chunk; the new arm has two.
     assert planned["generations"] == 4
     assert "generation_0" not in planned
-    assert "originals" not in planned
+    assert "family_reference" not in planned
 
 
 def test_a_chunk_can_be_asked_for_and_a_generation_inside_it_is_explained(project):
@@ -149,7 +149,8 @@ FAMILIES = {
         "image",
     ),
     "lm": (
-        {"network": {"vocabulary": 400, "width": 16, "layers": 1, "heads": 2}, "block": 12, "num_beams": 2, "first_epochs": 2,
+        {"network": {"vocabulary": 400, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2},
+         "block_size": 12, "num_beams": 2, "first_epochs": 2,
          "split": {"real": 40, "validation": 10, "holdout": 20}, "epochs": 1, "generation_batch": 40, "chunk": 2},
         ("perplexity", "histograms", "texts"),
         "text",

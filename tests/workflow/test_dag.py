@@ -32,7 +32,7 @@ def test_the_default_grid(project):
     """Three seeds of 0, 25 and 100 % with none, both controls and healing at 100 %, three iterations each."""
     cells = 3 * (3 * 3 + 2 * 3 + 3)
     assert project.jobs() == {
-        "reference": 1, "preflight": 1, "encode": 1, "embed_reference": 1, "seed_images": 3,
+        "reference": 1, "preflight": 1, "encode": 1, "embed_reference": 1, "initial_images": 3,
         "sample_base": 3, "score_base": 3, "redraw_base": 9, "score_redrawn": 9,
         "sifid_threshold": 3, "histogram_match": 9, "sifid_cull": 9,
         "mix": cells, "finetune": cells, "sample": cells, "score": cells,
@@ -55,7 +55,7 @@ def test_faces_full_has_the_papers_retrainings_and_its_diagnostics(project):
     # Healing starts from two ratios; each diagnostic has its own 0 %.
     assert jobs["finetune"] == 3 * (45 + 5 + 2 * 2 * 5)
     # The arm that samples in another way has its own iteration 0.
-    assert jobs["sample_base"] == jobs["score_base"] == jobs["seed_images"] == 3 * 2
+    assert jobs["sample_base"] == jobs["score_base"] == jobs["initial_images"] == 3 * 2
     assert jobs["sifid_threshold"] == 3
     assert jobs["vae_round_trips"] == 1
 
@@ -84,7 +84,7 @@ def test_figure_4_shows_every_ratio_that_is_healed(project):
 
 def test_a_control_is_asked_for_by_its_file(project):
     jobs = project.jobs("results/faces/histogram_match/ratio-100/seed-0/iteration-1/curated.csv")
-    assert jobs == {"reference": 1, "preflight": 1, "seed_images": 1, "histogram_match": 1}
+    assert jobs == {"reference": 1, "preflight": 1, "initial_images": 1, "histogram_match": 1}
     jobs = project.jobs("results/faces/sifid_cull/ratio-100/seed-0/iteration-2/dropped.png")
     assert jobs["sifid_cull"] == 2
     assert jobs["sifid_threshold"] == jobs["finetune"] == 1
@@ -100,7 +100,7 @@ def test_figures_of_arms_that_are_not_there_get_advice(project):
 def test_seeds_share_the_reference_and_nothing_else(project):
     jobs = project.jobs(*config(project, seeds=[0, 1, 2], iterations=2, arms=arms(0, 3.3)))
     assert jobs["reference"] == jobs["encode"] == jobs["embed_reference"] == 1
-    assert jobs["seed_images"] == jobs["sample_base"] == jobs["score_base"] == 3
+    assert jobs["initial_images"] == jobs["sample_base"] == jobs["score_base"] == 3
     assert jobs["finetune"] == 3 * 2 * 2
 
 
@@ -122,7 +122,7 @@ def test_the_real_arm_never_depends_on_generated_images(project):
     "target",
     [
         "results/faces/reference/real.parquet", "results/faces/reference/latents.safetensors",
-        "results/faces/base/seed-0/seed_images.parquet", "results/faces/base/seed-0/unseen.png",
+        "results/faces/base/seed-0/initial_images.parquet", "results/faces/base/seed-0/unseen.png",
         f"{CELL}/mix.parquet", f"{CELL}/model/diffusion_pytorch_model.safetensors", f"{CELL}/losses.csv",
         f"{CELL}/samples.png", f"{CELL}/embeddings.npz", "results/faces/tables/metrics.csv",
         "results/faces/tables/jackknife.csv", "results/faces/tables/diagnostics.csv",
@@ -241,7 +241,7 @@ def test_every_rule_logs_and_the_heavy_ones_are_timed():
         while parents[ancestor]:
             ancestor = parents[ancestor]
         assert "    conda:" in rules[ancestor], name
-    heavy = ("reference", "encode", "seed_images", "sample_base", "finetune", "sample", "score", "score_base")
+    heavy = ("reference", "encode", "initial_images", "sample_base", "finetune", "sample", "score", "score_base")
     for name in (*heavy, "histogram_match", "sifid_threshold", "sifid_cull", "vae_round_trips"):
         assert "    benchmark:" in rules[name], name
 

@@ -47,7 +47,7 @@ class Work:
     def finetune(self, folder, *more):
         folder.mkdir(exist_ok=True)
         return self.command(
-            "finetune", *self.inputs, "--learning-rate", 1e-4, "--epochs", 4, "--batch-size", 8, "--flip",
+            "finetune", *self.inputs, "--learning-rate", 1e-4, "--epochs", 4, "--batch-size", 8, "--random-flip",
             "--precision", "fp32", "--caption-dropout", 0.1, "--cell", "none/ratio-0/seed-0/iteration-1", "--seed", 0,
             "--iteration", 1, "--checkpoint-seconds", 0, "--model", folder / "model", "--losses", folder / "losses.csv",
             "--log", folder / "log", *more,
@@ -125,7 +125,7 @@ def test_two_jobs_never_write_the_same_model(work, undisturbed):
 def test_several_processes_share_a_retraining(work, undisturbed):
     """Through accelerate launch; the sum of gradients is rounded otherwise."""
     folder = work.folder / "two"
-    done = work.run(folder, "--training-devices", 2, "--device", "cpu")
+    done = work.run(folder, "--num-processes", 2, "--device", "cpu")
     assert done.returncode == 0, done.stderr
     ours = [float(row["loss"]) for row in read_text_csv(folder / "losses.csv")]
     alone = [float(row["loss"]) for row in read_text_csv(work.folder / "undisturbed" / "losses.csv")]

@@ -16,7 +16,8 @@ from nepotism.families.lm import original_settings
 pytestmark = pytest.mark.slow
 LM = yaml.safe_load((ROOT / "resources" / "experiments" / "lm.yaml").read_text())["lm"]
 SMALL = {
-    **LM, "network": {"vocabulary": 500, "width": 32, "layers": 2, "heads": 2}, "block": 32,
+    **LM, "network": {"vocabulary": 500, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2},
+    "block_size": 32,
     "split": {"real": 200, "validation": 40, "holdout": 20}, "first_epochs": 6, "epochs": 4, "generation_batch": 10,
 }  # fmt: skip
 
@@ -30,7 +31,7 @@ class Work:
             folder / name for name in ("real.parquet", "validation.parquet", "holdout.parquet", "tokenizer.json")
         ]
         done = subprocess.run(
-            [*self.script("originals", original_settings(SMALL)), "--output", *self.reference],
+            [*self.script("family_reference", original_settings(SMALL)), "--output", *self.reference],
             cwd=ROOT,
             capture_output=True,
         )

@@ -48,7 +48,7 @@ def small(project, folder, prediction_type, scheduler):
         "caption": "a photo of a {gender}.",
     }  # fmt: skip
     config["model"] |= {"path": str(tiny.stable_diffusion(folder / "model", prediction_type)), "resolution": 64}
-    config["seed_images"] |= {"num_inference_steps": 2, "precision": "fp32", "scheduler": scheduler}
+    config["initial_images"] |= {"num_inference_steps": 2, "precision": "fp32", "scheduler": scheduler}
     config["sample"] |= {"num_inference_steps": 2, "precision": "fp32", "scheduler": scheduler}
     config["finetune"] |= {"epochs": 2, "batch_size": 4}
     config["unseen"]["images_per_prompt"] = 1
@@ -58,7 +58,7 @@ def small(project, folder, prediction_type, scheduler):
         "inception_sha256": sha256(inception),
     }
     config["diagnostics"]["vae_round_trips"] = [1]
-    config["how"] |= {"device": "cpu", "threads": 1, "micro_batch_size": 2, "gradient_checkpointing": True}
+    config["execution"] |= {"device": "cpu", "threads": 1, "per_device_batch_size": 2, "gradient_checkpointing": True}
     path = project.folder / "small.yaml"
     path.write_text(yaml.safe_dump(config))
     return ("--configfile", str(path))
@@ -102,9 +102,9 @@ def test_every_rule_of_the_paper_runs_on_tiny_models_of_its_formats(
 def test_models_in_the_middle_of_a_chain_go_and_nothing_is_made_again_for_them(project):
     config = {
         "experiment": "last", "seeds": [0], "iterations": 2, "arms": [{"name": "none", "ratios": [100]}],
-        "reference": {"images_per_group": 2}, "seed_images": {"num_inference_steps": 2},
+        "reference": {"images_per_group": 2}, "initial_images": {"num_inference_steps": 2},
         "finetune": {"epochs": 1}, "sample": {"num_inference_steps": 2}, "unseen": {"images_per_prompt": 1},
-        "how": {"keep_models": "last"},
+        "execution": {"keep_models": "last"},
     }  # fmt: skip
     path = project.folder / "last.yaml"
     path.write_text(yaml.safe_dump(config))

@@ -75,7 +75,7 @@ def test_the_table_has_a_row_for_every_score(results):
     base = [row for row in rows if row["control"] == "base"]
     # Of the iterations that claims compare with the base model: 1, the last, and the end of healing.
     assert {row["iteration"] for row in base if row["set"] == "samples"} == {"0", "1", "2"}
-    assert {row["set"] for row in base} == {"samples", "unseen", "seed_images", "real", "vae"}
+    assert {row["set"] for row in base} == {"samples", "unseen", "initial_images", "real", "vae"}
     assert {row["ratio"] for row in base} == {""}
     assert {row["n"] for row in rows if row["metric"] == "fid"} == {"60"}
     assert {row["control"] for row in rows if row["set"] == "curated"} == {"histogram_match", "sifid_cull"}
@@ -99,7 +99,7 @@ def test_manifests_are_balanced_and_say_where_every_image_is_from(results):
         if generated:
             assert len({record.group for record in generated}) == 30
             first = "iteration-1" in str(cell)
-            expected = "seed_images" if first else "iteration-1/samples"
+            expected = "initial_images" if first else "iteration-1/samples"
             assert all(expected in record.id for record in generated)
             assert all(record.parents for record in generated) == first
     fifty = [
@@ -117,7 +117,7 @@ def table_of(path):
 
 def test_matched_images_name_both_images_they_were_made_from(results):
     for iteration, source in (
-        (1, "base/seed-0/seed_images"),
+        (1, "base/seed-0/initial_images"),
         (2, "histogram_match/ratio-100/seed-0/iteration-1/samples"),
     ):
         cell = results / f"histogram_match/ratio-100/seed-0/iteration-{iteration}"
@@ -245,7 +245,7 @@ def test_touched_files_and_a_new_checkout_rerun_nothing(smoke):
 
 
 def test_how_never_reruns_what(smoke):
-    options = changed(smoke, how={"threads": 2, "sample_batch_size": 7, "embed_batch_size": 3, "device": "cpu"})
+    options = changed(smoke, execution={"threads": 2, "sample_batch_size": 7, "embed_batch_size": 3, "device": "cpu"})
     assert smoke.jobs(*options) == {}
 
 
@@ -270,14 +270,15 @@ def test_other_unseen_captions_train_nothing(smoke):
 def test_another_batch_size_reruns_retraining_and_not_what_was_before(smoke):
     jobs = smoke.jobs(*changed(smoke, finetune={"batch_size": 17}))
     assert jobs["finetune"] == 9
-    assert not {"preflight", "encode", "seed_images", "sample_base", "embed_reference"} & set(jobs)
+    assert not {"preflight", "encode", "initial_images", "sample_base", "embed_reference"} & set(jobs)
 
 
 def test_another_base_model_reruns_everything_but_the_reference(smoke):
     """A job that has to run hides changes of those that follow it from Snakemake, unless they are its plain inputs."""
     shutil.copytree(smoke.folder / "resources/tiny-diffusion", smoke.folder / "resources/other", dirs_exist_ok=True)
     jobs = smoke.jobs(*changed(smoke, model={"path": "resources/other"}))
-    assert {jobs.get(name) for name in ("preflight", "encode", "seed_images", "sample_base", "embed_reference")} == {1}
+    heavy = ("preflight", "encode", "initial_images", "sample_base", "embed_reference")
+    assert {jobs.get(name) for name in heavy} == {1}
     assert (jobs["finetune"], jobs["score"]) == (9, 9)
     assert "reference" not in jobs
 
@@ -340,7 +341,7 @@ def test_a_bumped_stage_version_reruns_that_stage_and_what_follows(smoke):
         grid.write_text(re.sub(r'"sample": \d+', '"sample": 99', source))
         jobs = smoke.jobs(*SMOKE)
         assert {"sample", "sample_base", "score"} < set(jobs)
-        assert not {"reference", "encode", "seed_images"} & set(jobs)
+        assert not {"reference", "encode", "initial_images"} & set(jobs)
     finally:
         grid.write_text(source)
 
@@ -435,7 +436,7 @@ def test_the_worked_example_of_a_new_control_is_true(smoke, tmp_path):
     assert (jobs["desaturate"], jobs["finetune"]) == (2, 2)
     project.snakemake("--cores", "1", f"{cell}-1/mix.parquet", *options)
     curated = read_image_set(folder / f"{cell}-1/curated.parquet")
-    before = read_image_set(folder / "results/smoke/base/seed-0/seed_images.parquet")
+    before = read_image_set(folder / "results/smoke/base/seed-0/initial_images.parquet")
     assert (folder / "results/smoke/benchmarks/desaturate/grey/ratio-100/seed-0/iteration-1.tsv").is_file()
     assert saturation(curated.pixels).max() < 0.02 < np.median(saturation(before.pixels))
     assert {record.parents[0] for record in curated.records} == {record.id for record in before.records}

@@ -14,7 +14,7 @@ SMALL = {
     "seeds": [0],
     "iterations": 1,
     "arms": [{"name": "none", "ratios": [50]}],
-    "seed_images": {"num_inference_steps": 2},
+    "initial_images": {"num_inference_steps": 2},
     "finetune": {"epochs": 1},
     "sample": {"num_inference_steps": 2},
     "unseen": {"images_per_prompt": 2},
@@ -41,7 +41,7 @@ def test_real_handwritten_digits_with_an_arm_that_samples_otherwise_and_one_that
         experiment="digits-small",
         arms=[*SMALL["arms"], guided, drop],
         reference={"source": "digits", "images_per_group": 4},
-        finetune={"epochs": 1, "flip": False},
+        finetune={"epochs": 1, "random_flip": False},
     )
     assert result.returncode == 0, result.stderr[-3000:]
     rows = scores(project, "digits-small")
@@ -57,7 +57,7 @@ def test_real_handwritten_digits_with_an_arm_that_samples_otherwise_and_one_that
         }
         for base in ("base-guided", "base")
     )
-    assert own["seed_images"] == shared["seed_images"]
+    assert own["initial_images"] == shared["initial_images"]
     assert own["samples"] != shared["samples"]
     # What was dropped is not trained on.
     cell = project.folder / "results/digits-small/drop/ratio-100/seed-0/iteration-1"

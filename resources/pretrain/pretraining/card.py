@@ -50,7 +50,7 @@ def write(
     """
     count = len(pretrain.pixels)
     accuracy = zero_shot_accuracy(clip, develop)
-    restored = vae.restoration_error(vae.load(diffusion / "vae"), develop.pixels)
+    restored = vae.restoration_error(vae.load_autoencoder(diffusion / "vae"), develop.pixels)
     pipeline = load_pipeline(diffusion, None, SCHEDULER, device)
     real = portraits.real_images(PER_GROUP, "develop", 64, portraits.DEFAULT_CAPTION).scoring
     records = [

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from nepotism.data.images import digest
 from nepotism.runtime import streams
-from nepotism.runtime.files import whole
+from nepotism.runtime.files import atomic_write
 from nepotism.sources import digits, portraits, splits
 from numpy.typing import NDArray
 
@@ -38,7 +38,7 @@ def draw_portraits(split: str, count: int, variation: portraits.Variation) -> Pr
     for index in range(count):
         rng = streams.generator("portraits", split, index)
         portrait = portraits.choose(rng)
-        pixels.append(portraits.draw(portrait, rng, variation=variation))
+        pixels.append(portraits.draw_portrait(portrait, rng, variation=variation))
         factors.append([NAMES[name].index(value) for name, value in asdict(portrait).items()] + [-1])
     keep = splits.unique([digest(image) for image in pixels])
     return PretrainData(np.stack(pixels)[keep], np.array(factors)[keep])
@@ -46,7 +46,7 @@ def draw_portraits(split: str, count: int, variation: portraits.Variation) -> Pr
 
 def load_digits(split: str, variants: int) -> PretrainData:
     """The digits of ``split``: as they are, and ``variants`` moved and turned copies of each."""
-    images, labels = digits.load()
+    images, labels = digits.read_images()
     pixels, factors = [], []
     for index in (index for indices in digits.split_indices()[split].values() for index in indices):
         row = [-1] * len(portraits.FACTORS) + [int(labels[index])]
@@ -68,11 +68,11 @@ def build(split: str, count: int) -> PretrainData:
 
 def save(path: Path, data: PretrainData) -> None:
     """Write one split as an uncompressed ``.npz``, whole or not at all."""
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         np.savez(temporary, pixels=data.pixels, factors=data.factors)
 
 
-def load(path: Path) -> PretrainData:
+def read_split(path: Path) -> PretrainData:
     """Read a file that `save` wrote."""
     with np.load(path, allow_pickle=False) as arrays:
         return PretrainData(arrays["pixels"], arrays["factors"])

@@ -244,7 +244,7 @@ def restoration_error(vae: AutoencoderKL, pixels: NDArray[np.uint8], batch_size:
     return total / len(pixels)
 
 
-def load(folder: Path) -> AutoencoderKL:
+def load_autoencoder(folder: Path) -> AutoencoderKL:
     """An autoencoder that `fit` trained, frozen."""
-    trained: AutoencoderKL = loading.load(AutoencoderKL, folder, "pretrain", dtype=torch.float32)
+    trained: AutoencoderKL = loading.load_model(AutoencoderKL, folder, "pretrain", dtype=torch.float32)
     return trained.requires_grad_(False).eval()

@@ -24,7 +24,7 @@ from nepotism.data.jackknife import LeftOut
 from nepotism.data.tables import Row
 from nepotism.runtime import streams
 from nepotism.runtime.errors import UserError
-from nepotism.runtime.files import whole
+from nepotism.runtime.files import atomic_write
 from nepotism.runtime.progress import Progress
 from nepotism.runtime.resume.checkpoints import NOWHERE, Checkpoints, Store
 from nepotism.runtime.resume.job import Job
@@ -77,7 +77,7 @@ class Family(Protocol):
     def sample(self, model: Arrays, iteration: int, checkpoints: Store = NOWHERE) -> Rows:
         """Draw one row per slot; the same model and iteration give the same rows."""
 
-    def stream(self, iteration: int) -> streams.Key | None:
+    def stream(self, iteration: int) -> streams.StreamKey | None:
         """The random stream that `sample` draws from; None if it draws nothing."""
 
     def score(self, model: Arrays, rows: Callable[[], Rows], iteration: int, first: Arrays) -> Iterable[Score]:
@@ -127,7 +127,7 @@ class History:
 
 
 @dataclass(frozen=True)
-class Made:
+class ChunkResult:
     """What a chunk of generations leaves behind: its models by iteration, the rows to keep, and what each was fitted to."""
 
     models: dict[int, Arrays]
@@ -138,7 +138,7 @@ class Made:
 def run(
     family: Family, job: Job, models: dict[int, Arrays], rows: dict[int, Rows], first: int, last: int,
     regime: Regime, parameters: Mapping[str, Any], ratio: str, seed: int, label: str, **decisive: str | int,
-) -> Made:  # fmt: skip
+) -> ChunkResult:  # fmt: skip
     """Make generations ``first`` to ``last``.
 
     Args:
@@ -154,7 +154,7 @@ def run(
         decisive: what else decides the result: settings, version, checksums of what is read.
     """
     history = History(family, dict(models), dict(rows))
-    made = Made({}, {}, {})
+    made = ChunkResult({}, {}, {})
     slots = Slots({"": history.slots}, seed)
     for iteration in range(first, last + 1):
         sources = regime.plan(slots, ratio, iteration, parameters) if iteration else [slots.real()]
@@ -186,7 +186,7 @@ def run(
         # Of a generation that goes on from others, which a killed job must find too.
         return job.checkpoints(work, "numpy", before=save_finished, iteration=iteration, **chain)
 
-    with Progress(last - first + 1, label, "generation", done=begin - first) as progress, finished.patience():
+    with Progress(last - first + 1, label, "generation", done=begin - first) as progress, finished.defer_signals():
         for iteration in range(begin, last + 1):
             training = np.concatenate([history.rows(source) for source in made.plans[iteration]])
             model = family.fit(training, history.models.get(iteration - 1), iteration, inside("fit", iteration))
@@ -247,7 +247,7 @@ def unpacked(arrays: Arrays, kind: str) -> dict[int, Arrays]:
 
 def write_models(path: Path, models: dict[int, Arrays]) -> None:
     """Write the models of several generations as one safetensors file, whole or not at all."""
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         save_file(packed(models, "model"), temporary)
 
 
@@ -261,7 +261,7 @@ def read_drawn(family: Family, path: Path) -> dict[int, Rows]:
     try:
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path}: it cannot be read ({error}); delete it, and it is made again") from None
+        raise UserError(f"{path}: it cannot be read ({error}); delete it to regenerate it") from None
     iterations = np.array(table["iteration"])
     return {int(number): family.rows(table.filter(iterations == number)) for number in np.unique(iterations)}
 
@@ -293,7 +293,7 @@ def write_plans(path: Path, plans: dict[int, list[Source]], slots: int) -> None:
         for iteration, sources in plans.items()
         for source in sources
     ]
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, PLAN_SCHEMA), temporary, compression="zstd")
 
 

@@ -89,7 +89,7 @@ class Slots:
         claims: list[tuple[float, float, int]] = []
         start = 0
         for group, size in self.groups.items():
-            key: streams.Key = (self._seed, *redrawn, "mix", *_named(group))
+            key: streams.StreamKey = (self._seed, *redrawn, "mix", *_named(group))
             taken = streams.generator(*key, "slots").permutation(size)
             if len(self.groups) == 1:
                 return taken
@@ -111,7 +111,7 @@ class Slots:
         parts: list[list[Indices]] = [[] for _ in range(sources)]
         start = 0
         for group, size in self.groups.items():
-            key: streams.Key = (self._seed, iteration, "mix", *_named(group), "subsample")
+            key: streams.StreamKey = (self._seed, iteration, "mix", *_named(group), "subsample")
             drawn = streams.generator(*key).permutation(sources * size)[:size]
             for index in range(sources):
                 parts[index].append(start + drawn[drawn // size == index] % size)

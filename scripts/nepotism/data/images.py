@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nepotism.runtime.errors import UserError
-from nepotism.runtime.files import whole
+from nepotism.runtime.files import atomic_write
 
 Pixels = NDArray[np.uint8]
 Origin = Literal["real", "generated"]
@@ -106,7 +106,7 @@ def write_image_set(path: Path | str, pixels: Pixels, records: Sequence[Record])
         ValueError: if the numbers of images and rows differ, ids repeat, or an image is its own parent.
     """
     table = image_table(pixels, records)
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         pq.write_table(table, temporary, compression="none", use_dictionary=False)
 
 
@@ -162,7 +162,7 @@ def read_records(path: Path | str) -> list[Record]:
 def write_manifest(path: Path | str, records: Sequence[Record], files: Sequence[str]) -> None:
     """Write a manifest: one row per record, with the file that its image is read from."""
     rows = [{**asdict(record), "file": file} for record, file in zip(records, files, strict=True)]
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, MANIFEST_SCHEMA), temporary)
 
 
@@ -181,7 +181,7 @@ def _table(path: Path | str, columns: list[str] | None = None) -> pa.Table:
             reason = f"it has no column {', '.join(sorted(missing))}"
     except pa.ArrowInvalid as error:
         reason = str(error)
-    raise UserError(f"{path}: it is no image set ({reason}); delete it, and it is made again")
+    raise UserError(f"{path}: it is no image set ({reason}); delete it to regenerate it")
 
 
 def contact_sheet(path: Path | str, images: ImageSet, thumbnail: int = 96) -> None:
@@ -198,7 +198,7 @@ def contact_sheet(path: Path | str, images: ImageSet, thumbnail: int = 96) -> No
     for x, column in enumerate(columns.values()):
         for y, image in enumerate(column):
             sheet.paste(Image.fromarray(image).resize((side, side), Image.Resampling.LANCZOS), (x * side, y * side))
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         sheet.save(temporary)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nepotism.data.images import RECORD_FIELDS, Record
 from nepotism.runtime.errors import UserError
-from nepotism.runtime.files import whole
+from nepotism.runtime.files import atomic_write
 
 # What a row is: the name of its column, and the type of that.
 Kind = Literal["vector", "text"]
@@ -45,7 +45,7 @@ def rows_table(kind: Kind, values: NDArray[Any] | Sequence[str], records: Sequen
 
 def write_rows(path: Path, table: pa.Table) -> None:
     """Write rows, whole or not at all."""
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
 
 
@@ -58,9 +58,7 @@ def read_rows(path: Path, kind: Kind) -> pa.Table:
     try:
         return pq.read_table(path, columns=[kind, "group", "iteration"])
     except (pa.ArrowInvalid, KeyError) as error:
-        raise UserError(
-            f"{path}: it holds no rows of the kind {kind} ({error}); delete it, and it is made again"
-        ) from None
+        raise UserError(f"{path}: it holds no rows of the kind {kind} ({error}); delete it to regenerate it") from None
 
 
 def vectors(table: pa.Table) -> NDArray[np.float64]:

@@ -29,7 +29,7 @@ class Row:
     ``base-<the first arm that begins so>``.
 
     Attributes:
-        set: samples | unseen | seed_images | curated (its iteration is the one it feeds) | real (holdout against holdout)
+        set: samples | unseen | initial_images | curated (its iteration is the one it feeds) | real (holdout against holdout)
             | vae (real images after as many round trips through the autoencoder as the iteration says).
         features: feature space, such as clip, conv, inception; ``pixels`` for colours, empty for counts.
         metric: its name; a family declares its metrics and feature spaces.
@@ -171,7 +171,7 @@ def read_csv(path: Path, blocks: Path | None = None) -> list[Row]:
     rows = [replace(row, left_out=_blocks(found.pop(_name(row), []))) for row in rows]
     if found:
         raise UserError(
-            f"{blocks}: {', '.join(next(iter(found)))} is no row of {path}; delete both tables, and they are made again"
+            f"{blocks}: {', '.join(next(iter(found)))} is no row of {path}; delete both tables to regenerate them"
         )
     return rows
 

@@ -16,7 +16,7 @@ from scipy.special import stdtrit
 
 from nepotism.data.tables import Row, read_csv, write_csv
 from nepotism.draw.figures import nothing, save
-from nepotism.experiment.cells import BRANCHED_ARM
+from nepotism.experiment.cells import BASELINE_ARM
 from nepotism.measure.metrics import METRICS
 
 # The paper's symbols of its two controls come first.
@@ -53,7 +53,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Point:
+class CurvePoint:
     """One point; the interval is within the run for one seed, between seeds for several. The floor has no iteration."""
 
     panel: str
@@ -97,9 +97,9 @@ def _titled(what: str, space: str, clip: str) -> str:
     return f"{what} ({ {'clip': clip, 'conv': 'random convolutions'}.get(space, space) })"
 
 
-def curve_points(rows: Sequence[Row], panels: Sequence[Panel], lines: Sequence[Line]) -> list[Point]:
+def curve_points(rows: Sequence[Row], panels: Sequence[Panel], lines: Sequence[Line]) -> list[CurvePoint]:
     """The points of every panel, line by line, each line from its iteration 0; then the floor."""
-    points: list[Point] = []
+    points: list[CurvePoint] = []
     for panel in panels:
         mine = [row for row in rows if (row.metric, row.features) == (panel.metric, panel.features)]
         samples = [row for row in mine if row.set == "samples"]
@@ -111,12 +111,12 @@ def curve_points(rows: Sequence[Row], panels: Sequence[Panel], lines: Sequence[L
     return points
 
 
-def _line_points(panel: Panel, line: Line, samples: Sequence[Row]) -> Iterator[Point]:
+def _line_points(panel: Panel, line: Line, samples: Sequence[Row]) -> Iterator[CurvePoint]:
     for ratio in sorted({row.ratio for row in samples if row.control == line.control}, key=float):
         found = [row for row in samples if (row.control, row.ratio) == (line.control, ratio)]
         first = min(row.iteration for row in found)
         if line.kind == "heal":
-            start = [r for r in samples if (r.control, r.ratio, r.iteration) == (BRANCHED_ARM, ratio, first - 1)]
+            start = [r for r in samples if (r.control, r.ratio, r.iteration) == (BASELINE_ARM, ratio, first - 1)]
         else:
             start = [row for row in samples if row.control == line.base and row.iteration == 0]
         for iteration in sorted({row.iteration for row in start + found}):
@@ -124,18 +124,18 @@ def _line_points(panel: Panel, line: Line, samples: Sequence[Row]) -> Iterator[P
             yield _point(panel, line.kind, line.control, ratio, iteration, here)
 
 
-def _point(panel: Panel, kind: Kind, control: str, ratio: str, iteration: int, rows: Sequence[Row]) -> Point:
+def _point(panel: Panel, kind: Kind, control: str, ratio: str, iteration: int, rows: Sequence[Row]) -> CurvePoint:
     values = np.array([row.value for row in rows])
     low, high = rows[0].ci_low, rows[0].ci_high
     if len(values) > 1:
         half = float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / math.sqrt(len(values)))
         low, high = float(values.mean()) - half, float(values.mean()) + half
-    return Point(
+    return CurvePoint(
         panel.title, panel.metric, kind, control, ratio, iteration, float(values.mean()), low, high, len(values)
     )
 
 
-def curves(points: Sequence[Point], columns: int = 4) -> Figure:
+def curves(points: Sequence[CurvePoint], columns: int = 4) -> Figure:
     """Every score against the iteration, one line per arm and ratio, real against real as a dotted line.
 
     Without any point, a figure that says so.
@@ -163,8 +163,8 @@ def curves(points: Sequence[Point], columns: int = 4) -> Figure:
     return figure
 
 
-def _curve_panel(axis: Axes, points: Sequence[Point], colours: dict) -> None:
-    lines: dict[tuple[Kind, str, str], list[Point]] = {}
+def _curve_panel(axis: Axes, points: Sequence[CurvePoint], colours: dict) -> None:
+    lines: dict[tuple[Kind, str, str], list[CurvePoint]] = {}
     for point in points:
         lines.setdefault((point.kind, point.control, point.ratio), []).append(point)
     drawn = [line for line in lines if line[0] != "floor"]
@@ -205,9 +205,9 @@ def _curve_panel(axis: Axes, points: Sequence[Point], colours: dict) -> None:
 def _style(kind: Kind, control: str, ratio: str, used: dict[str, list[tuple[str, str]]]) -> dict:
     match kind:
         case "mixture":
-            label = f"{ratio} % generated" if control == BRANCHED_ARM else f"{control} {ratio} %"
+            label = f"{ratio} % generated" if control == BASELINE_ARM else f"{control} {ratio} %"
             marker = MARKERS[used["mixture"].index((control, ratio)) % len(MARKERS)]
-            dashes = "-" if control == BRANCHED_ARM else "-."
+            dashes = "-" if control == BASELINE_ARM else "-."
             return {"label": label, "marker": marker, "markersize": 4, "linewidth": 1.2, "linestyle": dashes}
         case "regime":
             # Several regimes share a ratio, which gives other lines their colour.
@@ -236,11 +236,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metrics", type=Path, required=True, help="tables/metrics.csv")
 
 
-def draw(arguments: argparse.Namespace, panels: Callable[[Sequence[Row], str], list[Panel]]) -> None:
+def draw_curves(arguments: argparse.Namespace, panels: Callable[[Sequence[Row], str], list[Panel]]) -> None:
     """Read the table of scores, draw the panels, and write the table of their points."""
     rows = read_csv(arguments.metrics)
     lines = [Line(*arm.split(":")) for arm in arguments.arms]
     points = curve_points(rows, panels(rows, arguments.clip.name), lines)
     svg, png, table = arguments.output
     save(curves(points), [svg, png], arguments.dpi)
-    write_csv(table, points, Point)
+    write_csv(table, points, CurvePoint)

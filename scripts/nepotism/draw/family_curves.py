@@ -25,7 +25,7 @@ SHOWN_POINTS = 200
 
 
 @dataclass(frozen=True)
-class Point:
+class FamilyPoint:
     """A value of a condition at an iteration: of the mean over chains and seeds, the range of the seeds' means, or a law."""
 
     condition: str
@@ -52,7 +52,7 @@ def files_of_conditions(paths: Sequence[Path], arms: Arms) -> dict[str, list[Pat
     return found
 
 
-def curves(rows: Sequence[Row], metric: str, arms: Arms) -> list[Point]:
+def curves(rows: Sequence[Row], metric: str, arms: Arms) -> list[FamilyPoint]:
     """Means over the seeds of every condition, with the range of the seeds, at as many iterations as can be seen."""
     mine = [row for row in rows if row.metric == metric and row.set == "samples"]
     by_place: dict[tuple[str, str, int], list[float]] = {}
@@ -66,7 +66,7 @@ def curves(rows: Sequence[Row], metric: str, arms: Arms) -> list[Point]:
             found = by_place.get((control, ratio, iteration)) or by_place.get((base, "", iteration), [])
             if found:
                 mean = sum(found) / len(found)
-                points.append(Point(name_of(control, ratio), metric, iteration, mean, min(found), max(found)))
+                points.append(FamilyPoint(name_of(control, ratio), metric, iteration, mean, min(found), max(found)))
     return points
 
 
@@ -76,7 +76,7 @@ def thinned(iterations: Sequence[int]) -> list[int]:
     return [iterations[index] for index in chosen]
 
 
-def line_figure(points: Sequence[Point], label: str, change: Callable[[Axes], object] | None = None) -> Figure:
+def line_figure(points: Sequence[FamilyPoint], label: str, change: Callable[[Axes], object] | None = None) -> Figure:
     """A line per condition; of its first statistic with the range of the seeds, of others dashed. Of no points it says so.
 
     Args:
@@ -134,7 +134,7 @@ def panels(conditions: Sequence[str], iterations: Sequence[int], side: float = 1
     return figure, axes
 
 
-def finish(figure: Figure, rows: Sequence[Any], arguments: argparse.Namespace, kind: type = Point) -> None:
+def finish(figure: Figure, rows: Sequence[Any], arguments: argparse.Namespace, kind: type = FamilyPoint) -> None:
     """Write a figure as SVG and PNG, and the table of ``kind`` that it was drawn from."""
     svg, png, table = arguments.output
     write_csv(table, rows, kind)

@@ -14,7 +14,7 @@ from matplotlib.text import Text
 from nepotism.data.images import Pixels, Record, read_image_set, read_records
 from nepotism.data.tables import write_csv
 from nepotism.runtime.errors import UserError
-from nepotism.runtime.files import whole
+from nepotism.runtime.files import atomic_write
 
 # Letters of a text that are shown, in all and on a line. Tables have all of them.
 SHOWN_LETTERS = 160
@@ -47,7 +47,7 @@ def save(figure: Figure, paths: Sequence[Path], dpi: int) -> None:
         text.set_text("".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in text.get_text()))
     with matplotlib.rc_context({"svg.hashsalt": "nepotism"}):
         for path in paths:
-            with whole(path) as temporary:
+            with atomic_write(path) as temporary:
                 metadata = {"Date": None} if path.suffix == ".svg" else None
                 figure.savefig(temporary, dpi=dpi, bbox_inches="tight", metadata=metadata)
 
@@ -116,7 +116,7 @@ def _lines(text: str) -> int:
     return text.count("\n") + 1
 
 
-def load(file: Path, slots: set[str], pixels: dict[str, Pixels]) -> list[Record]:
+def read_slots(file: Path, slots: set[str], pixels: dict[str, Pixels]) -> list[Record]:
     """Read the images of some slots into ``pixels``, by id, and return their rows."""
     images = read_image_set(file, slots)
     pixels.update({record.id: image for record, image in zip(images.records, images.pixels, strict=True)})

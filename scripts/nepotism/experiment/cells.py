@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 # The plain mixture: what healing arms branch off, and what claims compare with.
-BRANCHED_ARM = "none"
+BASELINE_ARM = "none"
 
 
 def canonical_ratio(ratio: float | str) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 STAGE_VERSIONS = {
     "classify_faces": 2,
     "select_images": 2,
-    "originals.lm": 2,
-    "originals.vae": 2,
+    "family_reference.lm": 2,
+    "family_reference.vae": 2,
     "embed_reference": 3,
     "score": 4,
     "vae_round_trips": 2,
@@ -30,7 +30,7 @@ STAGE_VERSIONS = {
     "generations.vae": 2,
     "histogram_match": 2,
     "sample": 2,
-    "seed_images": 2,
+    "initial_images": 2,
     "sifid_cull": 2,
 }
 

@@ -34,13 +34,13 @@ def add_family(parser: argparse.ArgumentParser) -> None:
     """Which family it is and its settings, in two parts."""
     parser.add_argument("--family", required=True, help="kind of model: a package of nepotism.families")
     parser.add_argument("--settings", required=True, help="what decides the result, of the family's block, as JSON")
-    parser.add_argument("--execution", default="{}", help="the block's keys that only say how, as JSON")
+    parser.add_argument("--family-execution", default="{}", help="the block's keys that only say how, as JSON")
     parser.add_argument("--stage-version", type=int, help="version of the family's algorithm")
 
 
 def settings_given(arguments: argparse.Namespace) -> dict[str, Any]:
     """Both parts of a family's settings."""
-    return {**json.loads(arguments.execution), **json.loads(arguments.settings)}
+    return {**json.loads(arguments.family_execution), **json.loads(arguments.settings)}
 
 
 def version_of(arguments: argparse.Namespace, stage: str) -> int:

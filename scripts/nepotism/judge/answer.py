@@ -22,7 +22,7 @@ Table = tuple[list[str], list[list[str]], list[int]]
 
 
 @dataclass(frozen=True)
-class Told:
+class ReportText:
     """What differs between kinds of models.
 
     Attributes:
@@ -47,7 +47,7 @@ class Told:
 Details = Sequence[Mapping[str, str]]
 
 
-def told(claims: Sequence[Claim], details: Details, diagnostics: Details, rows: Sequence[Row]) -> Told:
+def render(claims: Sequence[Claim], details: Details, diagnostics: Details, rows: Sequence[Row]) -> ReportText:
     """What is told of a diffusion model.
 
     Args:
@@ -56,7 +56,7 @@ def told(claims: Sequence[Claim], details: Details, diagnostics: Details, rows: 
         diagnostics: tables/diagnostics.csv, as text.
         rows: tables/metrics.csv.
     """
-    return Told(
+    return ReportText(
         "What happens when the model is retrained on its own images?",
         _answer(claims, details),
         "Beside this page: Figures_, Tables_ and `Contact sheets`_.",
@@ -78,9 +78,9 @@ def told(claims: Sequence[Claim], details: Details, diagnostics: Details, rows: 
     )
 
 
-def told_in_short(
+def render_short(
     question: str, notation: str, metrics: Sequence[str], claims: Sequence[Claim], rows: Sequence[Row]
-) -> Told:
+) -> ReportText:
     """What is told of a model whose generations are made in chunks: its claims that hold or do not, and its scores.
 
     Args:
@@ -103,7 +103,7 @@ def told_in_short(
         ends = [[row.value for row in mine if (row.iteration, row.metric) == (last, metric)] for metric in metrics]
         means = [f"{sum(found) / len(found):.4g}" if found else "" for found in ends]
         lines.append([f"{control} {ratio} %" if ratio else control, str(last), *means])
-    return Told(
+    return ReportText(
         question,
         " ".join([*map(_escaped, sentences), _counted(claims)]),
         "Beside this page: Figures_ and Tables_.",
@@ -113,7 +113,7 @@ def told_in_short(
     )
 
 
-def page(text: Told, claims: Sequence[Claim], provenance: Mapping[str, Any], costs: Sequence[Cost]) -> str:
+def page(text: ReportText, claims: Sequence[Claim], provenance: Mapping[str, Any], costs: Sequence[Cost]) -> str:
     """The page as a Jinja template of reStructuredText; Snakemake fills in the configuration when it makes the report.
 
     Args:

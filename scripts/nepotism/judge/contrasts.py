@@ -7,19 +7,19 @@ from nepotism.data.tables import Row
 from nepotism.judge.decisions import Effect, combined
 
 # (control, ratio, iteration)
-Key = tuple[str, str, int]
-BASE: Key = ("base", "", 0)
+CellKey = tuple[str, str, int]
+BASE: CellKey = ("base", "", 0)
 # A change of F, the logarithm of the Frechet distance, that counts.
 DELTA = math.log(1.25)
 
 
-def base_at(iteration: int) -> Key:
+def base_at(iteration: int) -> CellKey:
     """The base model, sampled with the noise of an iteration: what a cell of that iteration is paired with."""
     return ("base", "", iteration)
 
 
 # From a cell and a seed to ln FID, to the logarithm of its excess over the floor, or to KID.
-Distance = Callable[[Key, int], Effect]
+Distance = Callable[[CellKey, int], Effect]
 Theta = Callable[[int], Effect]
 
 
@@ -33,7 +33,7 @@ def effect_of(row: Row) -> Effect:
     return Effect(row.value, row.se, df, row.left_out)
 
 
-class Scores:
+class ScoreTable:
     """The table of scores, by cell."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
@@ -53,7 +53,7 @@ class Scores:
         """Ratios of an arm that were scored."""
         return sorted({key[1] for key in self._rows if key[0] == control}, key=float)
 
-    def row(self, cell: Key, seed: int, name: str, features: str, metric: str) -> Row:
+    def row(self, cell: CellKey, seed: int, name: str, features: str, metric: str) -> Row:
         """One row; ``cell`` is (control, ratio, iteration).
 
         Raises:
@@ -65,7 +65,7 @@ class Scores:
             raise MissingError
         return found
 
-    def value(self, cell: Key, seed: int, metric: str, features: str = "clip", name: str = "samples") -> Effect:
+    def value(self, cell: CellKey, seed: int, metric: str, features: str = "clip", name: str = "samples") -> Effect:
         """One score with its error."""
         return effect_of(self.row(cell, seed, name, features, metric))
 
@@ -81,7 +81,7 @@ class Scores:
             return []
 
 
-def against(one: Key, other: Key) -> Callable[[Distance, int], Effect]:
+def against(one: CellKey, other: CellKey) -> Callable[[Distance, int], Effect]:
     """The contrast of two cells."""
     return lambda distance, seed: distance(one, seed) - distance(other, seed)
 

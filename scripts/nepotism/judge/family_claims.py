@@ -4,14 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nepotism.data.tables import Row
-from nepotism.judge.contrasts import MissingError, Theta, effect_of
+from nepotism.judge.contrasts import CellKey, MissingError, Theta, effect_of
 from nepotism.judge.decisions import Effect, Relation, decide
 from nepotism.judge.verdicts import Part
 
 # Settings of every arm, with its regime, ratios, last iteration and the {control} of its iteration 0.
 Arms = Mapping[str, Mapping[str, Any]]
-# An arm, a ratio and an iteration.
-Place = tuple[str, str, int]
 
 # Of an arm's settings, what it is compared in spite of.
 _OWN = ("regime", "ratios", "last", "base")
@@ -31,7 +29,7 @@ def comparable(one: Mapping[str, Any], other: Mapping[str, Any], but: Sequence[s
     }
 
 
-class Scores:
+class FamilyScores:
     """The scores of one table, tables/metrics.csv, and the arms they are of; of several sets, the samples' scores.
 
     Scores that keep what they are without parts of what they share are compared jointly. Others, such as means over chains, are
@@ -45,7 +43,7 @@ class Scores:
         }
         self._seeds = sorted({row.seed for row in rows})
 
-    def value(self, metric: str, place: Place, seed: int) -> Effect:
+    def value(self, metric: str, place: CellKey, seed: int) -> Effect:
         """A score; iteration 0 is the one that the arm begins with.
 
         Raises:
@@ -59,11 +57,11 @@ class Scores:
             raise MissingError
         return effect_of(row)
 
-    def single(self, metric: str, place: Place) -> Theta:
+    def single(self, metric: str, place: CellKey) -> Theta:
         """A score."""
         return lambda seed: self.value(metric, place, seed)
 
-    def difference(self, metric: str, one: Place, other: Place, logarithm: bool = False) -> Theta:
+    def difference(self, metric: str, one: CellKey, other: CellKey, logarithm: bool = False) -> Theta:
         """One score minus another, or the difference of their logarithms."""
 
         def theta(seed: int) -> Effect:

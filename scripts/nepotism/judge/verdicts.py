@@ -56,7 +56,7 @@ class Claim:
         return self.statistic.split(BETWEEN)
 
 
-def told(part: Part) -> str:
+def render_part(part: Part) -> str:
     """A part's effect with its interval, and what the claim wants of it."""
     decision = part.decision
     name = f"{part.features}: {part.statistic}" if part.features else part.statistic
@@ -86,7 +86,7 @@ def verdicts(statements: Mapping[int, tuple[str, str]], parts: Iterable[Part]) -
     for number, (statement, source) in statements.items():
         mine = [part for part in ordered if part.claim == number]
         verdict = conjunction([part.decision for part in mine])
-        claims.append(Claim(number, statement, source, verdict, BETWEEN.join(map(told, mine)), "", ""))
+        claims.append(Claim(number, statement, source, verdict, BETWEEN.join(map(render_part, mine)), "", ""))
     return claims, ordered
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nepotism.runtime.files import whole
+from nepotism.runtime.files import atomic_write
 
 # Values of single images that are stored beside the features.
 PER_IMAGE = ("clip_score", "saturation", "contrast")
@@ -38,7 +38,7 @@ def write_embedded(path: Path, sets: Mapping[str, Embedded]) -> None:
         arrays |= {f"{name}/{value}": embedded.values[value] for value in PER_IMAGE}
         arrays[f"{name}/group"] = np.array(embedded.groups)
         arrays[f"{name}/id"] = np.array(embedded.ids)
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         np.savez(temporary, **arrays)  # type: ignore[arg-type]
 
 

@@ -74,7 +74,7 @@ def embed(evaluator: Evaluator, images: ImageSet) -> Embedded:
 
 
 @dataclass(frozen=True)
-class Place:
+class RowKey:
     """Whose scores these are: the leading columns of `Row`."""
 
     experiment: str
@@ -123,7 +123,7 @@ STATISTICS: dict[str, Callable[[Sets, scores.Indices], float]] = {
 }
 
 
-def compare(place: Place, name: str, generated: Embedded, reference: Reference) -> Iterable[Row]:
+def compare(place: RowKey, name: str, generated: Embedded, reference: Reference) -> Iterable[Row]:
     """All scores of one generated set: distances to the holdout in every feature space, diversity, captions, colours.
 
     The set called ``real`` is the holdout itself: its other half is measured against the first, as the floor.
@@ -153,7 +153,7 @@ def compare(place: Place, name: str, generated: Embedded, reference: Reference) 
         yield _row(place, name, "pixels", value, scores.mean(generated.values[value], positions))
 
 
-def captions(place: Place, name: str, generated: Embedded) -> Iterable[Row]:
+def captions(place: RowKey, name: str, generated: Embedded) -> Iterable[Row]:
     """CLIP scores of one set: their mean, and their spread inside groups."""
     positions = _positions(generated.groups)
     yield _row(place, name, "clip", "clip_score", scores.mean(generated.values["clip_score"], positions))
@@ -165,7 +165,7 @@ def captions(place: Place, name: str, generated: Embedded) -> Iterable[Row]:
         yield _row(place, name, "clip", "clip_score_within_group_sd", spread)
 
 
-def curation(place: Place, records: Sequence[Record], slots: int, kept: Sequence[bool] | None) -> Iterable[Row]:
+def curation(place: RowKey, records: Sequence[Record], slots: int, kept: Sequence[bool] | None) -> Iterable[Row]:
     """What a control did: how many different images are left for its slots, and the share of them that it accepted.
 
     Args:
@@ -179,7 +179,7 @@ def curation(place: Place, records: Sequence[Record], slots: int, kept: Sequence
         yield _row(place, "curated", "", "accepted_share", Estimate(sum(kept) / slots, slots))
 
 
-def fidelity(place: Place, name: str, images: ImageSet, originals: ImageSet) -> Iterable[Row]:
+def fidelity(place: RowKey, name: str, images: ImageSet, originals: ImageSet) -> Iterable[Row]:
     """How much of each original is left in its image, slot by slot: structural similarity, by scikit-image.
 
     Args:
@@ -209,7 +209,7 @@ def _positions(groups: Sequence[str]) -> NDArray[np.int64]:
     return np.array(positions)
 
 
-def _row(place: Place, name: str, space: str, metric: str, estimate: Estimate) -> Row:
+def _row(place: RowKey, name: str, space: str, metric: str, estimate: Estimate) -> Row:
     low, high = estimate.interval or (None, None)
     return Row(
         place.experiment, place.control, place.ratio, place.seed, place.iteration,

@@ -47,7 +47,7 @@ def load_clip(folder: Path, device: torch.device) -> Clip:
     key = "score.clip"
     loading.find(folder, loading.TRANSFORMERS, key)
     loading.check_sums(folder, key)
-    model = loading.load(CLIPModel, folder, key, dtype=torch.float32)
+    model = loading.load_model(CLIPModel, folder, key, dtype=torch.float32)
     tokenizer = loading.tokenizer(CLIPTokenizer, folder, key)
     with loading.readable(key, folder):
         images = CLIPImageProcessor.from_pretrained(folder, local_files_only=True)

@@ -100,7 +100,7 @@ METRICS = declared(
     Metric("within_group_distance", "mean distance of the features of two images of one group", "[0, inf)", "higher"),
     Metric(
         "memorization", "share of images nearer to a real image that may be mixed in than to any of as many of the "
-        "holdout; high by construction for `seed_images` and `vae`, which were made from the former",
+        "holdout; high by construction for `initial_images` and `vae`, which were made from the former",
         "[0, 1], 0.5 without memorisation", "lower", "after the test of Meehan et al. 2020 (arXiv 2004.05675)",
     ),
     Metric("saturation", "mean HSV saturation of an image", "[0, 1]", "neither"),

@@ -23,7 +23,7 @@ class Arm:
         first: its first iteration: 1, or the one after a healing arm's branching point.
         last: its last iteration.
         parameters: of regime and control.
-        overrides: settings that differ from the config's, by block (`seed_images`, `sample`, `finetune`, or a family's).
+        overrides: settings that differ from the config's, by block (`initial_images`, `sample`, `finetune`, or a family's).
         base: folder of its iteration 0, which it shares with all arms that begin in the same way.
     """
 
@@ -61,7 +61,7 @@ class Arm:
 
 
 def arm_of(entry: Mapping[str, Any], iterations: int) -> Arm:
-    """The arm that a checked entry of the config's `arms` describes, in chains of so many ``iterations``; the grid knows its
+    """The arm that a checked entry of the config's `arms` describes, in chains of ``iterations`` iterations; the grid knows its
     base."""
     parameters, regime = entry["parameters"], REGIMES[entry["regime"]]
     first, last = 1, entry.get("iterations", iterations)

@@ -15,7 +15,7 @@ from jsonschema.exceptions import ValidationError
 
 from nepotism.chain.regimes import REGIMES
 from nepotism.controls import CONTROLS
-from nepotism.experiment.cells import BRANCHED_ARM, canonical_ratio
+from nepotism.experiment.cells import BASELINE_ARM, canonical_ratio
 from nepotism.families import FAMILIES, family_package
 from nepotism.plan.grid import DIFFUSION
 from nepotism.weights.locations import hub, staged_name
@@ -27,6 +27,21 @@ DEFAULTS = ("replace", "none")
 MOVED = {
     "type": "an arm has a `regime` ({regimes}) and a `control` ({controls}) now, by default replace and none",
     "kept": "it is a parameter of the regime replace now: `parameters: {{kept: ...}}` of an arm",
+}
+# Keys by the names that they had before, and their present ones. For one release an old name is an error that tells the new one.
+RENAMED = {
+    "how": "execution",
+    "how.micro_batch_size": "per_device_batch_size",
+    "how.training_devices": "num_processes",
+    "execution.micro_batch_size": "per_device_batch_size",
+    "execution.training_devices": "num_processes",
+    "seed_images": "initial_images",
+    "finetune.flip": "random_flip",
+    "gmm.components": "n_components",
+    "lm.block": "block_size",
+    "lm.network.width": "hidden_size",
+    "lm.network.layers": "num_hidden_layers",
+    "lm.network.heads": "num_attention_heads",
 }
 
 
@@ -48,7 +63,8 @@ def checked(config: Mapping[str, Any]) -> dict[str, Any]:
     errors = sorted(
         Draft202012Validator(schema).iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path]
     )
-    problems = list(dict.fromkeys(problem for error in errors for problem in _explain(error)))
+    # A renamed key is unknown by its old name and missing by its new one: told once.
+    problems = list(_renamed(config)) or list(dict.fromkeys(problem for error in errors for problem in _explain(error)))
     if not problems:
         # Only a configuration of the right shape can be checked against itself.
         problems = list(_contradictions(config))
@@ -60,7 +76,7 @@ def checked(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _schema(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema, with the block of the experiment's family: of other families, nothing may be said."""
+    """The schema, with the block of the experiment's family: blocks of other families are rejected."""
     schema = _read(SCHEMA)
     model = config.get("model")
     family = model.get("family") if isinstance(model, Mapping) else None
@@ -188,6 +204,19 @@ def _unreal(value: Any, key: str = "") -> Iterator[tuple[str, float]]:
         yield key, value
 
 
+def _renamed(value: Any, key: str = "") -> Iterator[str]:
+    """Keys by a name that they had before, in a configuration of any shape; in an arm's overrides they are called as in blocks."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            path = _join(key, name)
+            if new := RENAMED.get(re.sub(r"^arms\[\d+\]\.overrides\.", "", path)):
+                yield f"`{path}`: is called `{new}` now; rename it"
+            yield from _renamed(inner, path)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _renamed(inner, f"{key}[{index}]")
+
+
 def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     for key, value in _unreal(config):
         yield f"`{key}`: {value} is no number to reckon with; write one that is finite"
@@ -225,9 +254,9 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         if name not in allowed:
             fields_there_are = ", ".join(f"{{{known}}}" for known in allowed)
             yield f"`reference.{source}.caption`: unknown field {{{name}}}; allowed: {fields_there_are}"
-    seed_images = config["seed_images"]
-    if seed_images["strength"] * seed_images["num_inference_steps"] < 1:
-        yield "`seed_images.strength`: strength x num_inference_steps is below 1, so that no step is run; raise one of them"
+    initial_images = config["initial_images"]
+    if initial_images["strength"] * initial_images["num_inference_steps"] < 1:
+        yield "`initial_images.strength`: strength x num_inference_steps is below 1, so that no step is run; raise one of them"
     yield from _weights_contradictions(config)
 
 
@@ -294,9 +323,9 @@ def _arm_contradictions(
         yield f"`{key}.control`: {regime.name} trains on real rows only, and leaves nothing for {control.name} to treat; leave it out"
     elif control.name != "none" and "0" in ratios:
         yield f"`{key}.ratios`: at ratio 0 there are no generated images for {control.name} to treat; leave it out"
-    if arm["name"] == BRANCHED_ARM and ((regime.name, control.name) != DEFAULTS or arm.get("overrides")):
+    if arm["name"] == BASELINE_ARM and ((regime.name, control.name) != DEFAULTS or arm.get("overrides")):
         yield (
-            f"`{key}`: '{BRANCHED_ARM}' is the name of the plain mixture: regime replace, control none, without overrides; "
+            f"`{key}`: '{BASELINE_ARM}' is the name of the plain mixture: regime replace, control none, without overrides; "
             "choose another"
         )
     if regime.needs_fresh and family != DIFFUSION:
@@ -310,17 +339,17 @@ def _arm_contradictions(
         branches = {
             canonical_ratio(ratio)
             for other in config["arms"]
-            if other["name"] == BRANCHED_ARM
+            if other["name"] == BASELINE_ARM
             for ratio in other["ratios"]
         }
         for ratio in ratios:
             if ratio not in branches:
-                yield f"`{key}.ratios`: healing goes on from the arm '{BRANCHED_ARM}', which has no ratio {ratio}"
+                yield f"`{key}.ratios`: healing goes on from the arm '{BASELINE_ARM}', which has no ratio {ratio}"
         last = min(
             (
                 other.get("iterations", config["iterations"])
                 for other in config["arms"]
-                if other["name"] == BRANCHED_ARM
+                if other["name"] == BASELINE_ARM
             ),
             default=config["iterations"],
         )
@@ -336,10 +365,10 @@ def _arm_contradictions(
             yield f"`{key}.parameters.inception`: '{source}' is not what is needed here; give a path or torchvision"
         elif not staged_name(source) and not parameters.get("inception_sha256"):
             yield f"`{key}.parameters.inception_sha256`: missing; give the checksum of the file that `inception` names"
-    changed = arm.get("overrides", {}).get("seed_images")
-    sampled = {**config["seed_images"], **(changed or {})}
+    changed = arm.get("overrides", {}).get("initial_images")
+    sampled = {**config["initial_images"], **(changed or {})}
     if changed and sampled["strength"] * sampled["num_inference_steps"] < 1:
-        yield f"`{key}.overrides.seed_images`: strength x num_inference_steps is below 1, so that no step is run"
+        yield f"`{key}.overrides.initial_images`: strength x num_inference_steps is below 1, so that no step is run"
 
 
 def _path(error: ValidationError) -> str:

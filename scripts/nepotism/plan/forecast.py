@@ -109,7 +109,7 @@ def _value(column: str, kind: Any, text: str) -> Any:
 def precisions(grid: Grid) -> str:
     """The arithmetic of an experiment, as `Rate.precision` names it."""
     named = f"{grid.config['finetune']['precision']}/{grid.config['sample']['precision']}"
-    return named + (" compiled" if grid.config["how"]["compile"] else "")
+    return named + (" compiled" if grid.config["execution"]["compile"] else "")
 
 
 def fitting_rates(grid: Grid, rates: Iterable[Rate], million: float) -> list[Rate]:
@@ -171,7 +171,7 @@ def forecast(grid: Grid, group_count: int, devices: int = 1) -> Forecast:
     culled = [cell for cell in treated if grid.arm(cell.control).control.name == "sifid_cull"]
     jobs = {
         "classify_faces": grid.shards(),
-        "seed_images": bases,
+        "initial_images": bases,
         "sample_base": bases,
         "redraw_base": redrawn,
         "histogram_match": len(treated) - len(culled),
@@ -186,7 +186,7 @@ def forecast(grid: Grid, group_count: int, devices: int = 1) -> Forecast:
     trained = sum(slots * grid.block("finetune", arm)["epochs"] for arm in arms)
     passes = sum(passes_per_image(grid.block("sample", arm)) * (slots + unseen) for arm in arms)
     for base in grid.bases:
-        first, sample = (grid.block(name, grid.arm_of_base(base)) for name in ("seed_images", "sample"))
+        first, sample = (grid.block(name, grid.arm_of_base(base)) for name in ("initial_images", "sample"))
         once = int(passes_per_image(first) * first["strength"]) * slots
         passes += (once + passes_per_image(sample) * (slots + unseen)) * len(grid.seeds)
     passes += passes_per_image(config["sample"]) * (slots + unseen) * redrawn
@@ -212,13 +212,13 @@ def forecast(grid: Grid, group_count: int, devices: int = 1) -> Forecast:
 
 def _kept(grid: Grid, cells: Sequence[Cell]) -> int:
     """How many retrained models are left at the end."""
-    if grid.config["how"]["keep_models"] == "all":
+    if grid.config["execution"]["keep_models"] == "all":
         return len(cells)
     return len(grid.last_cells())
 
 
 def passes_per_image(block: Mapping[str, Any]) -> int:
-    """Network passes for one image; ``block`` is the config's `seed_images` or `sample`, as an arm has it."""
+    """Network passes for one image; ``block`` is the config's `initial_images` or `sample`, as an arm has it."""
     return int(block["num_inference_steps"]) * (2 if block["guidance_scale"] > 1 else 1)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from nepotism.experiment.cells import BRANCHED_ARM, Cell
+from nepotism.experiment.cells import BASELINE_ARM, Cell
 from nepotism.families import decisive_settings, family_package
 from nepotism.plan.arms import Arm, arm_of
 from nepotism.weights.locations import location, staged_name
@@ -58,7 +58,7 @@ class Grid:
     def _beginning(self, arm: Arm | None) -> str:
         """All settings of an arm that decide its iteration 0."""
         if self.family == DIFFUSION:
-            decide: Config = {name: self.block(name, arm) for name in ("seed_images", "sample")}
+            decide: Config = {name: self.block(name, arm) for name in ("initial_images", "sample")}
         else:
             decide = decisive_settings(self.family, self.family_block(arm), 0)
         return json.dumps(decide, sort_keys=True)
@@ -83,7 +83,7 @@ class Grid:
 
     def redrawn(self) -> list[int]:
         """Iterations that claims compare with the base model: it is sampled with their noise, too, so that they are paired."""
-        baseline, healing = self._arms.get(BRANCHED_ARM), self.judged_arm("heal")
+        baseline, healing = self._arms.get(BASELINE_ARM), self.judged_arm("heal")
         if self.family != DIFFUSION or baseline is None:
             return []
         compared = {1, baseline.last} | ({healing.first - 1, healing.last} if healing else set())
@@ -145,7 +145,7 @@ class Grid:
 
     def shown_arm(self) -> Arm:
         """The arm of figure 2: the plain mixture, or else the first that begins at iteration 1."""
-        return self._arms.get(BRANCHED_ARM) or next(arm for arm in self.arms if arm.first == 1)
+        return self._arms.get(BASELINE_ARM) or next(arm for arm in self.arms if arm.first == 1)
 
     def curves(self, figure: str) -> list[str]:
         """The arms that a figure of scores draws, as name:kind, with the folder of an iteration 0 that is not the plain one.
@@ -208,8 +208,8 @@ class Grid:
         if arm.first == 1:
             return None
         # Of a chunk, the cell is called after the last generation.
-        held = next(last for last in self.iterations_of(self.arm(BRANCHED_ARM)) if last >= arm.first - 1)
-        return Cell(BRANCHED_ARM, cell.ratio, cell.seed, held)
+        held = next(last for last in self.iterations_of(self.arm(BASELINE_ARM)) if last >= arm.first - 1)
+        return Cell(BASELINE_ARM, cell.ratio, cell.seed, held)
 
     def trains_on_generated(self, cell: Cell) -> bool:
         """Whether the cell's training set holds generated rows."""
@@ -226,7 +226,7 @@ class Grid:
         step = step if self.trains_on_generated(cell) else 1
         waiting = step * (arm.last - cell.iteration + 1)
         for branch in self.of_regime("heal"):
-            if arm.name == BRANCHED_ARM and cell.ratio in branch.ratios and cell.iteration < branch.first:
+            if arm.name == BASELINE_ARM and cell.ratio in branch.ratios and cell.iteration < branch.first:
                 own = step * (branch.first - cell.iteration)
                 waiting = max(waiting, own + branch.last - branch.first + 1)
         return waiting
@@ -237,7 +237,7 @@ class Grid:
         if not self.trains_on_generated(cell):
             return None
         if parent is None:
-            return f"{self.folder}/{self.arm(cell.control).base}/seed-{cell.seed}/seed_images.parquet"
+            return f"{self.folder}/{self.arm(cell.control).base}/seed-{cell.seed}/initial_images.parquet"
         return f"{self.folder}/{parent.path}/samples.parquet"
 
     def curated_images(self, cell: Cell) -> str | None:

@@ -59,7 +59,7 @@ class Needs:
         if stage == "finetune":
             seconds = grid.block("finetune", arm)["epochs"] * self._slots / rate.train_per_second
         else:
-            block = "seed_images" if stage == "seed_images" else "sample"
+            block = "initial_images" if stage == "initial_images" else "sample"
             seconds = self._drawn(stage, arm) * passes_per_image(grid.block(block, arm)) / rate.passes_per_second
         return max(LEAST_MINUTES, math.ceil(MARGIN * (rate.job_seconds + seconds) / 60))
 

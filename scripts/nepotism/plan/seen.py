@@ -21,7 +21,7 @@ from nepotism.runtime.files import sha256, write_text
 FOLDER = Path(".snakemake") / "nepotism"
 # Of a folder of weights, what is loaded from it: weights, configurations and tokenizers.
 LOADED = (".safetensors", ".json", ".txt", ".model", ".onnx", ".pt", ".h5")
-# Reading so many bytes takes long enough to say so.
+# Reading this many bytes takes long enough to say so.
 LONG = 10**9
 
 

@@ -14,7 +14,7 @@ from nepotism.plan.grid import DIFFUSION, Grid
 from nepotism.weights.locations import CLEAN_FID_SHA256, in_project, location
 
 # Stages that each family has in its own way, and with a version of its own.
-OF_FAMILIES = ("originals", "generations", "score_generations")
+OF_FAMILIES = ("family_reference", "generations", "score_generations")
 # What decides the single-image FID of an image.
 SIFID_PARAMETERS = ("features", "inception", "inception_sha256", "pair")
 
@@ -34,15 +34,15 @@ def settings(grid: Grid, stage: str, arm: Arm | None = None, iteration: int = 0)
     return options({"stage_version": version, **_slice(grid, stage, arm, iteration)})
 
 
-def how(grid: Grid, *names: str) -> str:
+def execution_options(grid: Grid, *names: str) -> str:
     """Options that change how a result is computed but not the result; Snakemake does not track them."""
-    return options({name: grid.config["how"][name] for name in names})
+    return options({name: grid.config["execution"][name] for name in names})
 
 
-def family_how(grid: Grid, arm: Arm | None) -> str:
+def family_execution_options(grid: Grid, arm: Arm | None) -> str:
     """The same of a family's block, as one option."""
     block = grid.family_block(arm)
-    return options({"execution": _json(family_package(grid.family).execution(block))})
+    return options({"family_execution": _json(family_package(grid.family).execution(block))})
 
 
 def checks_of_reference(grid: Grid) -> str:
@@ -70,8 +70,8 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             return {**sampling(), **chosen, "prompts": config["unseen"]["prompts"]}
         case "encode":
             return model
-        case "seed_images":
-            return sampling("seed_images")
+        case "initial_images":
+            return sampling("initial_images")
         case "finetune":
             return {
                 **model,
@@ -90,8 +90,8 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             return {**model, **{name: _parameters(arm)[name] for name in SIFID_PARAMETERS}}
         case "sifid_cull":
             assert arm is not None
-            return {**sampling("seed_images" if iteration == 1 else "sample"), **_parameters(arm)}
-        case "originals":
+            return {**sampling("initial_images" if iteration == 1 else "sample"), **_parameters(arm)}
+        case "family_reference":
             chosen = family_package(grid.family).original_settings(grid.family_block(None))
             return {"family": grid.family, "settings": _json(chosen)}
         case "generations" | "score_generations":

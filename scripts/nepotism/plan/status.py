@@ -30,7 +30,7 @@ CHUNK_OUTPUTS = {"generations": "samples.parquet", "score_generations": "metrics
 
 
 @dataclass(frozen=True)
-class Standing:
+class CellStatus:
     """Where a cell stands.
 
     Attributes:
@@ -39,7 +39,7 @@ class Standing:
         stage: the first stage that is missing; None if the cell is done.
         missing: all stages that are missing.
         distance: its headline, such as the Fréchet distance, if it is scored.
-        told: what it is doing, or what went wrong.
+        message: what it is doing, or what went wrong.
         log: of the missing stage.
     """
 
@@ -48,11 +48,11 @@ class Standing:
     stage: str | None
     missing: tuple[str, ...]
     distance: float | None
-    told: str
+    message: str
     log: Path | None
 
 
-def standings(grid: Grid, folder: Path) -> list[Standing]:
+def cell_statuses(grid: Grid, folder: Path) -> list[CellStatus]:
     """Where every cell of a grid stands.
 
     Args:
@@ -60,7 +60,7 @@ def standings(grid: Grid, folder: Path) -> list[Standing]:
         folder: its results.
     """
     now = _now(folder)
-    return [_standing(grid, folder, cell, now) for cell in grid.cells()]
+    return [_cell_status(grid, folder, cell, now) for cell in grid.cells()]
 
 
 def _now(folder: Path) -> float:
@@ -80,14 +80,14 @@ def _now(folder: Path) -> float:
             probe.unlink()
 
 
-def _standing(grid: Grid, folder: Path, cell: Cell, now: float) -> Standing:
+def _cell_status(grid: Grid, folder: Path, cell: Cell, now: float) -> CellStatus:
     place = folder / cell.path
     missing = tuple(stage for stage, name in _outputs(grid, cell).items() if not (place / name).is_file())
     distance = _distance(place / "metrics.json", cell.iteration, *headline(grid))
     if not missing:
-        return Standing(cell, "done", None, (), distance, "", None)
-    state, stage, told, log = _state(folder, cell, missing, now)
-    return Standing(cell, state, stage, missing, distance, told, log)
+        return CellStatus(cell, "done", None, (), distance, "", None)
+    state, stage, message, log = _state(folder, cell, missing, now)
+    return CellStatus(cell, state, stage, missing, distance, message, log)
 
 
 def _outputs(grid: Grid, cell: Cell) -> dict[str, str]:
@@ -176,7 +176,7 @@ def failures(log: Path) -> list[tuple[str, str]]:
 
 
 @dataclass(frozen=True)
-class Left:
+class RemainingWork:
     """What is left to do, in seconds, at the mean time of the jobs that have run.
 
     Attributes:
@@ -190,20 +190,20 @@ class Left:
     unmeasured: tuple[str, ...]
 
     def wall(self, jobs: int) -> float:
-        """Seconds with so many jobs at a time, at best."""
+        """Seconds with ``jobs`` jobs at a time, at best."""
         return max(self.chain, self.work / jobs)
 
 
-def left(found: Iterable[Standing], folder: Path) -> Left:
+def remaining_work(found: Iterable[CellStatus], folder: Path) -> RemainingWork:
     """How long the rest takes, by the benchmarks of the jobs that are done."""
     means: Mapping[str, float] = {cost.rule: cost.seconds / cost.jobs for cost in costs(folder / "benchmarks")}
     work = 0.0
     chains: dict[tuple[str, str, int], float] = {}
     unmeasured: dict[str, None] = {}
-    for standing in found:
-        seconds = sum(means.get(stage, 0.0) for stage in standing.missing)
-        chain = (standing.cell.control, standing.cell.ratio, standing.cell.seed)
+    for cell_status in found:
+        seconds = sum(means.get(stage, 0.0) for stage in cell_status.missing)
+        chain = (cell_status.cell.control, cell_status.cell.ratio, cell_status.cell.seed)
         chains[chain] = chains.get(chain, 0.0) + seconds
         work += seconds
-        unmeasured |= dict.fromkeys(stage for stage in standing.missing if stage not in means)
-    return Left(work, max(chains.values(), default=0.0), tuple(unmeasured))
+        unmeasured |= dict.fromkeys(stage for stage in cell_status.missing if stage not in means)
+    return RemainingWork(work, max(chains.values(), default=0.0), tuple(unmeasured))

@@ -33,8 +33,8 @@ if _starts_a_script():
 # Names and values of glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
-# Options of how many images are held at a time, whatever the result: keys of the config's block `how`.
-BATCHES = ("sample_batch_size", "embed_batch_size", "micro_batch_size")
+# Options of how many images are held at a time, whatever the result: keys of the config's block `execution`.
+BATCHES = ("sample_batch_size", "embed_batch_size", "per_device_batch_size")
 
 # Mistakes that only the file system knows of, and what to do about them.
 ADVICE = {
@@ -84,7 +84,7 @@ def add_step_size(parser: argparse.ArgumentParser) -> None:
     """How many images a step of retraining takes, and how devices hold them."""
     parser.add_argument("--batch-size", type=int, required=True, help="images per step")
     parser.add_argument(
-        "--micro-batch-size", type=int, help="images that a device holds at a time; without it, all of a step"
+        "--per-device-batch-size", type=int, help="images that a device holds at a time; without it, all of a step"
     )
     parser.add_argument(
         "--gradient-checkpointing",
@@ -92,13 +92,13 @@ def add_step_size(parser: argparse.ArgumentParser) -> None:
         default=False,
         help="compute activations twice instead of storing them",
     )
-    parser.add_argument("--training-devices", type=int, default=1, help="devices that share every step")
+    parser.add_argument("--num-processes", type=int, default=1, help="devices that share every step")
 
 
 def images_at_a_time(arguments: argparse.Namespace) -> int:
     """How many images one device holds in a step of retraining, by the options of `add_step_size`."""
-    of_a_device = -(-arguments.batch_size // arguments.training_devices)
-    return int(min(arguments.micro_batch_size or of_a_device, of_a_device))
+    of_a_device = -(-arguments.batch_size // arguments.num_processes)
+    return int(min(arguments.per_device_batch_size or of_a_device, of_a_device))
 
 
 def add_resume(parser: argparse.ArgumentParser) -> None:
@@ -112,7 +112,9 @@ def add_cell(parser: argparse.ArgumentParser) -> None:
     """Which cell it is."""
     parser.add_argument("--cell", required=True, help="folder of the cell inside the experiment, or base/seed-<seed>")
     parser.add_argument("--seed", type=int, required=True, help="replicate seed")
-    parser.add_argument("--iteration", type=int, required=True, help="the how-manieth retraining; 0 is the base model")
+    parser.add_argument(
+        "--iteration", type=int, required=True, help="number of retrainings so far; 0 is the base model"
+    )
 
 
 def add_control(parser: argparse.ArgumentParser) -> None:
@@ -178,15 +180,15 @@ def _advice(error: Exception, arguments: argparse.Namespace) -> str | None:
 def _less_memory(arguments: argparse.Namespace) -> str:
     """The keys of the config by which a job takes less of a device's memory."""
     given = vars(arguments)
-    batches = [f"`how.{option}`" for option in BATCHES if (given.get(option) or 0) > 1]
+    batches = [f"`execution.{option}`" for option in BATCHES if (given.get(option) or 0) > 1]
     batches += given.get("batch_keys", [])
     ways = [f"lower {' or '.join(batches)}"] if batches else []
     if given.get("gradient_checkpointing") is False:
-        ways.append("set `how.gradient_checkpointing: true`")
+        ways.append("set `execution.gradient_checkpointing: true`")
     if "sample_batch_size" in given and given.get("precision") == "fp32":
         ways.append("draw in half precision (`precision: bf16`)")
     if not ways:
-        return "No setting of this job takes less; use a device with more memory, or `how.device: cpu`"
+        return "No setting of this job takes less; use a device with more memory, or `execution.device: cpu`"
     return (advice := ", or ".join(ways))[0].upper() + advice[1:]
 
 

@@ -45,9 +45,9 @@ def choose(device: str, threads: int) -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("`how.device`: cuda was asked for, but torch sees no CUDA device; use auto or cpu")
+        raise UserError("`execution.device`: cuda was asked for, but torch sees no CUDA device; use auto or cpu")
     if device == "mps" and not torch.backends.mps.is_available():
-        raise UserError("`how.device`: mps was asked for, but this machine has none; use auto or cpu")
+        raise UserError("`execution.device`: mps was asked for, but this machine has none; use auto or cpu")
     if device == "cuda":
         if not _launched():
             torch.cuda.set_device(gpus.claim(1, torch.cuda.device_count())[0])
@@ -104,7 +104,7 @@ def launch(devices: int, device: str) -> None:
         device: kind of device: on the CPU, processes stand for devices.
 
     Raises:
-        UserError: if so many GPUs are not free.
+        UserError: if the machine has fewer GPUs.
     """
     if devices == 1 or _launched():
         return

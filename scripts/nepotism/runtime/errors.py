@@ -1,4 +1,4 @@
-"""How a job ends that did not succeed: by a mistake that is the user's to mend, or because it was told to stop."""
+"""How a job ends that did not succeed: by a mistake that the user can fix, or because it was told to stop."""
 
 
 class UserError(Exception):

@@ -32,7 +32,7 @@ _ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 
 
 @contextmanager
-def whole(path: Path | str) -> Iterator[Path]:
+def atomic_write(path: Path | str) -> Iterator[Path]:
     """Yield a name for what will be ``path``, in a folder of `beside`; rename it to ``path`` when the block ends well.
 
     If the block raises, nothing appears.
@@ -118,7 +118,7 @@ def share(path: Path) -> None:
 
 def write_text(path: Path | str, text: str) -> None:
     """Write UTF-8 ``text`` to ``path``, whole or not at all."""
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -46,7 +46,7 @@ def claim(count: int, devices: int) -> list[int]:
     if "SLURM_JOB_ID" in os.environ:
         return list(range(count))
     if count > devices:
-        raise UserError(f"`how.training_devices`: {count} GPUs wanted, but torch sees {devices}")
+        raise UserError(f"`execution.num_processes`: {count} GPUs wanted, but torch sees {devices}")
     said = False
     while True:
         locks = _free(visible(devices), count)

@@ -9,7 +9,7 @@ from nepotism.runtime.errors import UserError
 
 def training_advice(gradient_checkpointing: bool, precision: str) -> str:
     """What else than fewer images at a time makes retraining take less, of what is not so yet."""
-    ways = ["" if gradient_checkpointing else ", or `how.gradient_checkpointing: true`"]
+    ways = ["" if gradient_checkpointing else ", or `execution.gradient_checkpointing: true`"]
     ways += ["" if precision == "bf16" else ", or `finetune.precision: bf16`"]
     return "".join(ways)
 
@@ -34,7 +34,7 @@ def fitting_batch(total: float, at_one: float, at_two: float) -> int:
 
 
 def _peak(probe: Callable[[int], float], count: int) -> float | None:
-    """Peak bytes of so many images; None if they do not fit."""
+    """Peak bytes of ``count`` images; None if they do not fit."""
     try:
         return probe(count)
     except torch.OutOfMemoryError:
@@ -47,7 +47,7 @@ def tried(
     """Peak bytes of ``probe(count)``.
 
     Raises:
-        UserError: if so many images do not fit, as `too_large` says it.
+        UserError: if ``count`` images do not fit, as `too_large` says it.
     """
     try:
         return probe(count)
@@ -66,7 +66,7 @@ def too_large(
         what: was tried, for the message.
         tried: number of images at a time.
         key: of the config that says how many.
-        probe: peak bytes with so many images; raises torch.OutOfMemoryError if they do not fit.
+        probe: peak bytes by number of images; raises torch.OutOfMemoryError if they do not fit.
         total: bytes of the device.
         other: what else helps.
     """

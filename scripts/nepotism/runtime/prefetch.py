@@ -8,7 +8,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ahead(
+def prefetch(
     function: Callable[[Item], Result], items: Iterable[Item], threaded: bool = True
 ) -> Iterator[tuple[Item, Result]]:
     """Yield each item with ``function(item)``, which a thread computes one item ahead.

@@ -10,15 +10,15 @@ import json
 
 import numpy as np
 
-Key = tuple[str | int, ...]
+StreamKey = tuple[str | int, ...]
 
 
-def name(key: Key) -> str:
+def name(key: StreamKey) -> str:
     """The key as written into provenance columns, such as ``0/3/sample/smiling-red-round/004``."""
     return "/".join(str(part) for part in key)
 
 
-def _digest(key: Key) -> bytes:
+def _digest(key: StreamKey) -> bytes:
     # JSON keeps 1 and "1" apart, and cannot confuse ("a", "b") with ("a/b",).
     return hashlib.blake2b(json.dumps(key).encode(), digest_size=16).digest()
 

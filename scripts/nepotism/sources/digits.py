@@ -15,7 +15,7 @@ DEFAULT_CAPTION = "a handwritten digit {digit}"
 SPLIT_SIZES = {"pretrain": 60, "develop": 24, "reference": 30, "holdout": 60}
 
 
-def load() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def read_images() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The images, float (1797, 8, 8) in 0-16, and their labels 0-9."""
     from sklearn.datasets import load_digits
 
@@ -41,13 +41,13 @@ def render(image: NDArray[np.float64], size: int = 64, rng: np.random.Generator 
 
 
 def split_indices() -> dict[str, dict[str, list[int]]]:
-    """Indices into `load` of every split's images, by split and by word: disjoint, and the same in every experiment."""
-    images, labels = load()
+    """Indices into `read_images` of every split's images, by split and by word: disjoint, and the same in every experiment."""
+    images, labels = read_images()
     digests = [digest(render(image)) for image in images]
     by_split: dict[str, dict[str, list[int]]] = {split: {} for split in SPLIT_SIZES}
     for label, word in enumerate(WORDS):
         members = [int(index) for index in np.flatnonzero(labels == label)]
-        dealt = splits.deal([digests[index] for index in members], SPLIT_SIZES)
+        dealt = splits.split_by_digest([digests[index] for index in members], SPLIT_SIZES)
         for split, chosen in dealt.items():
             by_split[split][word] = [members[index] for index in chosen]
     return by_split
@@ -72,7 +72,7 @@ def real_images(
             f"`arms`: the regime fresh needs {fresh_sets} sets of {images_per_group} more images per group, {needed} in all; the "
             f"digits have {there_are}: lower `reference.images_per_group` or the arm's `iterations`"
         )
-    images, _ = load()
+    images, _ = read_images()
     chosen = split_indices()
 
     def take(split: str, count: int, start: int = 0) -> Split:

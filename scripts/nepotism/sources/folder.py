@@ -111,7 +111,7 @@ def read_and_split(
     for group in dict.fromkeys(entry.group for entry in entries):
         members = [entry for entry in entries if entry.group == group and entry.name in pixels]
         digests = [contents[entry.name] for entry in members]
-        dealt = splits.deal(digests, sizes)
+        dealt = splits.split_by_digest(digests, sizes)
         if len(dealt["holdout"]) < splits.MINIMUM_SCORING:
             found = len(splits.unique(digests))
             problems.append(

@@ -124,7 +124,7 @@ def _draw_split(split: str, per_group: int, resolution: int, caption: str, seen:
         index = 0
         while len(drawn[group]) < per_group:
             rng = streams.generator("portraits", split, group, index)
-            pixels = draw(choose(rng, **factors), rng, resolution)
+            pixels = draw_portrait(choose(rng, **factors), rng, resolution)
             if (content := digest(pixels)) not in seen:
                 seen.add(content)
                 drawn[group].append(RealImage(pixels, caption.format(**factors), f"portraits/{split}/{group}/{index}"))
@@ -141,7 +141,7 @@ def choose(rng: np.random.Generator, **fixed: str) -> Portrait:
     return Portrait(**chosen)
 
 
-def draw(
+def draw_portrait(
     portrait: Portrait, rng: np.random.Generator, size: int = 64, variation: Variation = REFERENCE_VARIATION
 ) -> NDArray[np.uint8]:
     """Draw a portrait.

@@ -14,7 +14,7 @@ def unique(digests: Sequence[str]) -> list[int]:
     return sorted(first.values())
 
 
-def deal(digests: Sequence[str], sizes: Mapping[str, int]) -> dict[str, list[int]]:
+def split_by_digest(digests: Sequence[str], sizes: Mapping[str, int]) -> dict[str, list[int]]:
     """Deal distinct images to the named splits, in the order of their digests.
 
     Args:

@@ -34,7 +34,7 @@ _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 # How pickled weights of full precision are called where those in safetensors begin so.
 _PICKLED_STEMS = {DIFFUSERS: "diffusion_pytorch_model", TRANSFORMERS: "pytorch_model"}
 _ANOTHER = "Take the weights and the config.json of one and the same model"
-OTHER_SETTINGS = "They were made with other settings: delete their file, and it is made again"
+OTHER_SETTINGS = "They were made with other settings: delete their file to regenerate it"
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -173,7 +173,7 @@ def stem(model_class: Any) -> str:
     return DIFFUSERS if model_class.__module__.startswith("diffusers.") else TRANSFORMERS
 
 
-def load(
+def load_model(
     model_class: Any, folder: Path, key: str, model: Path | None = None, pickled: bool = False, **options: Any
 ) -> Any:
     """A model of diffusers or transformers, with all of its weights and no others; only tied ones may lack.

@@ -9,7 +9,7 @@ A key of the config that names weights or data takes a path, or one of
 - ``torchvision``: torchvision's Inception, for single-image FID,
 - ``deepface``: DeepFace's ONNX classifiers of age, gender and race.
 
-Downloads are staged by a rule of their own into ``resources/models/``, where they are found ever after. Relative paths are
+Downloads are staged by a rule of their own into ``resources/models/`` and reused by later runs. Relative paths are
 relative to the project's folder, wherever Snakemake is started.
 """
 

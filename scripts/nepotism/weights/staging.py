@@ -67,7 +67,7 @@ def from_network(source: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
         raise UserError(
-            f"{source}: it could not be had: {error}. Try again where the network is, usually the head node, or give the path "
+            f"{source}: download failed: {error}. Try again where the network is, usually the head node, or give the path "
             "of a copy in the config"
         ) from None
 

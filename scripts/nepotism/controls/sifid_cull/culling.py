@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from nepotism.controls.sifid_cull.sifid import Scores
+from nepotism.controls.sifid_cull.sifid import SifidScores
 from nepotism.data.images import ImageSet, Pixels, Record
 from nepotism.runtime import streams
 from nepotism.runtime.errors import UserError
@@ -50,7 +50,7 @@ def cull(
     threshold: float,
     replacement: Replacement,
     tries: int,
-    score: Callable[[ImageSet], Scores],
+    score: Callable[[ImageSet], SifidScores],
     draw: Callable[[Sequence[Record], int], ImageSet],
     cell: str,
     seed: int,
@@ -128,7 +128,7 @@ class _Best:
     def __init__(self) -> None:
         self.of: dict[str, tuple[float, Pixels, Record]] = {}
 
-    def consider(self, images: ImageSet, scores: Scores) -> None:
+    def consider(self, images: ImageSet, scores: SifidScores) -> None:
         for pixels, record, value in zip(images.pixels, images.records, scores.sifid, strict=True):
             if record.group not in self.of or value < self.of[record.group][0]:
                 self.of[record.group] = (float(value), pixels, record)

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nepotism.data.images import Record
-from nepotism.runtime.files import whole
+from nepotism.runtime.files import atomic_write
 
 Pair = Literal["slot", "nearest_in_group", "group_mean"]
 
@@ -78,7 +78,7 @@ class RealPatches:
 
 def write_real(path: Path, real: RealPatches) -> None:
     """Write as safetensors, whole or not at all."""
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         save_file({"mean": real.mean.contiguous(), "root": real.root.contiguous()}, temporary)
 
 
@@ -89,7 +89,7 @@ def read_real(path: Path) -> RealPatches:
 
 
 @dataclass(frozen=True)
-class Scores:
+class SifidScores:
     """SIFID of N images: by the arm's pairing, and to the nearest real image of the group; float64 (N,) each."""
 
     sifid: np.ndarray
@@ -98,7 +98,7 @@ class Scores:
 
 def score(
     images: Patches, records: Sequence[Record], real: RealPatches, real_records: Sequence[Record], pair: Pair
-) -> Scores:
+) -> SifidScores:
     """SIFID of every image against the real images of its group.
 
     Args:
@@ -125,4 +125,4 @@ def score(
                 chosen.append(nearest[-1])
             case "group_mean":
                 chosen.append(float(values.mean()))
-    return Scores(np.array(chosen), np.array(nearest))
+    return SifidScores(np.array(chosen), np.array(nearest))

@@ -18,10 +18,10 @@ from nepotism.families.diffusion.healing import judged_healing
 from nepotism.judge.contrasts import (
     BASE,
     DELTA,
+    CellKey,
     Distance,
-    Key,
     MissingError,
-    Scores,
+    ScoreTable,
     Theta,
     against,
     base_at,
@@ -30,7 +30,7 @@ from nepotism.judge.contrasts import (
     slope,
 )
 from nepotism.judge.decisions import NOT_RUN, Decision, Effect, Relation, conjunction, decide
-from nepotism.judge.verdicts import BETWEEN, CAPTIONS, PIXELS, Claim, Part, told
+from nepotism.judge.verdicts import BETWEEN, CAPTIONS, PIXELS, Claim, Part, render_part
 
 # Claims that need a branch that had degraded.
 HEALED = (9, 10, 11)
@@ -67,7 +67,7 @@ class Arms:
 class Judge:
     """Judges all claims of one table."""
 
-    def __init__(self, scores: Scores, arms: Arms) -> None:
+    def __init__(self, scores: ScoreTable, arms: Arms) -> None:
         self.scores, self.arms = scores, arms
         self.healing = judged_healing(scores, arms.heal)
         self.statements = STATEMENTS | (regime_claims.STATEMENTS if arms.regimes else {})
@@ -77,7 +77,7 @@ class Judge:
     # ---- Building blocks
 
     def _log_excess(self, space: str) -> Distance:
-        def log_excess(cell: Key, seed: int) -> Effect:
+        def log_excess(cell: CellKey, seed: int) -> Effect:
             floor = self.scores.value(BASE, seed, "fid", space, "real")
             return (self.scores.value(cell, seed, "fid", space) - floor).log()
 
@@ -108,7 +108,7 @@ class Judge:
 
     def _caption_part(
         self, claim: int, statistic: str, relation: Relation, bound: float,
-        better: Key, worse: Key, name: str = "samples", base: Key = BASE,
+        better: CellKey, worse: CellKey, name: str = "samples", base: CellKey = BASE,
     ) -> Part:  # fmt: skip
         """A part on (C(better) - C(worse)) / s; s is an estimate as well, and without an error there is no interval."""
 
@@ -121,8 +121,8 @@ class Judge:
 
     def _difference(
         self,
-        one: Key,
-        other: Key,
+        one: CellKey,
+        other: CellKey,
         metric: str,
         features: str,
         logarithm: bool = False,
@@ -282,7 +282,7 @@ def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
         rows: tables/metrics.csv.
         arms: names of the arms that claims are about.
     """
-    court = Judge(Scores(rows), arms)
+    court = Judge(ScoreTable(rows), arms)
     parts = sorted(court.parts(), key=lambda part: part.claim)
     claims = []
     for number, (_, source) in court.statements.items():
@@ -304,7 +304,7 @@ def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
                 court.statement(number),
                 source,
                 _joined(by_space),
-                BETWEEN.join(map(told, mine)),
+                BETWEEN.join(map(render_part, mine)),
                 BETWEEN.join(kid),
                 court.notes.get(number, ""),
             )
@@ -319,7 +319,7 @@ def diagnose(rows: Sequence[Row], arms: Mapping[str, str]) -> list[Part]:
         rows: tables/metrics.csv.
         arms: names of plain mixtures with settings of their own, each with the {control} of its iteration 0.
     """
-    return [part for arm, base in arms.items() for part in Judge(Scores(rows), Arms()).diagnosed(arm, base)]
+    return [part for arm, base in arms.items() for part in Judge(ScoreTable(rows), Arms()).diagnosed(arm, base)]
 
 
 def _joined(by_space: dict[str, str]) -> str:

@@ -25,13 +25,13 @@ from nepotism.families.diffusion.training_set import TrainingSet
 from nepotism.runtime import streams
 from nepotism.runtime.devices import reproducible_gradients
 from nepotism.runtime.errors import UserError
-from nepotism.runtime.prefetch import ahead
+from nepotism.runtime.prefetch import prefetch
 from nepotism.runtime.progress import Progress
 from nepotism.runtime.resume.checkpoints import Checkpoints
 
 logger = logging.getLogger(__name__)
 
-# Reading a loss makes the processor wait for the accelerator, so that is done every so many steps only.
+# Reading a loss makes the processor wait for the accelerator, so that is done once in this many steps.
 STEPS_BETWEEN_LOSSES = 10
 
 
@@ -46,22 +46,22 @@ class FitSettings:
     learning_rate: float
     epochs: int
     batch_size: int
-    flip: bool
+    random_flip: bool
     caption_dropout: float
     budget: Budget = "steps"
 
 
 @dataclass(frozen=True)
-class Means:
-    """How the weights are computed: they change by rounding only. Keys of the config's `how`.
+class ExecutionOptions:
+    """How the weights are computed: they change by rounding only. Keys of the config's `execution`.
 
     Attributes:
-        micro_batch_size: images that one device holds at a time, their gradients adding up to the batch's; None is all.
+        per_device_batch_size: images that one device holds at a time, their gradients adding up to the batch's; None is all.
         gradient_checkpointing: compute activations twice instead of storing them.
         compile: compile the network: minutes at the start, faster steps.
     """
 
-    micro_batch_size: int | None = None
+    per_device_batch_size: int | None = None
     gradient_checkpointing: bool = False
     compile: bool = False
 
@@ -77,13 +77,15 @@ class Draws:
     noise: np.ndarray
 
 
-def draw(key: streams.Key, shape: tuple[int, ...], timesteps: int, flip: bool, caption_dropout: float) -> Draws:
+def draw_numbers(
+    key: streams.StreamKey, shape: tuple[int, ...], timesteps: int, random_flip: bool, caption_dropout: float
+) -> Draws:
     """All draws of one image in one epoch, always in this order, so that a setting never shifts the other numbers."""
     rng = streams.generator(*key)
     coins = rng.random(2)
     timestep = int(rng.integers(timesteps))
     posterior, noise = rng.standard_normal((2, *shape), dtype=np.float32)
-    return Draws(bool(flip and coins[0] < 0.5), bool(coins[1] < caption_dropout), timestep, posterior, noise)
+    return Draws(bool(random_flip and coins[0] < 0.5), bool(coins[1] < caption_dropout), timestep, posterior, noise)
 
 
 def batches_of_epoch(
@@ -141,16 +143,16 @@ class Plan:
         data: the encoded training set.
         settings, seed, iteration: see `fit`.
         timesteps: of the training schedule.
-        micro_batch_size: most images of a piece; None is no limit.
+        per_device_batch_size: most images of a piece; None is no limit.
         device, devices: whose pieces, of how many devices that share each batch.
     """
 
     def __init__(
         self, data: TrainingSet, settings: FitSettings, seed: int, iteration: int, timesteps: int,
-        micro_batch_size: int | None = None, device: int = 0, devices: int = 1,
+        per_device_batch_size: int | None = None, device: int = 0, devices: int = 1,
     ) -> None:  # fmt: skip
         self._data, self._settings, self._seed, self._iteration = data, settings, seed, iteration
-        self._timesteps, self._micro = timesteps, micro_batch_size or settings.batch_size
+        self._timesteps, self._micro = timesteps, per_device_batch_size or settings.batch_size
         self._device, self._devices = device, devices
         # At equal steps, an epoch of a larger training set is as many of its images, chosen anew each time.
         self._most = images_of_epoch(data, settings)
@@ -183,9 +185,9 @@ class Plan:
         data, settings = self._data, self._settings
         shape = tuple(data.posteriors.mean.shape[2:])
         draws = [
-            draw(
+            draw_numbers(
                 (self._seed, self._iteration, "finetune", epoch, data.rows[row]),
-                shape, self._timesteps, settings.flip, settings.caption_dropout,
+                shape, self._timesteps, settings.random_flip, settings.caption_dropout,
             )
             for row in rows
         ]  # fmt: skip
@@ -233,7 +235,7 @@ def fit(
     iteration: int,
     accelerator: Accelerator,
     label: str,
-    means: Means = Means(),
+    execution: ExecutionOptions = ExecutionOptions(),
     checkpoints: Checkpoints | None = None,
 ) -> tuple[UNet2DConditionModel, list[float]]:
     """Retrain ``unet`` in place and return it with the loss of every step.
@@ -247,7 +249,7 @@ def fit(
         iteration: of the cell; keys the random streams together with the seed.
         accelerator: devices and precision.
         label: what the progress bar says.
-        means: see `Means`.
+        execution: see `ExecutionOptions`.
         checkpoints: where to go on from, and where to save; None keeps nothing.
 
     Raises:
@@ -259,7 +261,7 @@ def fit(
     unet.to(device).train()
     if device.type == "cuda":
         unet.to(memory_format=torch.channels_last)
-    if means.gradient_checkpointing:
+    if execution.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
     fused = device.type == "cuda"
     optimizer = torch.optim.AdamW(
@@ -267,7 +269,7 @@ def fit(
     )
     plan = Plan(
         data, settings, seed, iteration, scheduler.config.num_train_timesteps,
-        means.micro_batch_size, accelerator.process_index, accelerator.num_processes,
+        execution.per_device_batch_size, accelerator.process_index, accelerator.num_processes,
     )  # fmt: skip
     start, losses = 0, list[float]()
     if checkpoints and (found := checkpoints.newest()):
@@ -276,13 +278,13 @@ def fit(
         logger.info("%s: resumed at step %d of %d", label, start, plan.total)
     accelerator.wait_for_everyone()
     network, stepper = accelerator.prepare(unet, optimizer)
-    if means.compile:
+    if execution.compile:
         network = torch.compile(network)
     objective = Objective(scheduler, data, device)
     pending: list[torch.Tensor] = []
-    patience = checkpoints.patience() if checkpoints else nullcontext()
-    with Progress(plan.total, label, done=start) as progress, patience, reproducible_gradients(device):
-        for step, pieces in ahead(plan.pieces, plan.steps(start), threaded=device.type != "cpu"):
+    deferred = checkpoints.defer_signals() if checkpoints else nullcontext()
+    with Progress(plan.total, label, done=start) as progress, deferred, reproducible_gradients(device):
+        for step, pieces in prefetch(plan.pieces, plan.steps(start), threaded=device.type != "cpu"):
             pending.append(_gradients(network, objective, pieces, accelerator))
             accelerator.clip_grad_norm_(unet.parameters(), 1.0)
             stepper.step()

@@ -7,7 +7,7 @@ likeliest to have. The choice depends only on what came before healing.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nepotism.judge.contrasts import DELTA, Key, Scores, against, base_at
+from nepotism.judge.contrasts import DELTA, CellKey, ScoreTable, against, base_at
 from nepotism.judge.decisions import Decision, decide
 
 PAPERS_RATIO = "25"
@@ -24,8 +24,8 @@ class Healing:
         instead: why it is not the paper's branch; empty if it is, or if that was not healed.
     """
 
-    end: Key
-    branch: Key
+    end: CellKey
+    branch: CellKey
     gates: Mapping[str, Decision]
     instead: str = ""
 
@@ -54,7 +54,7 @@ class Healing:
         return "; ".join(notes)
 
 
-def judged_healing(scores: Scores, arm: str | None) -> Healing | None:
+def judged_healing(scores: ScoreTable, arm: str | None) -> Healing | None:
     """What is judged of a healing arm; None if nothing was healed.
 
     Args:
@@ -82,7 +82,7 @@ def judged_healing(scores: Scores, arm: str | None) -> Healing | None:
     return healed_from(largest, f"{PAPERS_RATIO} % had not degraded{where}: judged from {largest} %")
 
 
-def _gate(scores: Scores, space: str, branch: Key) -> Decision:
+def _gate(scores: ScoreTable, space: str, branch: CellKey) -> Decision:
     contrast, log_fid = against(branch, base_at(branch[2])), scores.log_fid(space)
     return decide(scores.effects(lambda seed: contrast(log_fid, seed)), ">", DELTA)
 

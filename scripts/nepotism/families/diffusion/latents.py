@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from nepotism.families.diffusion.pipeline import to_unit_range
-from nepotism.runtime.files import whole
+from nepotism.runtime.files import atomic_write
 from nepotism.runtime.progress import Progress
 
 PIXELS_AT_A_TIME = 20 * 64 * 64
@@ -85,7 +85,7 @@ def _batch_size(pixels: NDArray[np.uint8]) -> int:
 def write_encoded(path: Path, encoded: Encoded) -> None:
     """Write as safetensors, whole or not at all."""
     tensors = {"mean": encoded.posteriors.mean, "deviation": encoded.posteriors.deviation, "text": encoded.text.cpu()}
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         # One key only: safetensors writes several in random order.
         metadata = {"encoded": json.dumps({"ids": encoded.ids, "slots": encoded.slots, "prompts": encoded.prompts})}
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)

@@ -106,7 +106,7 @@ def load_unet(base_model: Path, model: Path | None, precision: str = "fp32") -> 
     """The retrained U-Net in ``model``, or the base model's."""
     folder, key, whole = (base_model / "unet", KEY, base_model) if model is None else (model, "model", model)
     dtype = DTYPES[precision]
-    return loading.load(UNet2DConditionModel, folder, key, whole, low_cpu_mem_usage=False, dtype=dtype)
+    return loading.load_model(UNet2DConditionModel, folder, key, whole, low_cpu_mem_usage=False, dtype=dtype)
 
 
 def save_unet(unet: UNet2DConditionModel, folder: Path) -> None:
@@ -122,7 +122,7 @@ def save_unet(unet: UNet2DConditionModel, folder: Path) -> None:
 
 def load_vae(base_model: Path, precision: str = "fp32") -> AutoencoderKL:
     """The frozen autoencoder, channels last in memory: a quarter faster on processors, and what tensor cores want."""
-    vae = loading.load(
+    vae = loading.load_model(
         AutoencoderKL, base_model / "vae", KEY, base_model, low_cpu_mem_usage=False, dtype=DTYPES[precision]
     )
     return vae.requires_grad_(False).to(memory_format=torch.channels_last)
@@ -130,7 +130,7 @@ def load_vae(base_model: Path, precision: str = "fp32") -> AutoencoderKL:
 
 def load_text_encoder(base_model: Path, precision: str = "fp32") -> CLIPTextModel:
     """The frozen text encoder."""
-    return loading.load(CLIPTextModel, base_model / "text_encoder", KEY, base_model, dtype=DTYPES[precision])
+    return loading.load_model(CLIPTextModel, base_model / "text_encoder", KEY, base_model, dtype=DTYPES[precision])
 
 
 def load_tokenizer(base_model: Path, text_encoder: CLIPTextModel) -> CLIPTokenizer:

@@ -96,7 +96,7 @@ def training_peak(
         shape: (C, h, w) of latents.
         text: float32 (1, L, D), of any caption.
         hardware: device and precision.
-        gradient_checkpointing: see `fit.Means`.
+        gradient_checkpointing: see `fit.ExecutionOptions`.
     """
 
     def probe(count: int) -> float:
@@ -104,10 +104,12 @@ def training_peak(
         mean = torch.zeros(count, 2, *shape)
         slots = [f"preflight/{index:03d}" for index in range(count)]
         data = TrainingSet(slots, Posteriors(mean, mean), 1.0, text.cpu().repeat(2, 1, 1), [0] * count)
-        settings = fitting.FitSettings(1e-6, 1, count, flip=False, caption_dropout=0.0)
-        means = fitting.Means(gradient_checkpointing=gradient_checkpointing)
+        settings = fitting.FitSettings(1e-6, 1, count, random_flip=False, caption_dropout=0.0)
+        execution = fitting.ExecutionOptions(gradient_checkpointing=gradient_checkpointing)
         try:
-            return peak_bytes(lambda: fitting.fit(unet, scheduler, data, settings, 0, 0, hardware, "preflight", means))
+            return peak_bytes(
+                lambda: fitting.fit(unet, scheduler, data, settings, 0, 0, hardware, "preflight", execution)
+            )
         finally:
             # Accelerate holds on to every model that it has prepared.
             hardware.free_memory()

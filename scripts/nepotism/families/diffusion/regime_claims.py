@@ -7,7 +7,7 @@ They are judged where the grid has arms of such regimes, each against the plain 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from nepotism.judge.contrasts import DELTA, Distance, Key, against, base_at
+from nepotism.judge.contrasts import DELTA, CellKey, Distance, against, base_at
 from nepotism.judge.decisions import Effect, Relation
 from nepotism.judge.verdicts import Part
 
@@ -47,14 +47,14 @@ def parts(
         against(accumulated[last], accumulated[2]),
     )  # fmt: skip
     yield part(13, space, "F(none,100,I) - F(none,100,2)", ">", DELTA, against(end, second))
-    subsample: Key = (name["accumulate_subsample"], "100", last)
+    subsample: CellKey = (name["accumulate_subsample"], "100", last)
     yield part(14, space, f"F(none,100,I) - F({subsample[0]},I)", ">", 0.0, against(end, subsample))
     yield part(
         14, space, f"F({subsample[0]},I) - F({name['accumulate']},I)", ">", 0.0, against(subsample, accumulated[last])
     )
     for claim, regime in ((15, "fresh"), (16, "augment")):
         for ratio in ratios(name[regime]) or ["r"]:
-            cell: Key = (name[regime], ratio, last)
+            cell: CellKey = (name[regime], ratio, last)
             yield part(claim, space, f"F({name[regime]},{ratio},I) - b", "<", DELTA, against(cell, base_at(last)))
 
 

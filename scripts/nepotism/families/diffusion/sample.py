@@ -24,7 +24,7 @@ DECODED_AT_A_TIME = 4
 def sample(
     pipeline: Any,
     prompts: Sequence[str],
-    keys: Sequence[streams.Key],
+    keys: Sequence[streams.StreamKey],
     guidance_scale: float,
     num_inference_steps: int,
     resolution: int,
@@ -67,8 +67,8 @@ def sample(
     distinct = list(dict.fromkeys(prompts))
     text = encode_prompts(pipeline, distinct)
     empty = encode_prompts(pipeline, [""])
-    patience = checkpoints.patience() if checkpoints else nullcontext()
-    with Progress(len(prompts), label, "image", done=begin) as progress, patience:
+    deferred = checkpoints.defer_signals() if checkpoints else nullcontext()
+    with Progress(len(prompts), label, "image", done=begin) as progress, deferred:
         for start in range(begin, len(prompts), batch_size):
             chosen = slice(start, min(start + batch_size, len(prompts)))
             rows = [distinct.index(prompt) for prompt in prompts[chosen]]
@@ -91,7 +91,7 @@ def sample(
             if not np.isfinite(images).all():
                 raise UserError(
                     f"{label}: the model drew something that is no number; its precision does not reach that far: use "
-                    "`precision: bf16` or `fp32` in the config's `sample` and `seed_images`"
+                    "`precision: bf16` or `fp32` in the config's `sample` and `initial_images`"
                 )
             made.append(np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8))
             progress.advance(len(rows))

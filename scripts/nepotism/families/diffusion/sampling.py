@@ -14,7 +14,7 @@ from nepotism.families.diffusion.pipeline import identity, load_pipeline, unet_d
 from nepotism.families.diffusion.sample import sample
 from nepotism.runtime import cli
 from nepotism.runtime.resume.job import Job
-from nepotism.runtime.streams import Key
+from nepotism.runtime.streams import StreamKey
 from nepotism.runtime.streams import name as stream_name
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ SETTINGS = (
 )
 
 # One wanted image: its slot, group, caption and random stream.
-Wanted = tuple[str, str, str, Key]
+Wanted = tuple[str, str, str, StreamKey]
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -120,7 +120,7 @@ class Drawer:
         return ImageSet(pixels, records)
 
 
-def draw(
+def draw_image_set(
     arguments: argparse.Namespace,
     device: torch.device,
     job: Job,

@@ -26,7 +26,7 @@ FIGURES = {
     "components": "Chance that two samples are of different components, which sampling alone brings to nothing: the same, with the "
     "exact law of a discrete distribution (dashed), which components that stay apart follow.",
 }
-# Wasserstein distances take an optimal assignment of so many samples to so many, per chain.
+# Wasserstein distances take an optimal assignment of this many samples to as many others, per chain.
 ASSIGNED = 200
 # A component is lost when fewer than this many of a generation's samples are expected of it.
 LOST_SAMPLES = 1.0
@@ -122,25 +122,27 @@ def sources(block: Mapping[str, Any]) -> list[str]:
 
 
 def memory_mb(block: Mapping[str, Any], generations: int) -> int:
-    """Megabytes of a job whose models are fitted to the rows of so many generations at once."""
-    numbers = block["samples"] * block["chains"] * generations * block["components"] * len(block["original"][0]["mean"])
+    """Megabytes of a job whose models are fitted to the rows of ``generations`` generations at once."""
+    numbers = (
+        block["samples"] * block["chains"] * generations * block["n_components"] * len(block["original"][0]["mean"])
+    )
     return 1000 + 64 * numbers // 10**6
 
 
 def fresh_contradictions(block: Mapping[str, Any], key: str, iterations: int) -> Iterator[str]:
-    """Whether there are original rows for so many training sets: a mixture gives any number."""
+    """Whether there are original rows for ``iterations`` training sets: a mixture gives any number."""
     return iter(())
 
 
 def contradictions(block: Mapping[str, Any], key: str, iterations: int) -> Iterator[str]:
-    """What is wrong with a block `gmm`, which is called ``key``, of chains of so many iterations, that its schema cannot tell."""
+    """What is wrong with a block `gmm`, which is called ``key``, of chains of ``iterations`` iterations, that its schema cannot tell."""
     if min(block["snapshots"]) > iterations:
         yield f"`{key}.snapshots`: none is within the {iterations} iterations; begin with 0"
     for name in ("samples", "chains"):
         if block[name] > block["pool"][name]:
             yield f"`{key}.{name}`: {block[name]}, but `gmm.pool.{name}` has only {block['pool'][name]} original ones; raise it"
-    if block["components"] > block["samples"]:
-        yield f"`{key}.components`: {block['components']} components of {block['samples']} samples; use fewer"
+    if block["n_components"] > block["samples"]:
+        yield f"`{key}.n_components`: {block['n_components']} components of {block['samples']} samples; use fewer"
     original = block["original"]
     dimensions = len(original[0]["mean"])
     if block["samples"] <= dimensions:

@@ -12,7 +12,7 @@ from nepotism.data.tables import Row
 from nepotism.families.gmm.theory import log_generalised_variance
 from nepotism.judge.contrasts import Theta
 from nepotism.judge.decisions import Effect
-from nepotism.judge.family_claims import Arms, Place, Scores, comparable
+from nepotism.judge.family_claims import Arms, CellKey, FamilyScores, comparable
 from nepotism.judge.verdicts import Claim, Part, verdicts
 
 THEORY, SHUMAILOV, GERSTGRASSER = "theory (Wishart)", "Shumailov et al.", "Gerstgrasser et al."
@@ -44,12 +44,12 @@ SHOWN = ("snapshots",)
 SIZES = (*SHOWN, "samples", "chains")
 # How near an observed rate must be to that of theory, and how much spread counts.
 RATE, SPREAD = 0.1, 0.25
-# By half of so many times M generations a mixture of M samples has collapsed; beyond all of them, the axes of what is left
+# By LATE * M / 2 generations a mixture of M samples has collapsed; beyond LATE * M, the axes of what is left
 # differ by more than double precision holds.
 LATE = 10
 
 
-class Judge(Scores):
+class Judge(FamilyScores):
     """Judges all claims of one table."""
 
     def __init__(self, rows: Sequence[Row], arms: Arms) -> None:
@@ -61,14 +61,14 @@ class Judge(Scores):
         replacing = {
             name: arm for name, arm in self._arms.items() if arm["regime"] == "replace" and "100" in arm["ratios"]
         }
-        mixtures = {name: arm for name, arm in replacing.items() if arm["components"] > 1}
+        mixtures = {name: arm for name, arm in replacing.items() if arm["n_components"] > 1}
         # Of different sizes, and fitted alike.
         like = mixtures.get("none") or next(iter(mixtures.values()), {})
         of_size = {arm["samples"]: name for name, arm in reversed(mixtures.items()) if comparable(arm, like, but=SIZES)}
         by_size = [of_size[samples] for samples in sorted(of_size)]
         for name, arm in replacing.items():
             late = LATE * arm["samples"]
-            if arm["components"] == 1:
+            if arm["n_components"] == 1:
                 yield self._rate(1, name, 0, min(late, arm["last"]))
             elif arm["last"] >= late:
                 yield self._rate(2, name, late // 2, late)
@@ -113,7 +113,7 @@ class Judge(Scores):
 
         return self.part(claim, f"(L({name},{last}) - L({name},{first})) / law - 1", "abs <", RATE, theta)
 
-    def _tails(self, place: Place) -> Theta:
+    def _tails(self, place: CellKey) -> Theta:
         def theta(seed: int) -> Effect:
             share, expected = (self.value(metric, place, seed) for metric in ("tail_share", "tail_share_of_spread"))
             return share.log() - expected.log()

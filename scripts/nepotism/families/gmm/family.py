@@ -36,7 +36,7 @@ class Family:
 
     def __init__(self, settings: Mapping[str, Any], seed: int, reference: Mapping[str, Path]) -> None:
         self.samples, self.chains, self.seed = settings["samples"], settings["chains"], seed
-        self._components, self._snapshots = settings["components"], set(settings["snapshots"])
+        self._components, self._snapshots = settings["n_components"], set(settings["snapshots"])
         self._init, self._tolerance, self._max_iter = (settings[key] for key in ("init", "tolerance", "max_iter"))
         self._truth = truth(settings, self.chains)
         self._real, self._holdout = (_chains(reference[name], self.chains) for name in ("real", "holdout"))
@@ -84,7 +84,7 @@ class Family:
         """As many samples of every chain as it was fitted to at first."""
         return sample(Mixtures(**model), self.samples, *self.stream(iteration)).transpose(2, 1, 0)
 
-    def stream(self, iteration: int) -> streams.Key:
+    def stream(self, iteration: int) -> streams.StreamKey:
         """Of all chains; each has its own within it."""
         return (self.seed, iteration, "sample")
 

@@ -11,7 +11,7 @@ import numpy as np
 from nepotism.data.rows import read_rows, vectors
 from nepotism.data.tables import read_csv
 from nepotism.draw.family_curves import (
-    Point,
+    FamilyPoint,
     curves,
     files_of_conditions,
     finish,
@@ -125,7 +125,7 @@ def draw_wasserstein(arguments: argparse.Namespace) -> None:
 
     def law(arm: Arm, iteration: int) -> float | None:
         normal = len({(part["mean"][-1], part["covariance"][-1][-1]) for part in arm["original"]}) == 1
-        holds = arm["regime"] == "replace" and arm["components"] == 1 and normal
+        holds = arm["regime"] == "replace" and arm["n_components"] == 1 and normal
         return expected_wasserstein(arm["samples"], iteration + 1) if holds else None
 
     points = curves(read_csv(arguments.metrics), "gaussian_wasserstein", arguments.arms) + _laws(arguments.arms, law)
@@ -140,17 +140,17 @@ def draw_components(arguments: argparse.Namespace) -> None:
         weights = np.array([part["weight"] for part in arm["original"]])
         first = 1 - float(((weights / weights.sum()) ** 2).sum())
         # The components must be those of the original: others do not stay apart, and have no law.
-        holds = arm["regime"] == "replace" and 1 < arm["components"] == len(weights)
+        holds = arm["regime"] == "replace" and 1 < arm["n_components"] == len(weights)
         return diversity(arm["samples"], iteration + 1) * first if holds else None
 
     points = curves(read_csv(arguments.metrics), "weight_diversity", arguments.arms) + _laws(arguments.arms, law)
     finish(line_figure(points, "chance that two samples are of different components"), points, arguments)
 
 
-def _laws(arms: Mapping[str, Arm], law: Callable[[Arm, int], float | None]) -> list[Point]:
+def _laws(arms: Mapping[str, Arm], law: Callable[[Arm, int], float | None]) -> list[FamilyPoint]:
     """A law at ratio 100 for every arm that it has a value for, by iteration."""
     return [
-        Point(name_of(name, "100"), LAW, iteration, value, value, value)
+        FamilyPoint(name_of(name, "100"), LAW, iteration, value, value, value)
         for name, arm in arms.items()
         if "100" in arm["ratios"]
         for iteration in thinned(range(arm["last"] + 1))
@@ -158,7 +158,7 @@ def _laws(arms: Mapping[str, Arm], law: Callable[[Arm, int], float | None]) -> l
     ]
 
 
-def _start(points: Sequence[Point], condition: str) -> float | None:
+def _start(points: Sequence[FamilyPoint], condition: str) -> float | None:
     return next((point.value for point in points if point.condition == condition), None)
 
 

@@ -68,7 +68,7 @@ BATCHES = ("generation_batch",)
 # Whether its jobs run torch, on a GPU where there is one.
 TORCH = True
 # Keys that all arms share.
-SHARED = ("data", "model", "network", "block", "split", "bos_per_line")
+SHARED = ("data", "model", "network", "block_size", "split", "bos_per_line")
 # Keys that generation 0 does not look at.
 LATER = ("start_from", "epochs", "budget")
 # Of a pretrained model, whose size is not known before it is there: what OPT of 125 million parameters takes, once and in training.
@@ -77,7 +77,7 @@ MODEL_MB, PRETRAINED_MB = 500, 5000
 
 def original_settings(block: Mapping[str, Any]) -> dict[str, Any]:
     """What decides the original blocks of text and the tokenizer: a pretrained model has its own."""
-    chosen = {key: block[key] for key in ("data", "model", "block", "split", "bos_per_line")}
+    chosen = {key: block[key] for key in ("data", "model", "block_size", "split", "bos_per_line")}
     return chosen | ({} if block["model"] else {"vocabulary": block["network"]["vocabulary"]})
 
 
@@ -102,19 +102,19 @@ def sources(block: Mapping[str, Any]) -> list[str]:
 
 
 def memory_mb(block: Mapping[str, Any], generations: int) -> int:
-    """Megabytes of a job whose models are trained on the rows of so many generations at once."""
-    network, tokens = block["network"], 2 * block["block"]
+    """Megabytes of a job whose models are trained on the rows of ``generations`` generations at once."""
+    network, tokens = block["network"], 2 * block["block_size"]
     # Keys and values of every beam, twice while beams are put in order; and the scores of every token of a step.
     beams = block["generation_batch"] * block["num_beams"]
-    cache = 4 * beams * tokens * network["width"] * network["layers"] * 2 * 2
-    logits = 4 * (beams + 3 * block["batch_size"] * block["block"]) * network["vocabulary"]
-    held = 8 * block["split"]["real"] * block["block"] * generations
+    cache = 4 * beams * tokens * network["hidden_size"] * network["num_hidden_layers"] * 2 * 2
+    logits = 4 * (beams + 3 * block["batch_size"] * block["block_size"]) * network["vocabulary"]
+    held = 8 * block["split"]["real"] * block["block_size"] * generations
     models = PRETRAINED_MB + MODEL_MB * (generations + block["chunk"]) if block["model"] else 1800
     return models + (cache + logits + held) // 10**6
 
 
 def fresh_contradictions(block: Mapping[str, Any], key: str, iterations: int) -> Iterator[str]:
-    """Whether there are original rows for so many training sets of an arm of the regime fresh, which is called ``key``."""
+    """Whether there are original rows for ``iterations`` training sets of an arm of the regime fresh, which is called ``key``."""
     needed = iterations * block["split"]["real"]
     if block["split"]["fresh"] < needed:
         there = block["split"]["fresh"]
@@ -122,10 +122,11 @@ def fresh_contradictions(block: Mapping[str, Any], key: str, iterations: int) ->
 
 
 def contradictions(block: Mapping[str, Any], key: str, iterations: int) -> Iterator[str]:
-    """What is wrong with a block `lm`, which is called ``key``, of chains of so many iterations, that its schema cannot tell."""
+    """What is wrong with a block `lm`, which is called ``key``, of chains of ``iterations`` iterations, that its schema cannot tell."""
     network = block["network"]
-    if network["width"] % network["heads"]:
-        yield f"`{key}.network`: width {network['width']} cannot be shared among {network['heads']} heads; use a multiple"
+    if network["hidden_size"] % network["num_attention_heads"]:
+        heads = network["num_attention_heads"]
+        yield f"`{key}.network`: hidden_size {network['hidden_size']} cannot be shared among {heads} attention heads; use a multiple"
     if block["batch_size"] > block["split"]["real"]:
         yield f"`{key}.batch_size`: {block['batch_size']}, but `lm.split.real` has only {block['split']['real']} blocks"
     if block["bos_per_line"] and not block["model"]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from nepotism.data.tables import Row
-from nepotism.judge.family_claims import Arms, Place, Scores, comparable
+from nepotism.judge.family_claims import Arms, CellKey, FamilyScores, comparable
 from nepotism.judge.verdicts import Claim, Part, verdicts
 
 SHUMAILOV, GERSTGRASSER = "Shumailov et al.", "Gerstgrasser et al."
@@ -29,7 +29,7 @@ ENDS = ("perplexity", "sample_perplexity", "sample_perplexity_p99", "repeated_4g
 MORE = math.log(1.05)
 
 
-class Judge(Scores):
+class Judge(FamilyScores):
     """Judges all claims of one table."""
 
     def parts(self) -> Iterator[Part]:
@@ -52,7 +52,7 @@ class Judge(Scores):
             if arm["regime"] == "accumulate" and comparable(arm, plain):
                 yield self._less(7, (name, "100", arm["last"]), name)
 
-    def _less(self, claim: int, place: Place, name: str) -> Part:
+    def _less(self, claim: int, place: CellKey, name: str) -> Part:
         last = min(place[2], self._arms["none"]["last"])
         gap = self.difference("perplexity", ("none", "100", last), (*place[:2], last), logarithm=True)
         return self.part(claim, f"ln perplexity(100,{last}) - ln perplexity({name},{last})", ">", 0.0, gap)

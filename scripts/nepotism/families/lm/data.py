@@ -25,7 +25,7 @@ _BOM = "\ufeff"
 _PROSE = 0.75
 
 
-def load(source: str) -> dict[str, str]:
+def read_texts(source: str) -> dict[str, str]:
     """The texts of `SPLITS`.
 
     Args:

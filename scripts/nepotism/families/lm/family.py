@@ -22,7 +22,7 @@ from nepotism.data.rows import rows_table, write_rows
 from nepotism.families.lm import BINS, BINS_PER_OCTAVE, GENERATION_0, RARE, REPEATED, data, networks
 from nepotism.families.lm.networks import Tokens
 from nepotism.runtime.errors import UserError
-from nepotism.runtime.files import whole
+from nepotism.runtime.files import atomic_write
 from nepotism.runtime.resume.checkpoints import NOWHERE, Store
 from nepotism.weights.locations import location
 
@@ -134,7 +134,7 @@ def write_originals(settings: Mapping[str, Any], files: Mapping[str, Path]) -> N
     Raises:
         UserError: if a text has fewer blocks than are asked for.
     """
-    texts = data.load(str(location(settings["data"])))
+    texts = data.read_texts(str(location(settings["data"])))
     digest = data.digest(texts)
     logger.info("text: %s characters, sha256 %s", " + ".join(str(len(text)) for text in texts.values()), digest)
     tokenizer = (
@@ -142,10 +142,10 @@ def write_originals(settings: Mapping[str, Any], files: Mapping[str, Path]) -> N
         if settings["model"]
         else networks.train_tokenizer(texts["train"], settings["vocabulary"])
     )
-    with whole(files["tokenizer"]) as temporary:
+    with atomic_write(files["tokenizer"]) as temporary:
         tokenizer.save(str(temporary))
     for name, split in SPLIT_OF.items():
-        blocks = networks.blocks(tokenizer, texts[split], settings["block"], settings["bos_per_line"])
+        blocks = networks.blocks(tokenizer, texts[split], settings["block_size"], settings["bos_per_line"])
         fresh = settings["split"]["fresh"] if name == "real" else 0
         if len(blocks) < settings["split"][name] + fresh:
             more = f" and {fresh} fresh ones" if fresh else ""

@@ -98,11 +98,11 @@ def start(settings: Mapping[str, Any], vocabulary: int, *key: str | int) -> PreT
         UserError: if the pretrained one cannot be loaded from safetensors.
     """
     if settings["model"]:
-        model = loading.load(AutoModelForCausalLM, Path(settings["model"]), KEY, dtype=torch.float32)
+        model = loading.load_model(AutoModelForCausalLM, Path(settings["model"]), KEY, dtype=torch.float32)
         reach, known = model.config.max_position_embeddings, model.get_input_embeddings().num_embeddings
-        if 2 * settings["block"] > reach:
+        if 2 * settings["block_size"] > reach:
             raise UserError(
-                f"`lm.block`: {settings['block']}, but the model reads {reach} tokens: a block and what follows"
+                f"`lm.block_size`: {settings['block_size']}, but the model reads {reach} tokens: a block and what follows"
             )
         if vocabulary > known:
             raise UserError(
@@ -111,9 +111,10 @@ def start(settings: Mapping[str, Any], vocabulary: int, *key: str | int) -> PreT
         return model.to(torch.get_default_device())
     network = settings["network"]
     config = OPTConfig(
-        vocab_size=vocabulary, hidden_size=network["width"], num_hidden_layers=network["layers"], ffn_dim=4 * network["width"],
-        num_attention_heads=network["heads"], word_embed_proj_dim=network["width"], dropout=0.0,
-        max_position_embeddings=2 * settings["block"], pad_token_id=0, bos_token_id=0, eos_token_id=0,
+        vocab_size=vocabulary, hidden_size=network["hidden_size"], num_hidden_layers=network["num_hidden_layers"],
+        ffn_dim=4 * network["hidden_size"],
+        num_attention_heads=network["num_attention_heads"], word_embed_proj_dim=network["hidden_size"], dropout=0.0,
+        max_position_embeddings=2 * settings["block_size"], pad_token_id=0, bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.manual_seed(streams.integer_seed(*key))

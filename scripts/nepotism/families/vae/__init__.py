@@ -100,7 +100,7 @@ def sources(block: Mapping[str, Any]) -> list[str]:
 
 
 def memory_mb(block: Mapping[str, Any], generations: int) -> int:
-    """Megabytes of a job whose models are trained on the rows of so many generations at once."""
+    """Megabytes of a job whose models are trained on the rows of ``generations`` generations at once."""
     pixels = block["split"]["real"] * generations * USUAL_SIDE**2
     # Distances between all samples and all held-out digits, some of them twice.
     compared = min(block["split"]["real"], block["split"]["holdout"])
@@ -108,7 +108,7 @@ def memory_mb(block: Mapping[str, Any], generations: int) -> int:
 
 
 def fresh_contradictions(block: Mapping[str, Any], key: str, iterations: int) -> Iterator[str]:
-    """Whether there are original rows for so many training sets of an arm of the regime fresh, which is called ``key``."""
+    """Whether there are original rows for ``iterations`` training sets of an arm of the regime fresh, which is called ``key``."""
     needed = iterations * block["split"]["real"]
     if block["split"]["fresh"] < needed:
         there = block["split"]["fresh"]
@@ -116,7 +116,7 @@ def fresh_contradictions(block: Mapping[str, Any], key: str, iterations: int) ->
 
 
 def contradictions(block: Mapping[str, Any], key: str, iterations: int) -> Iterator[str]:
-    """What is wrong with a block `vae`, which is called ``key``, of chains of so many iterations, that its schema cannot tell."""
+    """What is wrong with a block `vae`, which is called ``key``, of chains of ``iterations`` iterations, that its schema cannot tell."""
     if min(block["snapshots"]) > iterations:
         yield f"`{key}.snapshots`: none is within the {iterations} iterations; begin with 0"
     if block["batch_size"] > block["split"]["real"]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from nepotism.data.tables import Row
-from nepotism.judge.family_claims import Arms, Scores, comparable
+from nepotism.judge.family_claims import Arms, FamilyScores, comparable
 from nepotism.judge.verdicts import Claim, Part, verdicts
 
 SHUMAILOV, GERSTGRASSER = "Shumailov et al.", "Gerstgrasser et al."
@@ -32,7 +32,7 @@ ENDS = ("fid", "precision", "recall", "latent_spread", "lost_classes", "rejected
 MORE, LESS = math.log(1.25), math.log(0.8)
 
 
-class Judge(Scores):
+class Judge(FamilyScores):
     """Judges all claims of one table."""
 
     def parts(self) -> Iterator[Part]:

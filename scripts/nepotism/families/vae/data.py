@@ -20,7 +20,7 @@ from nepotism.data.user_files import by_split, check_readable, first_names, read
 from nepotism.data.user_images import ImageError, read_rgb
 from nepotism.families.vae import CLASSES
 from nepotism.runtime.errors import UserError
-from nepotism.sources.splits import deal
+from nepotism.sources.splits import split_by_digest
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ _GZIP = b"\x1f\x8b"
 _LARGEST = 2**31
 
 
-def load(source: str) -> tuple[Pixels, Labels]:
+def read_digits(source: str) -> tuple[Pixels, Labels]:
     """Digits, bright on dark.
 
     Args:
@@ -79,7 +79,7 @@ def split(images: Pixels, labels: Labels, sizes: Mapping[str, int]) -> dict[str,
     Raises:
         UserError: if there are too few.
     """
-    dealt = deal([digest(image) for image in images], sizes)
+    dealt = split_by_digest([digest(image) for image in images], sizes)
     short = {name: len(dealt[name]) for name, size in sizes.items() if len(dealt[name]) < size}
     if short:
         wanted = " + ".join(f"{name} {size}" for name, size in sizes.items())

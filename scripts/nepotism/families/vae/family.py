@@ -22,7 +22,7 @@ from nepotism.families.vae import CLASSES, CLASSIFIER, GENERATION_0, LOST, data,
 from nepotism.measure.neighbours import Neighbourhood, distances, within_group_distance
 from nepotism.measure.scores import frechet
 from nepotism.runtime import streams
-from nepotism.runtime.files import whole
+from nepotism.runtime.files import atomic_write
 from nepotism.runtime.resume.checkpoints import NOWHERE, Store
 from nepotism.weights.locations import location
 
@@ -89,7 +89,7 @@ class Family:
         stream = self.stream(iteration)
         return networks.sample(self._restored(model), len(self._real), self._settings["latent"], *stream)
 
-    def stream(self, iteration: int) -> streams.Key:
+    def stream(self, iteration: int) -> streams.StreamKey:
         """Of the latents."""
         return (self._seed, iteration, "sample")
 
@@ -150,7 +150,7 @@ def write_originals(settings: Mapping[str, Any], files: Mapping[str, Path]) -> N
     source = settings["data"]
     # Fresh digits last: how many there are changes no other split.
     sizes = {name: settings["split"][name] for name in ("classifier", "real", "holdout", "fresh")}
-    splits = data.split(*data.load(str(location(source))), sizes)
+    splits = data.split(*data.read_digits(str(location(source))), sizes)
     real, fresh = splits["real"], splits["fresh"]
     whole_real = (np.concatenate([real[0], fresh[0]]), np.concatenate([real[1], fresh[1]]))
     for name, (images, labels) in (("real", whole_real), ("holdout", splits["holdout"])):
@@ -164,9 +164,9 @@ def write_originals(settings: Mapping[str, Any], files: Mapping[str, Path]) -> N
     others = networks.no_digits(images, streams.generator("vae", "classifier", "check"))
     rejected = (networks.classify(classifier, others)[1] == networks.REJECTED).mean()
     logger.info(
-        "classifier: %.1f %% of held-out digits right, %.1f %% of what is none rejected", 100 * right, 100 * rejected
+        "classifier: %.1f %% of held-out digits right, %.1f %% of non-digits rejected", 100 * right, 100 * rejected
     )
-    with whole(files["classifier"]) as temporary:
+    with atomic_write(files["classifier"]) as temporary:
         save_file(networks.arrays(classifier), temporary)
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from nepotism.data.images import Pixels, decode
 from nepotism.data.tables import read_csv
 from nepotism.draw.family_curves import (
-    Point,
+    FamilyPoint,
     count_generations,
     curves,
     files_of_conditions,
@@ -25,7 +25,7 @@ from nepotism.draw.family_curves import (
 from nepotism.draw.figures import nothing
 from nepotism.families.vae import CLASSES
 
-# Digits of a panel: so many rows of as many, each in a frame, in pixels.
+# Digits of a panel: SIDE rows of SIDE, each in a frame of FRAME pixels.
 SIDE, FRAME = 6, 1
 
 
@@ -85,7 +85,7 @@ def draw_distance(arguments: argparse.Namespace) -> None:
     points = curves(rows, "fid", arguments.arms)
     floors = [row.value for row in rows if (row.metric, row.set, row.iteration) == ("fid", "real", 0)]
     mean = sum(floors) / max(len(floors), 1)
-    floor = [Point("real digits", "fid", 0, mean, min(floors), max(floors))] if floors else []
+    floor = [FamilyPoint("real digits", "fid", 0, mean, min(floors), max(floors))] if floors else []
 
     def change(axis: Axes) -> None:
         axis.set_yscale("log")
@@ -129,7 +129,7 @@ def draw_spread(arguments: argparse.Namespace) -> None:
     # A classifier that takes no real digit for one has nothing to compare with.
     mean = sum(real) / len(real) if real else math.nan
     points += [
-        Point(at.condition, "within_class_distance", at.iteration, at.value / mean, at.low / mean, at.high / mean)
+        FamilyPoint(at.condition, "within_class_distance", at.iteration, at.value / mean, at.low / mean, at.high / mean)
         for at in (curves(rows, "within_class_distance", arguments.arms) if real else [])
     ]
     finish(line_figure(points, "variety, of real digits'"), points, arguments)

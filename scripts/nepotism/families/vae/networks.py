@@ -69,7 +69,7 @@ class Autoencoder(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Tells digits, and what is none; its features measure distances between sets of digits."""
+    """Classifies digits; the last class is non-digits. Its features measure distances between sets of digits."""
 
     def __init__(self, side: int) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ def train_autoencoder(
 
 
 def train_classifier(images: Pixels, labels: Labels, steps: int) -> Classifier:
-    """Train on digits and, half as many, on what is none: pixels in disorder, blends of several, blank pictures, noise."""
+    """Train on digits and, half as many, on non-digits: pixels in disorder, blends of several, blank pictures, noise."""
     model = _seeded(lambda: Classifier(images.shape[1]), "vae", "classifier", "init")
     others = no_digits(images, streams.generator("vae", "classifier", "others"))[: len(images) // 2]
     pixels = tensor(np.concatenate([images, others]))

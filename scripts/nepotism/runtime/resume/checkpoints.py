@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 
 from safetensors import SafetensorError
 
-from nepotism.runtime.files import remove, whole, write_text
+from nepotism.runtime.files import atomic_write, remove, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class Keeper(Protocol):
     def told_to_stop(self) -> bool:
         """Whether a signal asked the process to end."""
 
-    def patience(self) -> AbstractContextManager[None]:
+    def defer_signals(self) -> AbstractContextManager[None]:
         """Inside, a signal waits for the next checkpoint; outside, it ends the job at once."""
 
 
@@ -111,7 +111,7 @@ class Checkpoints:
             for file in [*folder.glob(f"{name}@*"), *folder.glob(f".{name}@*")]:
                 if not file.name.startswith(self._prefix):
                     remove(file)
-        self.told_to_stop, self.patience = keeper.told_to_stop, keeper.patience
+        self.told_to_stop, self.defer_signals = keeper.told_to_stop, keeper.defer_signals
 
     def newest(self) -> Checkpoint | None:
         """The newest checkpoint that is intact, or None; what is damaged is told in the log and removed."""
@@ -176,7 +176,7 @@ class Checkpoints:
         for path in [] if self._parts else self._described()[:-1]:
             self._remove(path)
         path = self._folder / f"{self._prefix}{position:09d}.safetensors"
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             self._files.save_file(dict(tensors), temporary)
             description = {
                 "position": position,

@@ -42,7 +42,7 @@ class Job:
         self._last = time.monotonic()
         self._signal: int | None = None
         self._told = 0.0
-        self._patient = False
+        self._deferring = False
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -93,13 +93,13 @@ class Job:
             self._lease.check()
 
     @contextmanager
-    def patience(self) -> Iterator[None]:
+    def defer_signals(self) -> Iterator[None]:
         """Inside, a signal waits for the next checkpoint; outside, it ends the job at once."""
-        self._patient = True
+        self._deferring = True
         try:
             yield
         finally:
-            self._patient = False
+            self._deferring = False
         if self._signal is not None:
             self._stop("the end of a part")
 
@@ -116,7 +116,7 @@ class Job:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self._signal, self._told = number, now
-        if not self._patient:
+        if not self._deferring:
             self._stop("once")
 
     def _stop(self, position: int | str) -> NoReturn:

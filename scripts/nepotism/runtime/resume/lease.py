@@ -52,7 +52,7 @@ class Holder:
         job, node = os.environ.get("SLURM_JOB_ID", ""), os.environ.get("SLURMD_NODENAME", "")
         return cls(socket.gethostname(), processes.space(), os.getpid(), job, node, uuid.uuid4().hex)
 
-    def told(self) -> str:
+    def render(self) -> str:
         """Who it is and how to end it, for messages."""
         if self.slurm_job:
             return f"SLURM job {self.slurm_job} on {self.host} (wait for it, or `scancel {self.slurm_job}`)"
@@ -96,7 +96,7 @@ class Lease:
                 self._set_aside(found)
             elif self._is_here(found) or self._beats(found):
                 raise UserError(
-                    f"{self._path.parent} is in use by {found.told()}. If that job is dead, its claim ends "
+                    f"{self._path.parent} is in use by {found.render()}. If that job is dead, its claim ends "
                     f"{self._stale:.0f} seconds after its last sign of life: run the same command again then"
                 )
         threading.Thread(target=self._beat, daemon=True).start()
@@ -116,7 +116,7 @@ class Lease:
         if self._lost or found is None or found.token != self._me.token:
             self._lost = True
             raise LeaseLostError(
-                f"{self._path} was taken over by {found.told() if found else 'another job'}: this job had given no sign "
+                f"{self._path} was taken over by {found.render() if found else 'another job'}: this job had given no sign "
                 f"of life for {self._stale:.0f} seconds, so it ends without writing anything"
             )
 
@@ -167,7 +167,7 @@ class Lease:
 
     def _beats(self, found: Holder) -> bool:
         """Watch a holder whose process cannot be asked until it gives a sign of life (true), or has been silent for too long."""
-        logger.info("watching whether %s is alive, for %.0f seconds at most", found.told(), self._stale)
+        logger.info("watching whether %s is alive, for %.0f seconds at most", found.render(), self._stale)
         first = 0
         while self._age() <= self._stale:
             beat = self._beat_time()

@@ -38,7 +38,7 @@ def _modeling(weights: Path) -> Any:
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Inside, ONNX sessions get so many threads: DeepFace leaves it to ONNX, which takes every core of the machine."""
+    """Inside, ONNX sessions get ``count`` threads: DeepFace leaves it to ONNX, which takes every core of the machine."""
     import cv2
     import onnxruntime
 

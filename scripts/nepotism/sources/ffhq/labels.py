@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from nepotism.data.user_files import inside
 from nepotism.data.user_tables import read_user_csv, refuse
 from nepotism.runtime.errors import UserError
-from nepotism.runtime.files import whole
+from nepotism.runtime.files import atomic_write
 
 # 23, 23.5, 70+, and 20-29 with a hyphen or an en dash: years, or the lower end of a range of years.
 _AGE = re.compile(r"(?P<low>[0-9]+(?:\.[0-9]+)?)(?:\+| ?[-\u2013] ?(?P<high>[0-9]+(?:\.[0-9]+)?))?")
@@ -63,7 +63,7 @@ def images_folder(path: Path) -> Path:
 
 def write_labels(path: Path, labels: Sequence[Label]) -> None:
     """Write one shard, whole or not at all."""
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         pq.write_table(pa.Table.from_pylist([asdict(label) for label in labels], _SCHEMA), temporary)
 
 

@@ -11,7 +11,7 @@ from nepotism.runtime.resume.job import Job
 
 
 def main() -> None:
-    parser = cli.parser(__doc__, stage="seed_images")
+    parser = cli.parser(__doc__, stage="initial_images")
     sampling.add_options(parser)
     parser.add_argument(
         "--strength", type=float, required=True, help="share of the diffusion run on top of the real image"
@@ -25,8 +25,9 @@ def run(arguments: argparse.Namespace) -> None:
     with Job(arguments.output, arguments.checkpoint_seconds) as job:
         device = start(arguments.device, arguments.threads)
         real = read_image_set(arguments.real)
+        # The name of a random stream stays what it was: another one draws other images.
         wanted = sampling.per_slot(real.records, arguments.seed, arguments.iteration, "seed_images")
-        sampling.draw(arguments, device, job, "seed_images", wanted, arguments.output, sources=real)
+        sampling.draw_image_set(arguments, device, job, "initial_images", wanted, arguments.output, sources=real)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    version_of(arguments, "originals")
+    version_of(arguments, "family_reference")
     imported_family(arguments).write_originals(
         settings_given(arguments), {path.stem: path for path in arguments.output}
     )
