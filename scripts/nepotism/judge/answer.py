@@ -1,22 +1,17 @@
 """The first page of the report: what the experiment says, in words and numbers from the table of claims."""
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from nepotism.data.cost import Cost
 from nepotism.data.tables import Row, floors
 from nepotism.judge.decisions import FAILS, HOLDS
-from nepotism.judge.verdicts import CAPTIONS, Claim, count
+from nepotism.judge.sentences import Details, answer, counted, diagnosis, floors_of
+from nepotism.judge.verdicts import Claim
 
 # Snakemake's page centres this text in a window and cuts off the top of what is taller; and it is narrow.
 STYLE = ".h-screen.items-center { align-items: safe center } .prose.max-w-lg { max-width: 60rem }"
-
-NAMES = {"clip": "in CLIP features", "conv": "in random convolutions", "inception": "(FID)"}
-
-# Columns of an effect and its interval in the tables of parts: of the distance, and of its excess over the floor.
-OWN, EXCESS = ("value", "ci90_low", "ci90_high"), ("excess", "excess_low", "excess_high")
 
 Table = tuple[list[str], list[list[str]], list[int]]
 
@@ -44,9 +39,6 @@ class ReportText:
     diagnosis: Sequence[str] = ()
 
 
-Details = Sequence[Mapping[str, str]]
-
-
 def render(claims: Sequence[Claim], details: Details, diagnostics: Details, rows: Sequence[Row]) -> ReportText:
     """What is told of a diffusion model.
 
@@ -58,7 +50,7 @@ def render(claims: Sequence[Claim], details: Details, diagnostics: Details, rows
     """
     return ReportText(
         "What happens when the model is retrained on its own images?",
-        _answer(claims, details),
+        answer(claims, details),
         "Beside this page: Figures_, Tables_ and `Contact sheets`_.",
         [
             "F is the logarithm of the Fréchet distance, b its value for the",
@@ -70,11 +62,11 @@ def render(claims: Sequence[Claim], details: Details, diagnostics: Details, rows
         ],
         _ends(rows),
         [
-            f"The excess is a distance minus that of real images from other real ones ({_floors(rows)}).",
+            f"The excess is a distance minus that of real images from other real ones ({floors_of(rows)}).",
             "Means over the seeds, at the last iteration of each condition; real images against other real ones, and after round",
             "trips through the autoencoder without any retraining, tell what is not the model's doing.",
         ],
-        [*_diagnosis(diagnostics)],
+        [*diagnosis(diagnostics)],
     )
 
 
@@ -105,7 +97,7 @@ def render_short(
         lines.append([f"{control} {ratio} %" if ratio else control, str(last), *means])
     return ReportText(
         question,
-        " ".join([*map(_escaped, sentences), _counted(claims)]),
+        " ".join([*map(_escaped, sentences), counted(claims)]),
         "Beside this page: Figures_ and Tables_.",
         [notation],
         (["condition", "iteration", *metrics], lines, [30, 10, *[15] * len(metrics)]),
@@ -179,21 +171,6 @@ def page(text: ReportText, claims: Sequence[Claim], provenance: Mapping[str, Any
     )  # fmt: skip
 
 
-def _answer(claims: Sequence[Claim], details: Details) -> str:
-    """One paragraph; every number is an effect of the table of claims."""
-    sentences = [*_collapse(details), *_mild(details), *_healed(claims, details)]
-    return " ".join([*sentences, _counted(claims)])
-
-
-def _counted(claims: Sequence[Claim]) -> str:
-    several = {HOLDS: "hold", FAILS: "do not hold"}
-    counted = {kind: number for kind, number in count(claims).items() if number}
-    kinds = ", ".join(
-        f"{number} {kind if number == 1 else several.get(kind, kind)}" for kind, number in counted.items()
-    )
-    return f"Of the {len(claims)} claims: {kinds}."
-
-
 def _ends(rows: Sequence[Row]) -> Table:
     """Header, rows and widths of the table of conditions at their last iterations."""
     spaces = list(dict.fromkeys(row.features for row in rows if row.metric == "fid"))
@@ -245,93 +222,6 @@ def _ends(rows: Sequence[Row]) -> Table:
     return header, lines, [30, 10, *[12] * (len(columns) + len(floor))]
 
 
-def _parts(details: Details, claim: int, start: str) -> list[Mapping[str, str]]:
-    return [
-        part for part in details
-        if part["claim"] == str(claim) and part["statistic"].startswith(start) and part["value"]
-    ]  # fmt: skip
-
-
-def _floors(rows: Sequence[Row]) -> str:
-    return " and ".join(f"{value:.3g} {NAMES.get(space, space)}" for space, value in floors(rows).items())
-
-
-def _factors(parts: Details, keys: Sequence[str] = EXCESS) -> str:
-    """Differences of logarithms as factors, one per feature space, with their intervals."""
-    told = []
-    for part in parts:
-        value, low, high = (_factor(part[key]) for key in keys)
-        factor = f"{value:.2f}" if 0 < value < math.inf else "not defined"
-        interval = f" ({low:.2f} to {high:.2f})" if low < high else ""
-        told.append(f"{factor}{interval} {NAMES.get(part['features'], part['features'])}")
-    return " and ".join(told)
-
-
-def _factor(logarithm: str) -> float:
-    """Not a number where there is none; what is beyond all reason, such as the end of a useless interval, is infinite."""
-    if not logarithm:
-        return math.nan
-    return math.exp(float(logarithm)) if float(logarithm) < 20 else math.inf
-
-
-def _distances(parts: Details) -> str:
-    """The distances' own factors, beside those of their excess."""
-    return f"(the distances themselves: {_factors(parts, OWN)})"
-
-
-def _collapse(details: Details) -> Iterator[str]:
-    worst = _parts(details, 2, "F(100,I)")
-    if worst:
-        yield (
-            "Retrained on its own images only, the model ends at a Fréchet distance from real images whose excess over that of real "
-            "images among themselves is this multiple of the excess of the same model retrained on real images: "
-            f"{_factors(worst)} {_distances(worst)}."
-        )
-    captions = _parts(details, 2, "(C(0,I) - C(100,I))")
-    if captions:
-        shift = float(captions[0]["value"])
-        yield f"Its CLIP score is {abs(shift):.2f} standard deviations {'lower' if shift > 0 else 'higher'}."
-    flat = _parts(details, 1, "F(0,I)")
-    if flat:
-        yield f"On real images, the excess ends at this multiple of the base model's: {_factors(flat)}."
-
-
-def _mild(details: Details) -> Iterator[str]:
-    for ratio in ("25", "10", "3.3"):
-        parts = _parts(details, 2, f"F({ratio},I)")
-        if parts:
-            yield (
-                f"With {ratio} % of its own images, the excess is this multiple of that of 0 %: {_factors(parts)} "
-                f"{_distances(parts)}."
-            )
-
-
-def _healed(claims: Sequence[Claim], details: Details) -> Iterator[str]:
-    healed = _parts(details, 9, "F(heal,")
-    if healed:
-        # F(heal,25,end) - b
-        ratio = healed[0]["statistic"].split(",")[1]
-        claim = next(claim for claim in claims if claim.claim == 9)
-        verdict = "" if claim.verdict == HOLDS else f" (the verdict on claim 9 is “{claim.verdict}”)"
-        yield (
-            f"The model of {ratio} %, healed by further retraining on real images only, ends at this multiple of the base "
-            f"model's excess: {_factors(healed)}{verdict}."
-        )
-
-
-def _diagnosis(diagnostics: Details) -> Iterator[str]:
-    """A sentence for each arm of other settings and each of its ratios, against 0 % of the same settings."""
-    for statistic in dict.fromkeys(part["statistic"] for part in diagnostics):
-        parts = [part for part in diagnostics if part["statistic"] == statistic]
-        if not parts[0]["value"]:
-            yield f"{statistic}: not run; it needs an arm of the same settings at 0 %."
-        elif parts[0]["features"] != CAPTIONS:
-            yield f"{statistic}: the excess is this multiple of that of its own 0 %: {_factors(parts)} {_distances(parts)}."
-        else:
-            value, low, high = (parts[0][key] and f"{float(parts[0][key]):.2f}" for key in OWN)
-            yield f"{statistic} = {value}" + (f" ({low} to {high})." if low else ".")
-
-
 def _diagnosed(sentences: Sequence[str]) -> list[str]:
     if not sentences:
         return []
@@ -342,16 +232,6 @@ def _diagnosed(sentences: Sequence[str]) -> list[str]:
         "",
         *items,
     ]
-
-
-def _effects(claims: Sequence[Claim]) -> Iterator[str]:
-    """A list item per claim, with its parts and its note as a list of their own."""
-    for claim in claims:
-        yield f"* {claim.claim}: {_escaped(claim.statement)}"
-        yield ""
-        for part in filter(None, [*claim.effects, claim.note]):
-            yield f"  * {_escaped(part)}"
-        yield ""
 
 
 def _headed(text: str, line: str) -> list[str]:
@@ -375,3 +255,13 @@ def _escaped(text: str) -> str:
     for character in "\\*_|`":
         text = text if bold and character == "*" else text.replace(character, "\\" + character)
     return text
+
+
+def _effects(claims: Sequence[Claim]) -> Iterator[str]:
+    """A list item per claim, with its parts and its note as a list of their own."""
+    for claim in claims:
+        yield f"* {claim.claim}: {_escaped(claim.statement)}"
+        yield ""
+        for part in filter(None, [*claim.effects, claim.note]):
+            yield f"  * {_escaped(part)}"
+        yield ""

@@ -1,7 +1,6 @@
 """Loading weights: only from safetensors, every tensor in its place, and every failure as one sentence.
 
-What a file of weights lacks, libraries draw at random and tell in a warning; what they cannot read they tell in a
-traceback. Here both are a mistake of the user's that names the key of the config.
+Libraries draw missing weights at random, with a warning; here that is an error that names the key of the config.
 """
 
 import json
