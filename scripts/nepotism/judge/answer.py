@@ -1,6 +1,6 @@
 """The first page of the report: what the experiment says, in words and numbers from the table of claims."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
