@@ -62,7 +62,7 @@ def test_the_default_is_right_and_lists_the_parameters_of_its_arms():
 
 def test_what_an_arm_leaves_out_has_the_types_defaults():
     arm = grid_of(arms=[NONE, CONTROL]).arm("match")
-    assert arm.parameters == {"direction": "generated_to_real", "bins": 256, "epsilon": 1e-6}
+    assert arm.of_control() == {"direction": "generated_to_real", "bins": 256, "epsilon": 1e-6}
     cull = grid_of(arms=[NONE, {**CONTROL, "control": "sifid_cull"}]).arm("match")
     assert (cull.parameters["pair"], cull.parameters["replacement"], cull.parameters["tries"]) == (
         "slot",
@@ -270,9 +270,9 @@ def test_every_key_of_the_schema_is_described_and_in_the_default():
 
 
 def test_a_missing_key_is_told_once():
-    message = mistakes(arms=[{"name": "none"}])
+    message = mistakes(arms=[{}])
     assert message.startswith("2 mistakes")
-    assert "`arms[0].type`: missing" in message
+    assert "`arms[0].name`: missing" in message
 
 
 def test_a_number_is_the_same_however_it_is_written():

@@ -429,5 +429,5 @@ def test_a_control_treats_just_the_slots_that_are_mixed_in(tmp_path):
     path = tmp_path / "set.parquet"
     write_image_set(path, pictures(10), real)
     treated = read_treated(path, real, "40", 3)
-    assert {record.slot for record in treated.records} == generated_slots("40", {"a": 5, "b": 5}, 3)
+    assert {record.slot for record in treated.records} == generated_slots("40", real, 3)
     assert len(treated.records) == 4

@@ -15,7 +15,7 @@ import sys
 
 sys.path.insert(0, {str(ROOT / "scripts")!r})
 
-from nepotism.head import end_idle_wake_ups
+from nepotism.runtime.scheduler import end_idle_wake_ups
 
 asked = []
 

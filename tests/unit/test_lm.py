@@ -31,7 +31,8 @@ LM = yaml.safe_load((ROOT / "resources" / "experiments" / "lm.yaml").read_text()
 SMALL = {
     **LM, "network": {"vocabulary": 400, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2},
     "block_size": 12, "num_beams": 2,
-    "split": {"real": 40, "validation": 10, "holdout": 20}, "first_epochs": 2, "epochs": 1, "generation_batch": 25,
+    "split": {"real": 40, "validation": 10, "holdout": 20, "fresh": 0}, "budget": "steps",
+    "first_epochs": 2, "epochs": 1, "generation_batch": 25,
 }  # fmt: skip
 
 

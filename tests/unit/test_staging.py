@@ -178,7 +178,7 @@ def test_what_a_killed_download_left_is_taken_over(tmp_path):
     killed = """
 import os, signal, sys
 from pathlib import Path
-from nepotism.staging import stage
+from nepotism.weights.staging import stage
 def fetch(target):
     (target / "half").write_text("")
     os.kill(os.getpid(), signal.SIGKILL)

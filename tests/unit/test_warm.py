@@ -288,7 +288,7 @@ import os, sys
 
 sys.path.insert(0, {str(ROOT / "scripts")!r})
 
-from nepotism.warm.head import WarmParent
+from nepotism.runtime.warm.head import WarmParent
 
 rule job:
     output: touch("done")

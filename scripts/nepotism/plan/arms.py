@@ -49,7 +49,9 @@ class Arm:
 
     def is_of(self, kind: str) -> bool:
         """Whether ``kind`` is its control, in a regime that replaces, or its regime, without a control."""
-        return kind == self.control.name if self.curates else kind == self.regime.name
+        if self.curates:
+            return kind == self.control.name and self.regime.name == "replace"
+        return kind == self.regime.name
 
     def of_regime(self) -> dict[str, Any]:
         """Its parameters that belong to the regime."""

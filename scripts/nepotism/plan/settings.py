@@ -200,6 +200,7 @@ def _parameters(arm: Arm) -> dict[str, Any]:
 
 
 def _regime(arm: Arm | None) -> dict[str, Any]:
-    """An arm's regime with its parameters."""
-    assert arm is not None
+    """An arm's regime with its parameters; nothing without an arm."""
+    if arm is None:
+        return {}
     return {"regime": arm.regime.name, "regime_parameters": _json(arm.of_regime())}
