@@ -3,6 +3,7 @@
 import argparse
 import errno
 import platform
+import shutil
 import subprocess
 import sys
 
@@ -161,9 +162,8 @@ def test_scripts_collect_no_garbage_while_they_import_and_do_so_when_they_run(tm
     """A folder like `scripts`, with a script that asks."""
     copy = tmp_path / "scripts"
     copy.mkdir()
-    (copy / "nepotism").mkdir()
-    for path in (ROOT / "scripts" / "nepotism").glob("*.py"):
-        (copy / "nepotism" / path.name).write_text(path.read_text())
+    library = ROOT / "scripts" / "nepotism"
+    shutil.copytree(library, copy / "nepotism", ignore=shutil.ignore_patterns("__pycache__"))
     text = """
 import argparse, gc
 from nepotism.runtime import cli
