@@ -1,6 +1,7 @@
 # make run [EXPERIMENT=digits] [CORES=4]   run an experiment, setting up everything it needs
 # make test                                quick tests and the smoke experiment
 # make check                               linters and types
+# make pins                                pin anew all that requirements pull in, in a new environment
 # make clean-experiment EXPERIMENT=digits  delete one experiment's results
 # make clean                               delete all results and the environment
 
@@ -12,7 +13,7 @@ BIN := .venv/bin
 GPUS := $(shell ls /proc/driver/nvidia/gpus 2> /dev/null | wc -l)
 CONFIGFILE := $(if $(filter-out faces,$(EXPERIMENT)),--configfile resources/experiments/$(EXPERIMENT).yaml)
 
-.PHONY: run test check clean clean-experiment
+.PHONY: run test check pins clean clean-experiment
 .DELETE_ON_ERROR:
 
 run: .venv/torch
@@ -35,7 +36,12 @@ check: .venv/dev
 	$(BIN)/snakemake --lint
 	$(BIN)/snakemake --lint -s resources/pretrain/Snakefile
 
-.venv/%: envs/%.txt envs/light.txt envs/torch.txt envs/faces.txt envs/slurm.txt | .venv/bin/python
+pins:
+	rm -rf .venv
+	$(MAKE) --jobs=1 .venv/dev .venv/slurm
+	$(BIN)/python scripts/pin_packages.py
+
+.venv/%: envs/%.txt envs/light.txt envs/torch.txt envs/faces.txt envs/slurm.txt envs/constraints.txt | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 

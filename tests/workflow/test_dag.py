@@ -1,7 +1,6 @@
 """What Snakemake plans: job counts, single targets, advice. Nothing is computed here."""
 
 import ast
-import json
 import re
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ from importlib.metadata import packages_distributions
 import pytest
 import yaml
 from conftest import ROOT, SMOKE
+from pin_packages import direct
 
 CELL = "results/faces/none/ratio-25/seed-0/iteration-3"
 PRETRAINING_FOLDER = ROOT / "resources" / "pretrain"
@@ -284,19 +284,6 @@ def test_the_dry_run_writes_nothing(project):
     assert not (project.folder / "results").exists()
 
 
-def pins(path):
-    lines = [line.strip().removeprefix("- ") for line in path.read_text().splitlines()]
-    return [line for line in lines if "==" in line and not line.startswith("#")]
-
-
-def test_pinned_environments_are_in_step():
-    light, torch = (pins(ROOT / "envs" / f"{name}.txt") for name in ("light", "torch"))
-    assert pins(ROOT / "envs" / "light.yaml") == light
-    assert pins(ROOT / "envs" / "torch.yaml") == light + torch
-    assert json.dumps(light + torch).count("==") == len(set(light + torch))
-    assert pins(ROOT / "envs" / "faces.yaml") == light + pins(ROOT / "envs" / "faces.txt")
-
-
 LIBRARIES = {"nepotism": ROOT / "scripts", "pretraining": PRETRAINING_FOLDER}
 
 
@@ -330,7 +317,7 @@ def test_environments_have_what_their_rules_import():
         PRETRAINING_FOLDER: (PRETRAINING_FOLDER / "Snakefile").read_text(),
     }
     for env in ("light", "torch", "faces"):
-        known = {pin.split("==")[0] for pin in pins(ROOT / "envs" / f"{env}.yaml")}
+        known = {pin.split("==")[0] for pin in direct(f"{env}.txt")}
         run = rf'"(?:\.\./)+envs/{env}.yaml"\n(?:(?!^rule ).*\n)*? +\'python "\$SCRIPTS/(\w+\.py)"'
         scripts = [folder / name for folder, text in rules.items() for name in re.findall(run, text, re.MULTILINE)]
         assert {script.parent for script in scripts} == ({ROOT / "scripts"} if env == "faces" else set(rules))
