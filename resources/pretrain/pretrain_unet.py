@@ -16,9 +16,6 @@ def main() -> None:
     parser = cli.parser(__doc__)
     options.add_training(parser)
     parser.add_argument("--vae", type=Path, required=True, help="folder of the trained autoencoder")
-    parser.add_argument(
-        "--light", type=Path, help="folder of an autoencoder of the same latents for the pipeline to have"
-    )
     parser.add_argument("--start", type=Path, help="folder of a pipeline whose U-Net and text encoder to go on from")
     cli.run(run, parser.parse_args())
 
@@ -34,8 +31,6 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.seed,
         arguments.start,
     )
-    if arguments.light:
-        pipeline.register_modules(vae=vae.load_autoencoder(arguments.light))
     pipeline.save_pretrained(arguments.output, safe_serialization=True)
 
 

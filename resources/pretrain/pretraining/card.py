@@ -151,7 +151,7 @@ def _percent(share: float | None) -> str:
 def _training_rows(logs: Path) -> str:
     """Steps and wall-clock of each training, from the last line of its log."""
     rows = []
-    parts = ("vae_narrow", "vae", "decoder", "sharpen", "light", "light_sharpen", "unet_first", "unet", "clip")
+    parts = ("vae_narrow", "vae", "decoder", "sharpen", "unet_first", "unet", "clip")
     for name in (f"pretrain_{part}" for part in parts):
         log = (logs / f"{name}.log").read_text(encoding="utf-8")
         found = re.findall(r"(\d+) steps in ([0-9.]+) s", log)

@@ -1,8 +1,7 @@
 """The tiny autoencoder: 64 x 64 RGB to 8 x 8 latents, as Stable Diffusion's maps 512 x 512 to 64 x 64.
 
-It is trained in six stages: with 4 latent channels, which blurs eyes and mouths; widened to 8; the decoder alone; the
-decoder against a discriminator, as latent diffusion's is; then a lighter one learns the same latents, as every cell of an
-experiment draws hundreds of images with it; and its decoder meets the discriminator too.
+It is trained in four stages: with 4 latent channels, which blurs eyes and mouths; widened to 8; the decoder alone; the
+decoder against a discriminator, as latent diffusion's is.
 """
 
 from pathlib import Path
@@ -29,18 +28,14 @@ YOUNG = 200
 CENTRE_WEIGHT, CENTRE_RADIUS = 3.0, 0.18
 
 
-# Of the autoencoder that is trained from pictures, and of the lighter one that learns from it.
-FULL, LIGHT = (32, 64, 64, 64), (16, 32, 64, 64)
-
-
-def new(latent_channels: int, widths: tuple[int, ...] = FULL) -> AutoencoderKL:
+def new(latent_channels: int) -> AutoencoderKL:
     """An untrained autoencoder."""
     return AutoencoderKL(
         in_channels=3,
         out_channels=3,
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=widths,
+        block_out_channels=(32, 64, 64, 64),
         layers_per_block=1,
         latent_channels=latent_channels,
         norm_num_groups=8,
@@ -100,38 +95,6 @@ def fit(
     deviation = float(encode(averaged, data.pixels[:: max(1, len(data.pixels) // 1000)])[0].std())
     averaged.register_to_config(scaling_factor=1 / deviation)
     return averaged
-
-
-def lighten(
-    teacher: AutoencoderKL, data: PretrainData, steps: int, batch_size: int, learning_rate: float, seed: int
-) -> AutoencoderKL:
-    """A lighter autoencoder of the same latents: its encoder learns the teacher's posteriors, its decoder the pictures.
-
-    So a denoiser of the one's latents is a denoiser of the other's.
-    """
-    torch.manual_seed(seed)
-    vae = new(teacher.config.latent_channels, LIGHT)
-    vae.register_to_config(scaling_factor=teacher.config.scaling_factor)
-    weights = centre_weights(data.pixels.shape[1])
-    rng = streams.generator("pretrain", "light", seed, "draws")
-
-    def loss_of(batch: NDArray[np.int64]) -> torch.Tensor:
-        images = to_tensor(data.pixels[batch])
-        mirrored = torch.from_numpy(rng.random(len(batch)) < 0.5)
-        images[mirrored] = images[mirrored].flip(-1)
-        with torch.no_grad():
-            wanted = teacher.encode(images).latent_dist
-        learned = vae.encode(images).latent_dist
-        noise = torch.from_numpy(rng.standard_normal(wanted.mean.shape, dtype=np.float32))
-        restored = vae.decode(wanted.mean + wanted.std * noise).sample
-        # In units of the latents' own spread.
-        away = (teacher.config.scaling_factor * (learned.mean - wanted.mean)) ** 2
-        return restoration_loss(restored, images, weights) + away.mean() + ((learned.std - wanted.std) ** 2).mean()
-
-    indices = batches(data, steps, batch_size, "light", seed)
-    averaged = train(vae, loss_of, indices, steps, learning_rate, "pretrain_light", bf16=False)
-    assert isinstance(averaged, AutoencoderKL)
-    return averaged.eval()
 
 
 def refine_decoder(
