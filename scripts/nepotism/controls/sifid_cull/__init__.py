@@ -9,17 +9,17 @@ CONTROL = Control(
     ("diffusion",),
     {
         "features": {
-            "description": "vae: an early block of the model's autoencoder | inception-64, inception-192: torchvision's Inception "
-            "before its first or second pooling.",
+            "description": "Where the features come from. vae: an early block of the model's autoencoder; inception-64, "
+            "inception-192: torchvision's Inception before its first or second pooling.",
             "enum": ["vae", "inception-64", "inception-192"],
             "default": "vae",
         },
         "inception": {
-            "description": "torchvision's inception_v3 weights as safetensors.",
+            "description": "torchvision's inception_v3 weights: `torchvision` downloads them; or the path of a safetensors file.",
             "type": ["string", "null"], "minLength": 1, "default": None,
         },
         "inception_sha256": {
-            "description": "Their sha256.",
+            "description": "Their sha256; must be given with a path.",
             "type": ["string", "null"], "pattern": "^[0-9a-f]{64}$", "default": None,
         },
         "pair": {
@@ -29,7 +29,8 @@ CONTROL = Control(
             "default": "slot",
         },
         "replacement": {
-            "description": "What stands in for a dropped image.",
+            "description": "What stands in for a dropped image. regenerate: new draws from the same model, and then an accepted image "
+            "of the group again; duplicate_kept: the latter at once; drop: nothing, so that the training set shrinks.",
             "enum": ["regenerate", "duplicate_kept", "drop"],
             "default": "regenerate",
         },
