@@ -54,7 +54,8 @@ def checked(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: naming every wrong key.
     """
-    schema = _schema(config)
+    model = config.get("model")
+    schema = schema_of(model.get("family") if isinstance(model, Mapping) else None)
     errors = sorted(
         Draft202012Validator(schema).iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path]
     )
@@ -70,11 +71,9 @@ def checked(config: Mapping[str, Any]) -> dict[str, Any]:
     return canonical
 
 
-def _schema(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema, with the block of the experiment's family: blocks of other families are rejected."""
+def schema_of(family: object) -> dict[str, Any]:
+    """The schema of experiments of a family, with its block: blocks of other families are rejected."""
     schema = _read(SCHEMA)
-    model = config.get("model")
-    family = model.get("family") if isinstance(model, Mapping) else None
     if family in FAMILIES:
         block = _read(SCHEMA.parent / f"{family}.schema.yaml")
         schema["properties"][family] = block
