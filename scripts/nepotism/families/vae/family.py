@@ -149,7 +149,7 @@ def write_originals(settings: Mapping[str, Any], files: Mapping[str, Path]) -> N
     """Split the digits, and train the classifier on a split of its own."""
     source = settings["data"]
     # Fresh digits last: how many there are changes no other split.
-    sizes = {name: settings["split"][name] for name in ("classifier", "real", "holdout", "fresh")}
+    sizes = {name: settings["split"][name] for name in ("classifier", "holdout", "real", "fresh")}
     splits = data.split(*data.read_digits(str(location(source))), sizes)
     real, fresh = splits["real"], splits["fresh"]
     whole_real = (np.concatenate([real[0], fresh[0]]), np.concatenate([real[1], fresh[1]]))
