@@ -75,7 +75,7 @@ class Family:
             model, rows, self._validation, chosen["epochs" if iteration else "first_epochs"], chosen["batch_size"],
             chosen["learning_rate"], self._seed, iteration, "fit", final_learning_rate=chosen["final_learning_rate"],
             gradient_clip=chosen["gradient_clip"], checkpoints=checkpoints,
-            most=len(self._real) if chosen["budget"] == "steps" else None,
+            most=len(self._real) if iteration and chosen["budget"] == "steps" else None,
         )  # fmt: skip
         return networks.arrays(model)
 
