@@ -83,7 +83,7 @@ def test_a_second_run_does_nothing_and_another_figure_setting_redraws_only_figur
 
 
 def test_another_score_fits_nothing_anew(project):
-    stages = project.folder / "scripts" / "nepotism" / "stages.py"
+    stages = project.folder / "scripts" / "nepotism" / "experiment" / "stages.py"
     code = stages.read_text()
     stages.write_text(code.replace('    "generations.gmm"', '    "score_generations.gmm": 17,\n    "generations.gmm"'))
     planned = project.jobs(*OPTIONS)

@@ -333,7 +333,7 @@ def test_an_extended_grid_runs_only_its_new_cells(smoke):
 
 
 def test_a_bumped_stage_version_reruns_that_stage_and_what_follows(smoke):
-    grid = smoke.folder / "scripts" / "nepotism" / "stages.py"
+    grid = smoke.folder / "scripts" / "nepotism" / "experiment" / "stages.py"
     source = grid.read_text()
     try:
         grid.write_text(re.sub(r'"score": \d+', '"score": 99', source))
