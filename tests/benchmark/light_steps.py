@@ -35,7 +35,22 @@ def main() -> None:
             scores = sorted(results.rglob("metrics.json"))
             figure = [out / f"figure-3{suffix}" for suffix in (".svg", ".png", ".csv")]
             steps: dict[str, list[object]] = {
-                "mix": ["--real", real, "--ratio", 0, "--seed", 0, "--output", out / "mix.parquet"],
+                "mix": [
+                    "--regime",
+                    "replace",
+                    "--regime-parameters",
+                    '{"kept": "fixed"}',
+                    "--iteration",
+                    1,
+                    "--real",
+                    real,
+                    "--ratio",
+                    0,
+                    "--seed",
+                    0,
+                    "--output",
+                    out / "mix.parquet",
+                ],
                 "metrics_table": [
                     "--metrics",
                     *scores,

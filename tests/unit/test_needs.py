@@ -11,7 +11,7 @@ from test_config import grid_of
 
 
 def rate(**changes):
-    values = {"device": "GPU", "parameters": 4.2, "resolution": 64, "precision": "fp32/fp32", "train_per_second": 0.5,
+    values = {"device": "GPU", "parameters": 2.3, "resolution": 64, "precision": "fp32/fp32", "train_per_second": 0.5,
               "passes_per_second": 1.0, "job_seconds": 60.0, "measured": "today", **changes}  # fmt: skip
     return Rate(**values)
 

@@ -9,7 +9,7 @@ from transformers import CLIPModel
 
 
 def test_pretraining_is_planned_by_a_snakefile_of_its_own(project):
-    trainings = ("vae_narrow", "vae", "decoder", "sharpen", "light", "light_sharpen", "unet_first", "unet", "clip")
+    trainings = ("vae_narrow", "vae", "decoder", "sharpen", "unet_first", "unet", "clip")
     planned = {f"pretrain_{name}": 1 for name in ("data", *trainings, "card")}
     assert project.jobs(*PRETRAINING) == planned
     experiment = project.snakemake("--list-rules").stdout.split()

@@ -10,7 +10,7 @@ import pkgutil
 from nepotism.controls.faces import Control
 
 # Leaves rows as they are: no rule, no `curated.parquet`.
-NONE = Control("none", "Generated rows are trained on as they are.", "", ("diffusion", "gmm", "vae", "lm"))
+NONE = Control("none", "Generated rows are trained on as they are.", "")
 
 CONTROLS: dict[str, Control] = {"none": NONE} | {
     control.name: control

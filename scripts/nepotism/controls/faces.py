@@ -13,12 +13,12 @@ class Control:
         name: in the config's `arms`, and of its rule.
         summary: one sentence for people who choose.
         citation: where it comes from.
-        families: the kinds of models whose rows it can treat.
+        families: the kinds of models whose rows it can treat; empty for all.
         parameters: JSON schema of each key of an arm's `parameters` that belongs to it: type, range, default, description.
     """
 
     name: str
     summary: str
     citation: str
-    families: tuple[str, ...]
+    families: tuple[str, ...] = ()
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -112,7 +112,7 @@ def _arm_contradictions(
     parameters = arm.get("parameters", {})
     family = config["model"]["family"]
     regime, control = REGIMES[arm.get("regime", "replace")], CONTROLS[arm.get("control", "none")]
-    if family not in control.families:
+    if control.families and family not in control.families:
         treated = ", ".join(control.families)
         yield f"`{key}.control`: {control.name} treats rows of the family {treated}, and none of {family}; choose another control"
         return
