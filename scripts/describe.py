@@ -126,7 +126,10 @@ def _controls() -> Iterator[str]:
     yield "### Controls\n"
     yield from _table(
         ("`control`", "what happens to generated rows", "families", "reference"),
-        [(f"`{each.name}`", each.summary, ", ".join(each.families) or "all", each.citation) for each in CONTROLS.values()],
+        [
+            (f"`{each.name}`", each.summary, ", ".join(each.families) or "all", each.citation)
+            for each in CONTROLS.values()
+        ],
     )
     yield from _parameters("control", CONTROLS.values())
 

@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    version = version_of(arguments, "generations")
+    version, regime = version_of(arguments, "generations"), REGIMES[arguments.regime]
     family: engine.Family = imported_family(arguments).Family(
         settings_given(arguments), arguments.seed, {path.stem: path for path in arguments.reference}
     )
@@ -63,8 +63,8 @@ def run(arguments: argparse.Namespace) -> None:
     inputs = [*arguments.reference, *arguments.models, *arguments.drawn]
     with Job(arguments.samples, arguments.checkpoint_seconds) as job:
         made = engine.run(
-            family, job, models, drawn, arguments.first, arguments.last, REGIMES[arguments.regime],
-            json.loads(arguments.regime_parameters), arguments.ratio, arguments.seed,
+            family, job, models, drawn, arguments.first, arguments.last, regime,
+            regime.filled(json.loads(arguments.regime_parameters)), arguments.ratio, arguments.seed,
             label=f"generations {arguments.cell}", family_name=arguments.family,
             settings=arguments.settings, version=version, inputs=" ".join(map(sha256, inputs)),
         )  # fmt: skip

@@ -32,7 +32,8 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     real = _images(arguments.real)
-    regime, parameters = REGIMES[arguments.regime], json.loads(arguments.regime_parameters)
+    regime = REGIMES[arguments.regime]
+    parameters = regime.filled(json.loads(arguments.regime_parameters))
     sources = regime.plan(slots_of(real.records, arguments.seed), arguments.ratio, arguments.iteration, parameters)
     records, files = mix(
         sources,

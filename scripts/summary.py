@@ -53,7 +53,8 @@ def matrix(rows: list[Row], bases: dict[str, str], floor: float = 0.0) -> str:
         bases: where each arm begins.
         floor: that of real images against other real ones.
     """
-    samples = [row for row in rows if row.set == "samples"]
+    # Of the base model, only iteration 0 begins a line: what it draws with the noise of others is for claims.
+    samples = [row for row in rows if row.set == "samples" and (row.ratio or row.iteration == 0)]
     iterations = sorted({row.iteration for row in samples})
     if len(iterations) > COLUMNS:
         iterations = [iterations[round(column * (len(iterations) - 1) / (COLUMNS - 1))] for column in range(COLUMNS)]

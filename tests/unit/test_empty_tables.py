@@ -130,3 +130,14 @@ def test_the_summary_of_an_empty_table_prints_where_the_results_are(tmp_path, mo
     monkeypatch.setattr("sys.argv", ["summary.py", str(tmp_path)])
     summary.main()
     assert f"tables: {tmp_path}/tables" in capsys.readouterr().out
+
+
+def test_the_summary_shows_the_base_model_of_iteration_0_only():
+    """With the noise of other iterations the base model is drawn for claims, and is no cell of theirs."""
+
+    def row(control, ratio, iteration, value):
+        return Row("x", control, ratio, 0, iteration, "samples", "clip", "fid", value, None, None, None, None, 9)
+
+    rows = [row("base", "", 0, 10.0), row("base", "", 1, 1000.0), row("none", "100", 1, 20.0)]
+    lines = summary.matrix(rows, {"none": "base"}).splitlines()
+    assert lines[1].split() == ["100", "%", "10", "20"]

@@ -32,7 +32,9 @@ class Work:
             "--resolution", 64, "--caption", "a {hair} {face} {expression}", "--real", real, "--holdout", folder / "holdout.parquet",
         )  # fmt: skip
         self.script("encode", "--base-model", self.model, "--real", real, "--output", latents)
-        self.script("mix", "--real", real, "--ratio", 0, "--seed", 0, "--output", mix)
+        self.script(
+            "mix", "--regime", "replace", "--real", real, "--ratio", 0, "--seed", 0, "--iteration", 1, "--output", mix
+        )  # fmt: skip
 
     def script(self, name, *arguments, **options):
         done = subprocess.run(

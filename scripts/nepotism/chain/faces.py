@@ -35,3 +35,8 @@ class Regime:
     needs_fresh: bool = False
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     required: tuple[str, ...] = ()
+
+    def filled(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters, with the defaults of those that are left out."""
+        defaults = {key: declared["default"] for key, declared in self.parameters.items() if "default" in declared}
+        return {**defaults, **given}
