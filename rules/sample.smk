@@ -28,7 +28,7 @@ rule sample:
         runtime=minutes_of("sample"),
     params:
         settings=settings_of("sample"),
-        cell=sampled_cell,
+        cell=drawn_cell,
         execution=lambda wildcards, resources: execution_options(grid, *SAMPLING_KEYS),
     shell:
         'python "$SCRIPTS/sample.py" {params.settings} {params.execution}'

@@ -14,12 +14,16 @@ def main() -> None:
     parser = cli.parser(__doc__, stage="sample")
     sampling.add_options(parser)
     parser.add_argument("--real", type=Path, required=True, help="image set whose slots and captions are sampled")
+    parser.add_argument(
+        "--noise-iteration", type=int, help="iteration whose noise the images are made of; without it, that of the cell"
+    )
     parser.add_argument("--output", type=Path, required=True, help="output: image set")
     cli.run(run, parser.parse_args())
 
 
 def run(arguments: argparse.Namespace) -> None:
-    wanted = sampling.per_slot(read_records(arguments.real), arguments.seed, arguments.iteration, "sample")
+    noise = arguments.iteration if arguments.noise_iteration is None else arguments.noise_iteration
+    wanted = sampling.per_slot(read_records(arguments.real), arguments.seed, noise, "sample")
     with Job(arguments.output, arguments.checkpoint_seconds) as job:
         device = start(arguments.device, arguments.threads)
         sampling.draw_image_set(arguments, device, job, "samples", wanted, arguments.output)

@@ -125,6 +125,17 @@ def test_what_a_script_imports_is_imported_once_for_all_jobs(parent, script, env
     assert (tmp_path / "imported").read_text().split() == ["nepotism_warm", *["__main__"] * 3]
 
 
+def test_what_libraries_do_at_first_use_is_done_once_for_all_jobs(parent, script, environment):
+    script.write_text(
+        "import sys\nimport pyarrow\nimport transformers.conversion_mapping as conversions\n"
+        "if __name__ == '__main__':\n"
+        "    print('pandas' in sys.modules, conversions._checkpoint_conversion_mapping_cache is not None)\n"
+    )
+    assert run(parent, script, environment).stdout == "True True\n"
+    alone = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=True)
+    assert alone.stdout == "False False\n"
+
+
 @pytest.mark.parametrize(
     ("word", "status", "said"),
     [("fail", 1, "ValueError: as told"), ("exit", 7, ""), ("words", 1, "said at the end"), ("die", 137, "")],

@@ -199,7 +199,7 @@ def contact_sheet(path: Path | str, images: ImageSet, thumbnail: int = 96) -> No
         for y, image in enumerate(column):
             sheet.paste(Image.fromarray(image).resize((side, side), Image.Resampling.LANCZOS), (x * side, y * side))
     with atomic_write(path) as temporary:
-        sheet.save(temporary)
+        sheet.save(temporary, compress_level=1)
 
 
 def _record(row: dict) -> Record:

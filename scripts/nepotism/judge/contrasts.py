@@ -14,8 +14,11 @@ DELTA = math.log(1.25)
 
 
 def base_at(iteration: int) -> CellKey:
-    """The base model, sampled with the noise of an iteration: what a cell of that iteration is paired with."""
-    return ("base", "", iteration)
+    """The base model, sampled with the noise of an iteration: what a cell of that iteration is paired with.
+
+    Its own images, of iteration 0, have the noise of the first retraining's.
+    """
+    return BASE if iteration == 1 else ("base", "", iteration)
 
 
 # From a cell and a seed to ln FID, to the logarithm of its excess over the floor, or to KID.

@@ -82,12 +82,15 @@ class Grid:
         ]
 
     def redrawn(self) -> list[int]:
-        """Iterations that claims compare with the base model: it is sampled with their noise, too, so that they are paired."""
+        """Iterations that claims compare with the base model: it is sampled with their noise, too, so that they are paired.
+
+        Its own images are of the first one's noise.
+        """
         baseline, healing = self._arms.get(BASELINE_ARM), self.judged_arm("heal")
         if self.family != DIFFUSION or baseline is None:
             return []
-        compared = {1, baseline.last} | ({healing.first - 1, healing.last} if healing else set())
-        return sorted(compared)
+        compared = {baseline.last} | ({healing.first - 1, healing.last} if healing else set())
+        return sorted(compared - {1})
 
     def iterations_of(self, arm: Arm) -> list[int]:
         """The iterations that have a cell: all, or the last of every chunk."""

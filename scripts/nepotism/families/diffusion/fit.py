@@ -263,7 +263,7 @@ def fit(
         unet.to(memory_format=torch.channels_last)
     if execution.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
-    fused = device.type == "cuda"
+    fused = device.type in ("cpu", "cuda")
     optimizer = torch.optim.AdamW(
         unet.parameters(), lr=settings.learning_rate, weight_decay=1e-2, fused=fused, foreach=not fused
     )

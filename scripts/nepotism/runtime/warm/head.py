@@ -16,6 +16,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 # A socket's path has at most 107 letters.
 LONGEST_FOLDER = 80
+SECONDS_BETWEEN_MEASUREMENTS = 1.5
 
 
 class WarmParent:
@@ -62,7 +63,10 @@ class WarmParent:
         """Have Snakemake's benchmarks count a fork among the descendants of the process that it works for."""
         # Comes with Snakemake, and is used by its benchmarks only.
         import psutil
+        from snakemake import benchmark
 
+        # Twice a second, as Snakemake looks, adding up the memory of jobs would take a seventh of a core from them.
+        benchmark.BENCHMARK_INTERVAL_SHORT = SECONDS_BETWEEN_MEASUREMENTS
         children = psutil.Process.children
 
         def works_for(fork: psutil.Process, clients: set[str]) -> bool:

@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from nepotism.runtime.warm.client import ENDING, READ_AT_LOADING, STOPPING
+from nepotism.runtime.warm.first_use import prepare_libraries
 
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
 SCRIPTS = Path(__file__).resolve().parents[3]
@@ -157,6 +158,7 @@ class Parent:
             logger.warning("%s cannot be imported: %s", script, error)
             self._sound = False
             return False
+        prepare_libraries()
         self._imported.add(script)
         own = [Path(script).resolve(), *(Path(file) for file in _files() if Path(file).is_relative_to(SCRIPTS))]
         self._code |= {file: _version(file) for file in own if file not in self._code}
