@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nepotism.runtime import cli
 from nepotism.runtime.errors import UserError
+from nepotism.runtime.options import add_keys
 from nepotism.runtime.progress import Progress
 from nepotism.sources.ffhq.deepface import Classifier
 from nepotism.sources.ffhq.labels import images_folder, official_name, write_labels
@@ -13,13 +14,9 @@ from nepotism.sources.ffhq.labels import images_folder, official_name, write_lab
 
 def main() -> None:
     parser = cli.parser(__doc__, stage="classify_faces")
-    parser.add_argument("--path", type=Path, required=True, help="FFHQ's folder, with images1024x1024 inside")
-    parser.add_argument("--images", type=int, required=True, help="number of images of the data set")
+    add_keys(parser, "reference.ffhq", "path", "images", "shard_size", "detector", "weights", required=True)
     parser.add_argument("--shard", type=int, required=True, help="which shard, from 0")
-    parser.add_argument("--shard-size", type=int, required=True, help="images of a shard")
-    parser.add_argument("--detector", choices=["opencv", "skip"], required=True, help="skip takes the whole image")
-    parser.add_argument("--weights", type=Path, required=True, help="DeepFace's home, with .deepface/weights inside")
-    parser.add_argument("--threads", type=int, default=1, help="threads of each model")
+    add_keys(parser, "execution", "threads")
     parser.add_argument("--face-batch-size", type=int, default=32, help="faces classified together")
     parser.add_argument("--output", type=Path, required=True, help="output: labels (Parquet)")
     cli.run(run, parser.parse_args())

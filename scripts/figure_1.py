@@ -6,6 +6,7 @@ from pathlib import Path
 from nepotism.data.images import Pixels
 from nepotism.draw import figures
 from nepotism.runtime import cli
+from nepotism.runtime.options import add_keys
 
 COUNT = 5
 
@@ -13,7 +14,7 @@ COUNT = 5
 def main() -> None:
     parser = cli.parser(__doc__, stage="figure_1")
     cli.add_figure(parser)
-    parser.add_argument("--group", help="group to show; without it, the first")
+    add_keys(parser, "figures", "group")
     parser.add_argument("--samples", type=Path, required=True, help="samples of the base model")
     cli.run(run, parser.parse_args())
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from nepotism.data.images import Pixels
 from nepotism.draw import figures
 from nepotism.runtime import cli
+from nepotism.runtime.options import add_keys
 
 COUNT = 6
 
@@ -13,7 +14,7 @@ COUNT = 6
 def main() -> None:
     parser = cli.parser(__doc__, stage="figure_5")
     cli.add_figure(parser)
-    parser.add_argument("--group", help="group to show; without it, the first")
+    add_keys(parser, "figures", "group")
     parser.add_argument("--real", type=Path, required=True, help="real images")
     parser.add_argument("--initial-images", type=Path, required=True, help="img2img from them")
     cli.run(run, parser.parse_args())

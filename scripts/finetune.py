@@ -14,6 +14,7 @@ from nepotism.runtime.devices import accelerator, launch, start
 from nepotism.runtime.errors import UserError
 from nepotism.runtime.files import sha256
 from nepotism.runtime.memory import too_large, total_bytes, training_advice
+from nepotism.runtime.options import add_keys
 from nepotism.runtime.resume.job import Job
 from torch import OutOfMemoryError
 
@@ -22,20 +23,8 @@ def main() -> None:
     parser = cli.parser(__doc__, stage="finetune")
     cli.add_base_model(parser)
     cli.add_device(parser)
-    parser.add_argument("--learning-rate", type=float, required=True, help="constant learning rate of AdamW")
-    parser.add_argument("--epochs", type=int, required=True, help="passes over the training set")
     cli.add_step_size(parser)
-    parser.add_argument(
-        "--random-flip", action=argparse.BooleanOptionalAction, required=True, help="mirror half of the images"
-    )
-    parser.add_argument(
-        "--precision", choices=["fp32", "tf32", "bf16"], required=True, help="arithmetic of the network"
-    )
-    parser.add_argument("--caption-dropout", type=float, required=True, help="probability of training without caption")
-    parser.add_argument(
-        "--budget", choices=["steps", "epochs"], default="steps",
-        help="what training sets of different sizes have in common: optimiser steps, or how often each image is seen",
-    )  # fmt: skip
+    add_keys(parser, "finetune", "learning_rate", "epochs", "random_flip", "precision", "caption_dropout", "budget")
     parser.add_argument("--mix", type=Path, required=True, help="manifest of the training set")
     parser.add_argument("--latents", type=Path, required=True, help="encodings of the real images and the captions")
     parser.add_argument(
@@ -43,9 +32,7 @@ def main() -> None:
     )
     cli.add_cell(parser)
     cli.add_resume(parser)
-    parser.add_argument(
-        "--compile", action=argparse.BooleanOptionalAction, default=False, help="compile the network first"
-    )
+    add_keys(parser, "execution", "compile")
     parser.add_argument("--model", type=Path, required=True, help="output: folder of the retrained U-Net")
     parser.add_argument(
         "--losses", type=Path, required=True, help="output: step, loss, lr, images and epochs so far (CSV)"

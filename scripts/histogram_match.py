@@ -7,11 +7,13 @@ import time
 
 import numpy as np
 from nepotism.chain.slots import read_treated
+from nepotism.controls.histogram_match import CONTROL
 from nepotism.controls.histogram_match import colours as control
 from nepotism.data.images import read_image_set, write_image_set
 from nepotism.data.tables import write_csv
 from nepotism.measure.colour import contrast, saturation
 from nepotism.runtime import cli
+from nepotism.runtime.options import add_keys, add_parameters
 
 COLUMNS = ["slot", "group", "image", "target", "divergence", "saturation_before", "saturation_after", "saturation_target",
            "contrast_before", "contrast_after", "contrast_target"]  # fmt: skip
@@ -20,12 +22,8 @@ COLUMNS = ["slot", "group", "image", "target", "divergence", "saturation_before"
 def main() -> None:
     parser = cli.parser(__doc__, stage="histogram_match")
     cli.add_control(parser)
-    parser.add_argument(
-        "--direction", choices=["generated_to_real", "real_to_generated"], required=True, help="of the divergence"
-    )
-    parser.add_argument("--bins", type=int, required=True, help="histogram bins per channel")
-    parser.add_argument("--epsilon", type=float, required=True, help="added to every bin's share")
-    parser.add_argument("--threads", type=int, default=1, help="images at a time")
+    add_parameters(parser, CONTROL.parameters)
+    add_keys(parser, "execution", "threads")
     cli.run(run, parser.parse_args())
 
 

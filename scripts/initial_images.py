@@ -7,15 +7,14 @@ from nepotism.data.images import read_image_set
 from nepotism.families.diffusion import sampling
 from nepotism.runtime import cli
 from nepotism.runtime.devices import start
+from nepotism.runtime.options import add_keys
 from nepotism.runtime.resume.job import Job
 
 
 def main() -> None:
     parser = cli.parser(__doc__, stage="initial_images")
     sampling.add_options(parser)
-    parser.add_argument(
-        "--strength", type=float, required=True, help="share of the diffusion run on top of the real image"
-    )
+    add_keys(parser, "initial_images", "strength")
     parser.add_argument("--real", type=Path, required=True, help="image set to start from")
     parser.add_argument("--output", type=Path, required=True, help="output: image set")
     cli.run(run, parser.parse_args())

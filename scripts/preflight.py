@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from nepotism.experiment.declared import schema_of_key
 from nepotism.families.diffusion import preflight
 from nepotism.families.diffusion.fit import check_prediction_type
 from nepotism.families.diffusion.pipeline import (
@@ -26,6 +27,7 @@ from nepotism.runtime.devices import accelerator, start
 from nepotism.runtime.errors import UserError
 from nepotism.runtime.files import write_text
 from nepotism.runtime.memory import peak_bytes, total_bytes, training_advice, tried
+from nepotism.runtime.options import add_key, add_keys
 
 
 def main() -> None:
@@ -34,13 +36,12 @@ def main() -> None:
     cli.add_device(parser)
     cli.add_sampling(parser)
     cli.add_step_size(parser)
-    parser.add_argument(
-        "--training-precision", choices=["fp32", "tf32", "bf16"], required=True, help="arithmetic of retraining"
-    )
-    parser.add_argument("--resolution", type=int, required=True, help="height and width in pixels")
-    parser.add_argument("--prompts", nargs="+", required=True, help="captions that are never trained on")
+    add_key(parser, "training_precision", schema_of_key("finetune.precision"))
+    add_keys(parser, "model", "resolution")
+    add_keys(parser, "unseen", "prompts")
     parser.add_argument("--schedulers", nargs="*", default=[], help="all that any arm samples with")
-    parser.add_argument("--clip", type=Path, help="folder of the CLIP that scores, if it is there already")
+    # Only if its weights are there already.
+    add_keys(parser, "score", "clip", required=False)
     parser.add_argument("--disk-bytes", type=int, default=0, help="what the experiment takes of the disk at most")
     parser.add_argument("--output", type=Path, required=True, help="output: what was found (JSON)")
     cli.run(run, parser.parse_args())

@@ -14,6 +14,7 @@ from nepotism.measure.embeddings import write_embedded
 from nepotism.measure.evaluation import RowKey, captions, compare, curation, embed, from_arguments, read_reference
 from nepotism.runtime import cli
 from nepotism.runtime.devices import start
+from nepotism.runtime.options import add_keys
 from nepotism.runtime.resume.job import Job
 
 
@@ -21,8 +22,7 @@ def main() -> None:
     parser = cli.parser(__doc__, stage="score")
     sampling.add_options(parser)
     cli.add_evaluator(parser)
-    parser.add_argument("--prompts", nargs="+", required=True, help="captions that are never trained on")
-    parser.add_argument("--images-per-prompt", type=int, required=True, help="images of each such caption")
+    add_keys(parser, "unseen", "prompts", "images_per_prompt")
     parser.add_argument("--samples", type=Path, required=True, help="image set for the training captions")
     parser.add_argument(
         "--initial-images", type=Path, help="img2img images of iteration 0; scores the holdout's floor too"

@@ -9,6 +9,7 @@ from nepotism.data.tables import write_csv
 from nepotism.data.user_files import nfc, once
 from nepotism.runtime import cli
 from nepotism.runtime.errors import UserError
+from nepotism.runtime.options import add_keys
 from nepotism.sources.ffhq.labels import read_labels, read_table
 from nepotism.sources.ffhq.selection import Chosen, Groups, select, with_licences
 
@@ -17,16 +18,11 @@ METADATA = "ffhq-dataset-v2.json"
 
 def main() -> None:
     parser = cli.parser(__doc__, stage="select_images")
-    parser.add_argument("--path", type=Path, required=True, help="FFHQ's folder; its metadata is read if it is there")
-    parser.add_argument("--images-per-group", type=int, required=True, help="size of each group in the training set")
-    parser.add_argument("--caption", required=True, help="template with {age}, {race}, {gender}")
-    parser.add_argument(
-        "--factors", nargs="+", choices=["age", "race", "gender"], required=True, help="what makes groups"
-    )
+    add_keys(parser, "reference", "images_per_group")
+    add_keys(parser, "reference.ffhq", "path", "caption", "factors", "selection_seed", required=True)
     parser.add_argument("--ages", nargs="+", required=True, help="NAME=YEARS: names of ages and where they begin")
     parser.add_argument("--rename", nargs="*", default=[], help="FROM=TO, or FROM= to leave such faces out")
     parser.add_argument("--columns", nargs="*", default=[], help="file=COLUMN and so on, of a table of labels")
-    parser.add_argument("--selection-seed", type=int, required=True, help="seed of the draw")
     parser.add_argument("--labels", type=Path, nargs="+", required=True, help="shards (.parquet), or one table (.csv)")
     parser.add_argument("--output", type=Path, required=True, help="output: the chosen images (CSV)")
     cli.run(run, parser.parse_args())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from nepotism.chain.slots import read_treated
+from nepotism.controls.sifid_cull import CONTROL
 from nepotism.controls.sifid_cull.culling import Verdict, cull
 from nepotism.controls.sifid_cull.sifid import SifidScores, read_real, score
 from nepotism.data.images import ImageSet, Record, contact_sheet, read_image_set, write_image_set
@@ -16,6 +17,7 @@ from nepotism.families.diffusion import sampling
 from nepotism.families.diffusion.sifid_features import all_patches, extractor
 from nepotism.runtime import cli
 from nepotism.runtime.devices import start
+from nepotism.runtime.options import add_keys, add_parameters
 from nepotism.runtime.resume.job import Job
 
 
@@ -23,12 +25,8 @@ def main() -> None:
     parser = cli.parser(__doc__, stage="sifid_cull")
     sampling.add_model(parser)
     cli.add_control(parser)
-    cli.add_sifid(parser)
-    parser.add_argument(
-        "--replacement", choices=["regenerate", "duplicate_kept", "drop"], required=True, help="of a dropped image"
-    )
-    parser.add_argument("--tries", type=int, required=True, help="new draws per slot, for regenerate")
-    parser.add_argument("--strength", type=float, help="of img2img, for the images of iteration 0")
+    add_parameters(parser, CONTROL.parameters)
+    add_keys(parser, "initial_images", "strength", required=False)
     parser.add_argument("--threshold", type=Path, required=True, help="from sifid_threshold (JSON)")
     parser.add_argument("--statistics", type=Path, required=True, help="from sifid_threshold")
     parser.add_argument("--sheet", type=Path, required=True, help="output: contact sheet of what was dropped (PNG)")

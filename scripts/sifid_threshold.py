@@ -5,19 +5,21 @@ import json
 import logging
 from pathlib import Path
 
+from nepotism.controls.sifid_cull import CONTROL
 from nepotism.controls.sifid_cull.sifid import RealPatches, roots, score, write_real
 from nepotism.data.images import read_image_set
 from nepotism.families.diffusion.sifid_features import all_patches, extractor
 from nepotism.runtime import cli
 from nepotism.runtime.devices import start
 from nepotism.runtime.files import write_text
+from nepotism.runtime.options import add_parameters
 
 
 def main() -> None:
     parser = cli.parser(__doc__, stage="sifid_threshold")
     cli.add_base_model(parser)
     cli.add_device(parser)
-    cli.add_sifid(parser)
+    add_parameters(parser, CONTROL.parameters, "features", "inception", "inception_sha256", "pair")
     parser.add_argument(
         "--initial-images", type=Path, required=True, help="img2img images of iteration 0, one per slot"
     )

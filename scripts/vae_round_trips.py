@@ -12,6 +12,7 @@ from nepotism.families.diffusion.pipeline import load_vae
 from nepotism.measure.evaluation import RowKey, compare, embed, fidelity, from_arguments, read_reference
 from nepotism.runtime import cli
 from nepotism.runtime.devices import start
+from nepotism.runtime.options import add_keys
 
 
 def main() -> None:
@@ -19,7 +20,7 @@ def main() -> None:
     cli.add_base_model(parser)
     cli.add_device(parser)
     cli.add_evaluator(parser)
-    parser.add_argument("--vae-round-trips", type=int, nargs="+", required=True, help="numbers of passes to score")
+    add_keys(parser, "diagnostics", "vae_round_trips")
     parser.add_argument("--real", type=Path, required=True, help="image set to pass through")
     parser.add_argument("--reference", type=Path, required=True, help="features of the real images (.npz)")
     parser.add_argument("--experiment", required=True, help="column of the table")

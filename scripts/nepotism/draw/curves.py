@@ -18,6 +18,7 @@ from nepotism.data.tables import Row, read_csv, write_csv
 from nepotism.draw.figures import nothing, save
 from nepotism.experiment.cells import BASELINE_ARM
 from nepotism.measure.metrics import METRICS
+from nepotism.runtime.options import add_keys
 
 # The paper's symbols of its two controls come first.
 CONTROL_MARKERS = "DsP*Xp"
@@ -226,7 +227,7 @@ def _style(kind: Kind, control: str, ratio: str, used: dict[str, list[tuple[str,
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What figures 3 and 7 are drawn from."""
-    parser.add_argument("--clip", type=Path, required=True, help="folder of the CLIP that scored, for the titles")
+    add_keys(parser, "score", "clip")
     parser.add_argument(
         "--arms",
         nargs="+",

@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 
+from nepotism.experiment.declared import resolved
+
 # Values longer than this are read in the file itself.
 LONGEST_DEFAULT = 100
 # Blocks of an arm whose keys are declared elsewhere: those of other blocks, and of regimes and controls.
@@ -61,23 +63,16 @@ def keys_of(
         schema: of its value.
         root: the whole schema, which references are looked up in.
     """
-    schema = _resolved(schema, root)
+    schema = resolved(schema, root)
     yield key_of(name, schema, default, required)
     inner, inside, given = schema, name, default
     if schema.get("type") == "array":
-        inner, inside, given = _resolved(schema["items"], root), f"{name}[]", _ABSENT
+        inner, inside, given = resolved(schema["items"], root), f"{name}[]", _ABSENT
     if not _is_block(inner) or name.rsplit(".", 1)[-1] in ELSEWHERE:
         return
     for key, entry in inner["properties"].items():
         value = given.get(key, _ABSENT) if isinstance(given, Mapping) else _ABSENT
         yield from keys_of(f"{inside}.{key}", entry, root, value, key in inner.get("required", ()))
-
-
-def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A schema with what it refers to, whose words the schema's own go before."""
-    if "$ref" not in schema:
-        return schema
-    return {**root["$defs"][schema["$ref"].rsplit("/", 1)[1]], **schema}
 
 
 def _is_block(schema: Mapping[str, Any]) -> bool:

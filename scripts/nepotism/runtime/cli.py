@@ -16,6 +16,7 @@ from typing import NoReturn
 from nepotism.experiment.stages import stage_version
 from nepotism.runtime.errors import Interrupted, UserError
 from nepotism.runtime.files import RUN_BEGINS
+from nepotism.runtime.options import add_keys
 
 
 def _starts_a_script() -> bool:
@@ -64,35 +65,19 @@ def add_base_model(parser: argparse.ArgumentParser) -> None:
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """``--device`` and ``--threads``."""
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="where tensors live")
-    parser.add_argument("--threads", type=int, default=1, help="torch threads")
+    add_keys(parser, "execution", "device", "threads")
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
     """Options of a diffusers pipeline."""
-    parser.add_argument("--guidance-scale", type=float, required=True, help="classifier-free guidance; 1 is none")
-    parser.add_argument("--num-inference-steps", type=int, required=True, help="denoising steps")
-    parser.add_argument("--scheduler", required=True, help="class name of a diffusers scheduler")
-    parser.add_argument("--precision", choices=["fp32", "fp16", "bf16"], default="fp32", help="of the weights")
-    parser.add_argument(
-        "--compile", action=argparse.BooleanOptionalAction, default=False, help="compile the network first"
-    )
-    parser.add_argument("--sample-batch-size", type=int, default=60, help="images sampled together")
+    add_keys(parser, "sample", "guidance_scale", "num_inference_steps", "scheduler", "precision")
+    add_keys(parser, "execution", "compile", "sample_batch_size")
 
 
 def add_step_size(parser: argparse.ArgumentParser) -> None:
     """How many images a step of retraining takes, and how devices hold them."""
-    parser.add_argument("--batch-size", type=int, required=True, help="images per step")
-    parser.add_argument(
-        "--per-device-batch-size", type=int, help="images that a device holds at a time; without it, all of a step"
-    )
-    parser.add_argument(
-        "--gradient-checkpointing",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="compute activations twice instead of storing them",
-    )
-    parser.add_argument("--num-processes", type=int, default=1, help="devices that share every step")
+    add_keys(parser, "finetune", "batch_size")
+    add_keys(parser, "execution", "per_device_batch_size", "gradient_checkpointing", "num_processes")
 
 
 def images_at_a_time(arguments: argparse.Namespace) -> int:
@@ -103,9 +88,7 @@ def images_at_a_time(arguments: argparse.Namespace) -> int:
 
 def add_resume(parser: argparse.ArgumentParser) -> None:
     """``--checkpoint-seconds``."""
-    parser.add_argument(
-        "--checkpoint-seconds", type=float, default=5.0, help="least time between two checkpoints of long work"
-    )
+    add_keys(parser, "execution", "checkpoint_seconds")
 
 
 def add_cell(parser: argparse.ArgumentParser) -> None:
@@ -127,35 +110,15 @@ def add_control(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", type=Path, required=True, help="output: what happened to each image (CSV)")
 
 
-def add_sifid(parser: argparse.ArgumentParser) -> None:
-    """How single images are compared."""
-    parser.add_argument(
-        "--features", choices=["vae", "inception-64", "inception-192"], required=True, help="features of one image"
-    )
-    parser.add_argument("--inception", type=Path, help="torchvision's inception_v3 weights (safetensors)")
-    parser.add_argument("--inception-sha256", help="their sha256")
-    parser.add_argument(
-        "--pair",
-        choices=["slot", "nearest_in_group", "group_mean"],
-        required=True,
-        help="which real image to compare with",
-    )
-
-
 def add_evaluator(parser: argparse.ArgumentParser) -> None:
     """Feature spaces and where their weights are."""
-    parser.add_argument(
-        "--features", nargs="+", choices=["clip", "conv", "inception"], required=True, help="feature spaces"
-    )
-    parser.add_argument("--clip", type=Path, required=True, help="folder of a CLIPModel with its processor")
-    parser.add_argument("--inception", type=Path, help="clean-fid's TorchScript Inception")
-    parser.add_argument("--inception-sha256", help="its sha256")
-    parser.add_argument("--embed-batch-size", type=int, default=100, help="images embedded together")
+    add_keys(parser, "score", "features", "clip", "inception", "inception_sha256")
+    add_keys(parser, "execution", "embed_batch_size")
 
 
 def add_figure(parser: argparse.ArgumentParser) -> None:
     """What every figure is given, and what it makes."""
-    parser.add_argument("--dpi", type=int, default=200, help="resolution of the PNG")
+    add_keys(parser, "figures", "dpi")
     parser.add_argument("--output", type=Path, nargs=3, required=True, help="output: .svg, .png and the table (.csv)")
 
 

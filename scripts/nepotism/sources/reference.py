@@ -11,6 +11,7 @@ import numpy as np
 from nepotism.data.images import Record, write_image_set
 from nepotism.experiment.cells import generated_count
 from nepotism.runtime.errors import UserError
+from nepotism.runtime.options import add_keys
 from nepotism.sources.base import RealImages, Split
 
 logger = logging.getLogger(__name__)
@@ -22,21 +23,11 @@ SOURCES = {"portraits": "portraits", "digits": "digits", "folder": "folder", "ff
 
 def add_source(parser: argparse.ArgumentParser) -> None:
     """Where real images come from, and how many are taken."""
-    parser.add_argument("--source", required=True, choices=list(SOURCES), help="where images come from")
-    parser.add_argument("--images-per-group", type=int, required=True, help="images per group in the training set")
-    parser.add_argument(
-        "--scoring-split", required=True, choices=["holdout", "develop"], help="split to measure against"
-    )
-    parser.add_argument("--resolution", type=int, required=True, help="height and width in pixels")
-    parser.add_argument("--caption", help="caption template of the source")
-    parser.add_argument("--path", type=Path, help="folder of images (sources folder and ffhq)")
+    add_keys(parser, "reference", "source", "images_per_group", "scoring_split")
+    add_keys(parser, "model", "resolution")
+    # Each source takes what it needs, and says so if that is not given.
+    add_keys(parser, "reference.folder", "caption", "path", "on_bad_image", "resize_filter", required=False)
     parser.add_argument("--selection", type=Path, help="table of the chosen images (source ffhq)")
-    parser.add_argument(
-        "--on-bad-image", choices=["fail", "skip"], help="what to do about unreadable images (folder and ffhq)"
-    )
-    parser.add_argument(
-        "--resize-filter", choices=["lanczos", "bicubic", "bilinear"], help="how images are resized (folder and ffhq)"
-    )
 
 
 def from_arguments(arguments: argparse.Namespace, fresh_sets: int = 0) -> RealImages:

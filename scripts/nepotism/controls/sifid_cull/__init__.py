@@ -16,7 +16,7 @@ CONTROL = Control(
         },
         "inception": {
             "description": "torchvision's inception_v3 weights: `torchvision` downloads them; or the path of a safetensors file.",
-            "type": ["string", "null"], "minLength": 1, "default": None,
+            "type": ["string", "null"], "format": "path", "minLength": 1, "default": None,
         },
         "inception_sha256": {
             "description": "Their sha256; must be given with a path.",

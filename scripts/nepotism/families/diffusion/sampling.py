@@ -13,6 +13,7 @@ from nepotism.data.images import ImageSet, Record, contact_sheet, write_image_se
 from nepotism.families.diffusion.pipeline import identity, load_pipeline, unet_digest
 from nepotism.families.diffusion.sample import sample
 from nepotism.runtime import cli
+from nepotism.runtime.options import add_keys
 from nepotism.runtime.resume.job import Job
 from nepotism.runtime.streams import StreamKey
 from nepotism.runtime.streams import name as stream_name
@@ -39,7 +40,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     cli.add_base_model(parser)
     cli.add_device(parser)
     cli.add_sampling(parser)
-    parser.add_argument("--resolution", type=int, required=True, help="height and width in pixels")
+    add_keys(parser, "model", "resolution")
     parser.add_argument("--model", type=Path, help="folder of the retrained U-Net; without it, the base model's")
     cli.add_resume(parser)
 
