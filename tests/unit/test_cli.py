@@ -80,9 +80,9 @@ def test_what_is_as_low_as_can_be_is_not_to_be_lowered():
 
 def test_jobs_without_such_settings_are_told_so():
     # Culling's threshold, the encodings of the reference: they hold a fixed number of images.
-    assert advice([cli.add_base_model, cli.add_device, cli.add_sifid], ["--base-model", "m", "--features", "vae", "--pair", "slot"]) == (
+    assert advice([cli.add_base_model, cli.add_device], ["--base-model", "m"]) == (
         "No setting of this job takes less; use a device with more memory, or `execution.device: cpu`"
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(

@@ -165,8 +165,8 @@ def test_a_forecast_counts_cells_images_and_passes():
     assert (expected.cells, expected.slots, expected.jobs["finetune"]) == (12, slots, 12)
     assert expected.trained == 12 * slots * 5
     base = int(0.8 * 2 * steps) * slots + steps * (slots + unseen)
-    # The base model is drawn once more at the first and the last iteration.
-    redrawn = 2 * 2
+    # The base model is drawn once more at the last iteration.
+    redrawn = 2
     assert expected.passes == (12 + redrawn) * steps * (slots + unseen) + 2 * base
     slow = Rate("a device", 4.2, 64, "fp32", 1.0, 10.0, 3.0, "never")
     jobs = 12 + 12 + 14 + redrawn

@@ -23,7 +23,8 @@ def resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str,
     """A schema with what it refers to, whose words the schema's own go before."""
     if "$ref" not in schema:
         return schema
-    return {**root["$defs"][schema["$ref"].rsplit("/", 1)[1]], **schema}
+    own = {key: value for key, value in schema.items() if key != "$ref"}
+    return {**root["$defs"][schema["$ref"].rsplit("/", 1)[1]], **own}
 
 
 def schema_of_key(key: str) -> Mapping[str, Any]:
