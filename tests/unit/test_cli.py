@@ -43,8 +43,8 @@ def test_memory_that_was_freed_is_used_again_without_being_cleared():
 
 # ---- Advice
 
-SAMPLING = ["--base-model", "m", "--guidance-scale", "1", "--num-inference-steps", "1", "--scheduler", "s"]
-SAMPLING += ["--resolution", "8"]
+SAMPLING = ["--base-model", "m", "--guidance-scale", "1", "--num-inference-steps", "1", "--scheduler", "DDIMScheduler"]
+SAMPLING += ["--resolution", "8", "--precision", "fp32"]
 CELL = ["--cell", "c", "--seed", "0", "--iteration", "1", "--sheet", "s"]
 EVALUATOR = ["--features", "clip", "--clip", "c"]
 

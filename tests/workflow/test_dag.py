@@ -29,12 +29,12 @@ def arms(*ratios):
 
 
 def test_the_default_grid(project):
-    """Three seeds of 0, 25 and 100 % with none, both controls and healing at 100 %, three iterations each."""
-    cells = 3 * (3 * 3 + 2 * 3 + 3)
+    """Four seeds of 0, 25 and 100 % with none, both controls and healing at 100 %, three iterations each."""
+    cells = 4 * (3 * 3 + 2 * 3 + 3)
     assert project.jobs() == {
-        "reference": 1, "preflight": 1, "encode": 1, "embed_reference": 1, "initial_images": 3,
-        "sample_base": 3, "score_base": 3, "redraw_base": 9, "score_redrawn": 9,
-        "sifid_threshold": 3, "histogram_match": 9, "sifid_cull": 9,
+        "reference": 1, "preflight": 1, "encode": 1, "embed_reference": 1, "initial_images": 4,
+        "sample_base": 4, "score_base": 4, "redraw_base": 8, "score_redrawn": 8,
+        "sifid_threshold": 4, "histogram_match": 12, "sifid_cull": 12,
         "mix": cells, "finetune": cells, "sample": cells, "score": cells,
         "metrics_table": 1, "claims": 1, "answer": 1, **{f"figure_{number}": 1 for number in range(1, 8)},
     }  # fmt: skip
