@@ -47,22 +47,9 @@ include: "rules/tables.smk"
 include: "rules/models.smk"
 
 
-if grid.family == DIFFUSION:
+for name in rule_files(grid.family):
 
-    include: "rules/faces.smk"
-    include: "rules/reference.smk"
-    include: "rules/controls.smk"
-    include: "rules/mix.smk"
-    include: "rules/finetune.smk"
-    include: "rules/sample.smk"
-    include: "rules/metrics.smk"
-    include: "rules/base.smk"
-    include: "rules/guidance.smk"
-    include: "rules/figures.smk"
-
-else:
-
-    include: "rules/generations.smk"
+    include: f"rules/{name}.smk"
 
 
 onstart:

@@ -1,5 +1,5 @@
 # Of families whose generations are made in chunks: what their jobs need. Functions only.
-from nepotism.families import family_package
+from nepotism.families import family_package, rule_files
 from nepotism.plan.grid import CHUNK_FILES
 
 # What a family of chunks says: names and captions of its figures, and the files of its original rows.

@@ -445,6 +445,29 @@ def test_the_worked_example_of_a_new_control_is_true(smoke, tmp_path):
     }
 
 
+def test_the_worked_example_of_a_new_view_is_true(smoke, tmp_path):
+    """The blocks of CONTRIBUTING.md, put where they belong, make a figure."""
+    text = (ROOT / "CONTRIBUTING.md").read_text().split("## Adding a view")[1].split("\n## ")[0]
+    code = dict(re.findall(r"```\w+\n# ([^\n]+)\n(.*?)```", text, re.DOTALL))
+    assert code.keys() == {"scripts/figure_8.py", "rules/figures.smk", "resources/report/figure_8.rst", "settings"}
+    folder = tmp_path / "project"
+    shutil.copytree(smoke.folder, folder, symlinks=True, ignore=shutil.ignore_patterns("model", "embeddings.npz"))
+    for place in ("scripts/figure_8.py", "resources/report/figure_8.rst"):
+        (folder / place).write_text(code[place])
+    with open(folder / "rules" / "figures.smk", "a") as file:
+        file.write("\n\n" + code["rules/figures.smk"])
+    settings = folder / "scripts" / "nepotism" / "plan" / "settings.py"
+    before = '        case "figure_4" | "figure_6":\n'
+    assert settings.read_text().count(before) == 1
+    settings.write_text(settings.read_text().replace(before, code["settings"] + before))
+    figure = f"{RESULTS}/figures/figure-8.svg"
+    Project(folder).snakemake("--cores", "1", "--allowed-rules", "figure_8", figure, *SMOKE)
+    with open((folder / figure).with_suffix(".csv"), newline="") as file:
+        cells = {row["cell"] for row in csv.DictReader(file)}
+    assert len(cells) == 9
+    assert "<svg" in (folder / figure).read_text()
+
+
 def test_the_benchmarks_of_a_finished_experiment_run(results):
     benchmark("light_steps.py", results, "--runs", 1)
     said = benchmark("compute_share.py", results, "--wall", 300)

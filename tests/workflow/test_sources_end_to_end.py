@@ -1,12 +1,14 @@
 """The same DAG on real handwritten digits and on folders of real photographs."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
 import skimage.data
 import yaml
-from nepotism.data.images import read_manifest
+from conftest import ROOT, copy_project
+from nepotism.data.images import read_image_set, read_manifest
 from PIL import Image
 from skimage.io import imsave
 
@@ -116,3 +118,32 @@ def test_a_ratio_without_any_image_stops_in_the_reference_rule(project):
     result = run(project, experiment="few", reference={"images_per_group": 2}, arms=[arm])
     assert result.returncode
     assert "`arms.ratios`: 0.1 % of 60 slots is no image at all" in result.stderr + result.stdout
+
+
+def test_the_worked_example_of_a_new_source_is_true(tmp_path):
+    """The blocks of CONTRIBUTING.md, put where they belong, make a source whose splits are disjoint."""
+    text = (ROOT / "CONTRIBUTING.md").read_text().split("## Adding a source")[1].split("\n## ")[0]
+    code = dict(re.findall(r"```\w+\n# ([^\n]+)\n(.*?)```", text, re.DOTALL))
+    module = "scripts/nepotism/sources/stripes.py"
+    assert code.keys() == {module, "SOURCES", "reference", "defaults"}
+    project = copy_project(tmp_path)
+
+    def insert(name, after, new):
+        path = project.folder / name
+        assert path.read_text().count(after) == 1
+        path.write_text(path.read_text().replace(after, after + new))
+
+    (project.folder / module).write_text(code[module])
+    # On a line of their own, and before what stands there.
+    insert("scripts/nepotism/sources/reference.py", "SOURCES = {", "\n" + code["SOURCES"])
+    insert("resources/schemas/config.schema.yaml", "enum: [portraits, ", "stripes, ")
+    insert("resources/schemas/config.schema.yaml", "enum: [holdout, develop]\n", code["reference"])
+    insert("workflow_config.yaml", "  scoring_split: holdout\n", code["defaults"])
+    real = "results/stripes/reference/real.parquet"
+    project.snakemake("--cores", "1", real, "--config", "experiment=stripes", "reference={source: stripes}")
+    images, others = (read_image_set(tmp_path / real.replace("real", name)) for name in ("real", "holdout"))
+    assert [record.group for record in images.records] == ["lying"] * 3 + ["standing"] * 3
+    assert len(others.records) == 2 * 2 * 3
+    assert not {each.sha256 for each in images.records} & {each.sha256 for each in others.records}
+    assert images.records[0].prompt == "lying stripes"
+    assert (images.pixels[0] == images.pixels[0][:, :1]).all()

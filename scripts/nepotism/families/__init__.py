@@ -19,6 +19,12 @@ def family_package(family: str) -> ModuleType:
     return importlib.import_module(f"nepotism.families.{family}")
 
 
+def rule_files(family: str) -> tuple[str, ...]:
+    """The files of `rules/` by which a family is made: its own, or those of generations in chunks."""
+    files: tuple[str, ...] = getattr(family_package(family), "RULES", ("generations",))
+    return files
+
+
 def decisive_settings(family: str, block: Mapping[str, Any], iteration: int) -> dict[str, Any]:
     """What of a family's block decides a generation: without the keys that only say how, and for generation 0 without those
     that only later generations look at.

@@ -11,6 +11,9 @@ from nepotism.judge.verdicts import Part
 # Settings of every arm, with its regime, ratios, last iteration and the {control} of its iteration 0.
 Arms = Mapping[str, Mapping[str, Any]]
 
+GERSTGRASSER, KAZDAN = "Gerstgrasser et al., arXiv 2404.01413", "Kazdan et al., arXiv 2410.16713"
+ALEMOHAMMAD, BERTRAND = "Alemohammad et al., arXiv 2307.01850", "Bertrand et al., arXiv 2310.00429"
+
 # Of an arm's settings, what it is compared in spite of.
 _OWN = ("regime", "ratios", "last", "base")
 
@@ -56,6 +59,15 @@ class FamilyScores:
         if row is None:
             raise MissingError
         return effect_of(row)
+
+    def ends(self, regime: str) -> list[CellKey]:
+        """The last cells of every arm of a regime, by ratio."""
+        return [
+            (name, ratio, arm["last"])
+            for name, arm in self._arms.items()
+            if arm["regime"] == regime
+            for ratio in arm["ratios"]
+        ]
 
     def single(self, metric: str, place: CellKey) -> Theta:
         """A score."""

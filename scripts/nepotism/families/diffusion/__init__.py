@@ -3,4 +3,9 @@
 # What its table of scores holds.
 from nepotism.measure.metrics import METRICS, SPACES
 
-__all__ = ["METRICS", "SPACES"]
+__all__ = ["METRICS", "RULES", "SPACES"]
+
+# Its files of `rules/`, in this order: some rules are made from others.
+RULES = (
+    "faces", "reference", "controls", "mix", "finetune", "sample", "metrics", "base", "guidance", "figures",
+)  # fmt: skip

@@ -12,10 +12,19 @@ from nepotism.data.tables import Row
 from nepotism.families.gmm.theory import log_generalised_variance
 from nepotism.judge.contrasts import Theta
 from nepotism.judge.decisions import Effect
-from nepotism.judge.family_claims import Arms, CellKey, FamilyScores, comparable
+from nepotism.judge.family_claims import (
+    ALEMOHAMMAD,
+    BERTRAND,
+    GERSTGRASSER,
+    KAZDAN,
+    Arms,
+    CellKey,
+    FamilyScores,
+    comparable,
+)
 from nepotism.judge.verdicts import Claim, Part, verdicts
 
-THEORY, SHUMAILOV, GERSTGRASSER = "theory (Wishart)", "Shumailov et al.", "Gerstgrasser et al."
+THEORY, SHUMAILOV = "theory (Wishart)", "Shumailov et al."
 STATEMENTS = {
     1: ("one Gaussian loses its spread at the rate that theory gives", THEORY),
     2: ("a mixture loses its spread at the same rate, once it has collapsed", THEORY),
@@ -28,7 +37,9 @@ STATEMENTS = {
     ),
     7: ("keeping a tenth of the original samples keeps more of the spread", SHUMAILOV),
     8: ("fitting to all data so far, the spread stays", GERSTGRASSER),
-    9: ("fitting to as many samples of all data so far, more of the spread is left than by replacing", GERSTGRASSER),
+    9: ("fitting to as many samples of all data so far, more of the spread is left than by replacing", KAZDAN),
+    10: ("fitted to new original samples beside its own, the spread stays", ALEMOHAMMAD),
+    11: ("fitted to all original samples beside its own, the spread stays", BERTRAND),
 }
 QUESTION = "What is left of a distribution that is fitted to its own samples, again and again?"
 NOTATION = (
@@ -91,6 +102,11 @@ class Judge(FamilyScores):
             kept = self.difference("log_spread", ("none", "90", last), ("none", "100", last))
             yield self.part(7, "L(none,90,I) - L(none,100,I)", ">", SPREAD, kept)
         yield from self._accumulating(replacing)
+
+        for claim, regime in ((10, "fresh"), (11, "augment")):
+            for name, ratio, last in self.ends(regime):
+                stays = self.difference("log_spread", (name, ratio, last), (name, ratio, 0))
+                yield self.part(claim, f"L({name},{ratio},I) - L({name},0)", "abs <", SPREAD, stays)
 
     def _accumulating(self, replacing: Arms) -> Iterator[Part]:
         for name, arm in self._arms.items():

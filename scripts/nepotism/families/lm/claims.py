@@ -4,10 +4,19 @@ import math
 from collections.abc import Iterator, Sequence
 
 from nepotism.data.tables import Row
-from nepotism.judge.family_claims import Arms, CellKey, FamilyScores, comparable
+from nepotism.judge.family_claims import (
+    ALEMOHAMMAD,
+    BERTRAND,
+    GERSTGRASSER,
+    KAZDAN,
+    Arms,
+    CellKey,
+    FamilyScores,
+    comparable,
+)
 from nepotism.judge.verdicts import Claim, Part, verdicts
 
-SHUMAILOV, GERSTGRASSER = "Shumailov et al.", "Gerstgrasser et al."
+SHUMAILOV = "Shumailov et al."
 STATEMENTS = {
     1: ("perplexity of original text rises by generation", SHUMAILOV),
     2: ("it rises less with a tenth of the original text kept", SHUMAILOV),
@@ -16,6 +25,9 @@ STATEMENTS = {
     5: ("what is written repeats itself more", SHUMAILOV),
     6: ("rare tokens are lost", SHUMAILOV),
     7: ("trained on all text so far, perplexity rises less than when it is replaced", GERSTGRASSER),
+    8: ("trained on as much of all text so far, perplexity rises less than when it is replaced", KAZDAN),
+    9: ("new original text beside its own holds the perplexity", ALEMOHAMMAD),
+    10: ("all original text beside its own holds the perplexity", BERTRAND),
 }
 QUESTION = "What becomes of a language model that is trained on its own text, again and again?"
 NOTATION = (
@@ -49,8 +61,13 @@ class Judge(FamilyScores):
         yield self.part(5, "repeated(100,I) - repeated(0)", ">", 0.0, self.difference("repeated_4grams", end, begin))
         yield self.part(6, "rare lost(100,I) - rare lost(0)", ">", 0.0, self.difference("rare_tokens_lost", end, begin))
         for name, arm in self._arms.items():
-            if arm["regime"] == "accumulate" and comparable(arm, plain):
-                yield self._less(7, (name, "100", arm["last"]), name)
+            claim = {"accumulate": 7, "accumulate_subsample": 8}.get(arm["regime"])
+            if claim and comparable(arm, plain):
+                yield self._less(claim, (name, "100", arm["last"]), name)
+        for claim, regime in ((9, "fresh"), (10, "augment")):
+            for name, ratio, last in self.ends(regime):
+                rise = self.difference("perplexity", (name, ratio, last), (name, ratio, 0), logarithm=True)
+                yield self.part(claim, f"ln perplexity({name},{ratio},I) - ln perplexity({name},0)", "<", MORE, rise)
 
     def _less(self, claim: int, place: CellKey, name: str) -> Part:
         last = min(place[2], self._arms["none"]["last"])

@@ -4,10 +4,18 @@ import math
 from collections.abc import Iterator, Sequence
 
 from nepotism.data.tables import Row
-from nepotism.judge.family_claims import Arms, FamilyScores, comparable
+from nepotism.judge.family_claims import (
+    ALEMOHAMMAD,
+    BERTRAND,
+    GERSTGRASSER,
+    KAZDAN,
+    Arms,
+    FamilyScores,
+    comparable,
+)
 from nepotism.judge.verdicts import Claim, Part, verdicts
 
-SHUMAILOV, GERSTGRASSER = "Shumailov et al.", "Gerstgrasser et al."
+SHUMAILOV = "Shumailov et al."
 STATEMENTS = {
     1: ("samples drift away from real digits", SHUMAILOV),
     2: ("digits lose classes", SHUMAILOV),
@@ -18,7 +26,9 @@ STATEMENTS = {
     ),
     5: ("keeping a tenth of the original digits, they drift less", SHUMAILOV),
     6: ("trained on all digits so far, they drift less than when replaced", GERSTGRASSER),
-    7: ("trained on as many of all digits so far, they drift less than when replaced", GERSTGRASSER),
+    7: ("trained on as many of all digits so far, they drift less than when replaced", KAZDAN),
+    8: ("new original digits beside generated ones hold the distance", ALEMOHAMMAD),
+    9: ("all original digits beside generated ones hold the distance", BERTRAND),
 }
 QUESTION = "What do handwritten digits become when an autoencoder is trained on its own, again and again?"
 NOTATION = (
@@ -63,6 +73,10 @@ class Judge(FamilyScores):
                 last = min(arm["last"], plain["last"])
                 less = self.difference("fid", ("none", "100", last), (name, "100", last), logarithm=True)
                 yield self.part(claim, f"ln FID(100,{last}) - ln FID({name},{last})", ">", 0.0, less)
+        for claim, regime in ((8, "fresh"), (9, "augment")):
+            for name, ratio, last in self.ends(regime):
+                rise = self.difference("fid", (name, ratio, last), (name, ratio, 0), logarithm=True)
+                yield self.part(claim, f"ln FID({name},{ratio},I) - ln FID({name},0)", "<", MORE, rise)
 
 
 def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
