@@ -305,9 +305,7 @@ def sampled_cell(wildcards, input):
 def drawn_cell(wildcards, input):
     """The cell to sample. The base model's own images are of the first iteration's noise: claims compare the two."""
     is_first = in_base(wildcards) and not hasattr(wildcards, "iteration")
-    return sampled_cell(wildcards, input) + (
-        " --noise-iteration 1" if is_first else ""
-    )
+    return sampled_cell(wildcards, input) + (" --noise-iteration 1" if is_first else "")
 
 
 def scored_cell(wildcards, input):
