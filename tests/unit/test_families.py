@@ -353,3 +353,10 @@ def test_accumulating_is_judged():
     found = verdicts(spread_rows({"all": -0.01}, 1000), {"all": arm(regime="accumulate")})
     assert found[8] == FAILS
     assert found[7] == NOT_RUN
+
+
+@pytest.mark.parametrize(("regime", "claim"), [("fresh", 10), ("augment", 11)])
+def test_original_samples_beside_its_own_keep_the_spread_or_do_not(regime, claim):
+    for rate, verdict in ((0.0, HOLDS), (-0.01, FAILS)):
+        arms = {"beside": arm(regime=regime, last=100)}
+        assert verdicts(spread_rows({"beside": rate}, 100), arms)[claim] == verdict

@@ -454,8 +454,12 @@ ARMS = {
     "none": {"regime": "replace", "ratios": ["90", "100"], "last": 9, "num_beams": 5},
     # Compared with nothing: it writes in another way.
     "other": {"regime": "accumulate", "ratios": ["100"], "last": 9, "num_beams": 1},
+    "some": {"regime": "accumulate_subsample", "ratios": ["100"], "last": 9, "num_beams": 5},
+    "new": {"regime": "fresh", "ratios": ["50"], "last": 9, "num_beams": 5},
+    "more": {"regime": "augment", "ratios": ["100"], "last": 9, "num_beams": 5},
 }
 BASE, ALONE, KEPT = ("base", ""), ("none", "100"), ("none", "90")
+SOME, NEW, MORE = ("some", "100"), ("new", "50"), ("more", "100")
 
 
 def verdicts(values):
@@ -476,8 +480,10 @@ def test_claims_follow_the_table_and_compare_what_writes_alike():
         (BASE, 0, "sample_perplexity_p99"): 20, (ALONE, 9, "sample_perplexity_p99"): 40,
         (BASE, 0, "repeated_4grams"): 0.1, (ALONE, 9, "repeated_4grams"): 0.6,
         (BASE, 0, "rare_tokens_lost"): 0.3, (ALONE, 9, "rare_tokens_lost"): 0.8,
+        (SOME, 9, "perplexity"): 35, (NEW, 9, "perplexity"): 30, (MORE, 9, "perplexity"): 45,
     }  # fmt: skip
-    assert verdicts(collapse) == {number: HOLDS for number in range(1, 7)} | {7: NOT_RUN}
+    expected = {number: HOLDS for number in range(1, 7)} | {7: NOT_RUN, 8: HOLDS, 9: HOLDS, 10: FAILS}
+    assert verdicts(collapse) == expected
     turned = {
         **collapse, (ALONE, 9, "perplexity"): 30, (ALONE, 9, "sample_perplexity"): 12, (ALONE, 9, "sample_perplexity_p99"): 15,
     }  # fmt: skip

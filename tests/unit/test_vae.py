@@ -507,8 +507,11 @@ ARMS = {
     "all": {"regime": "accumulate", "ratios": ["100"], "last": 10},
     # Compared with nothing: it is trained in another way.
     "other": {"regime": "accumulate_subsample", "ratios": ["100"], "last": 10, "steps": 5},
+    "new": {"regime": "fresh", "ratios": ["50"], "last": 10},
+    "more": {"regime": "augment", "ratios": ["100"], "last": 10},
 }
 BASE, ALONE, KEPT, ALL = ("base", ""), ("none", "100"), ("none", "90"), ("all", "100")
+NEW, MORE = ("new", "50"), ("more", "100")
 
 
 def verdicts(values):
@@ -521,8 +524,9 @@ def test_claims_follow_the_table():
         (BASE, 0, "lost_classes"): 0, (ALONE, 20, "lost_classes"): 6,
         (BASE, 0, "latent_spread"): 0.9, (ALONE, 20, "latent_spread"): 0.3,
         (BASE, 0, "recall"): 0.9, (ALONE, 1, "recall"): 0.6, (BASE, 0, "precision"): 0.9, (ALONE, 1, "precision"): 0.8,
+        (NEW, 10, "fid"): 105, (MORE, 10, "fid"): 150,
     }  # fmt: skip
-    assert verdicts(collapse) == {number: HOLDS for number in range(1, 7)} | {7: NOT_RUN}
+    assert verdicts(collapse) == {number: HOLDS for number in range(1, 7)} | {7: NOT_RUN, 8: HOLDS, 9: FAILS}
     stays = {key: 0.5 if key[2] != "fid" else 100 + key[1] / 100 for key in collapse}
     found = verdicts(stays)
     assert found[1] == found[2] == found[3] == FAILS
