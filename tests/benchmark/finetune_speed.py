@@ -80,7 +80,7 @@ def ours(folder: Path, number: int, threads: int) -> list[str]:
         BATCH,
         "--random-flip",
     ]
-    settings += ["--precision", "fp32", "--caption-dropout", 0.0, "--threads", threads]
+    settings += ["--precision", "fp32", "--caption-dropout", 0.0, "--budget", "steps", "--threads", threads]
     inputs = ["--mix", folder / "mix.parquet", "--latents", folder / "latents.safetensors"]
     place = ["--cell", "benchmark", "--seed", 0, "--iteration", 1]
     outputs = ["--model", folder / f"ours-{number}", "--losses", folder / f"losses-{number}.csv"]

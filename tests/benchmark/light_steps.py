@@ -59,7 +59,18 @@ def main() -> None:
                     "--jackknife",
                     out / "jackknife.csv",
                 ],
-                "figure_3": ["--metrics", table, "--clip", "tiny-clip", "--arms", "none:mixture", "--output", *figure],
+                "figure_3": [
+                    "--metrics",
+                    table,
+                    "--clip",
+                    "tiny-clip",
+                    "--arms",
+                    "none:mixture",
+                    "--dpi",
+                    "200",
+                    "--output",
+                    *figure,
+                ],
             }
             commands |= {step: [python, f"{scripts}/{step}.py", *map(str, words)] for step, words in steps.items()}
         for label, command in commands.items():

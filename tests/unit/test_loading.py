@@ -599,7 +599,8 @@ def script(*arguments):
 def preflight(base, tmp_path, *more):
     options = {
         "base-model": base, "device": "cpu", "guidance-scale": 3, "num-inference-steps": 2, "scheduler": "DDIMScheduler",
-        "batch-size": 2, "training-precision": "fp32", "resolution": 64, "prompts": "a face", "output": tmp_path / "found.json",
+        "batch-size": 2, "precision": "fp32", "training-precision": "fp32", "resolution": 64, "prompts": "a face",
+        "output": tmp_path / "found.json",
     }  # fmt: skip
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
     return script("scripts/preflight.py", *words, *more)

@@ -73,8 +73,12 @@ def test_how_a_job_is_executed_has_the_configurations_defaults():
     }
 
 
-def test_a_key_that_may_be_null_may_be_left_out():
+def test_a_key_that_may_be_null_may_be_left_out(monkeypatch):
     assert parsed(add=lambda parser: add_keys(parser, "score", "inception")).inception is None
+    # Of a null, jobs are told nothing, whatever the default configuration says.
+    monkeypatch.setattr("nepotism.runtime.options.default_of_key", lambda key: 4)
+    found = parsed(add=lambda parser: add_keys(parser, "execution", "per_device_batch_size", "threads"))
+    assert (found.per_device_batch_size, found.threads) == (None, 4)
 
 
 def test_parameters_have_the_defaults_that_their_control_declares():

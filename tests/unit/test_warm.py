@@ -136,6 +136,13 @@ def test_what_libraries_do_at_first_use_is_done_once_for_all_jobs(parent, script
     assert alone.stdout == "False False\n"
 
 
+def test_a_library_that_is_not_there_is_no_matter(parent, script, environment):
+    """Only the environment for tests is sure to have pandas."""
+    for _ in range(2):
+        script.write_text("import sys\nsys.modules['pandas'] = None\nimport pyarrow\nprint('ran', __name__)\n")
+        assert run(parent, script, environment).stdout == "ran __main__\n"
+
+
 @pytest.mark.parametrize(
     ("word", "status", "said"),
     [("fail", 1, "ValueError: as told"), ("exit", 7, ""), ("words", 1, "said at the end"), ("die", 137, "")],

@@ -18,6 +18,6 @@ def test_the_default_experiment_collapses_and_judges_its_claims(project):
     with open(tables / "claim_details.csv", newline="") as file:
         details = list(csv.DictReader(file))
     collapse = [part for part in details if part["claim"] == "2" and part["statistic"].startswith("F(100,I)")]
-    # Whether three seeds decide it in both feature spaces is left to them; on average it is far beyond what counts.
+    # Whether four seeds decide it in both feature spaces is left to them; on average it is far beyond what counts.
     assert {part["features"]: float(part["value"]) > DELTA for part in collapse} == {"clip": True, "conv": True}
     assert project.jobs() == {}, "a second run has nothing to do"

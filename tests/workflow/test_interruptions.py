@@ -50,7 +50,7 @@ class Work:
         folder.mkdir(exist_ok=True)
         return self.command(
             "finetune", *self.inputs, "--learning-rate", 1e-4, "--epochs", 4, "--batch-size", 8, "--random-flip",
-            "--precision", "fp32", "--caption-dropout", 0.1, "--cell", "none/ratio-0/seed-0/iteration-1", "--seed", 0,
+            "--precision", "fp32", "--caption-dropout", 0.1, "--budget", "steps", "--cell", "none/ratio-0/seed-0/iteration-1", "--seed", 0,
             "--iteration", 1, "--checkpoint-seconds", 0, "--model", folder / "model", "--losses", folder / "losses.csv",
             "--log", folder / "log", *more,
         )  # fmt: skip

@@ -61,12 +61,14 @@ class FamilyScores:
         return effect_of(row)
 
     def ends(self, regime: str) -> list[CellKey]:
-        """The last cells of every arm of a regime, by ratio."""
+        """The last cells of every arm of a regime, by ratio: of those that mix original rows with generated ones."""
+        unmixed = {"0", "100"} if regime == "fresh" else {"0"}
         return [
             (name, ratio, arm["last"])
             for name, arm in self._arms.items()
             if arm["regime"] == regime
             for ratio in arm["ratios"]
+            if ratio not in unmixed
         ]
 
     def single(self, metric: str, place: CellKey) -> Theta:

@@ -42,14 +42,15 @@ def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     if source == "ffhq":
         yield from _ffhq_contradictions(reference["ffhq"])
     fields_of = {"portraits": ("expression", "hair", "face"), "digits": ("digit",), "folder": ("group",)}
-    allowed = fields_of.get(source) or tuple(reference["ffhq"]["factors"])
+    fields_of["ffhq"] = tuple(reference["ffhq"]["factors"])
+    allowed = fields_of.get(source, ())
     caption = reference[source]["caption"]
     try:
         fields = [name for _, name, _, _ in string.Formatter().parse(caption) if name is not None]
     except ValueError as error:
         fields = []
         yield f"`reference.{source}.caption`: {error}"
-    for name in fields:
+    for name in fields if allowed else ():
         if name not in allowed:
             fields_there_are = ", ".join(f"{{{known}}}" for known in allowed)
             yield f"`reference.{source}.caption`: unknown field {{{name}}}; allowed: {fields_there_are}"

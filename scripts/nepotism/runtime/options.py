@@ -28,7 +28,8 @@ def add_keys(parser: argparse.ArgumentParser, block: str, *names: str, required:
         key = f"{block}.{name}"
         schema = schema_of_key(key)
         decides = block != "execution" and not _may_be_null(schema)
-        default = default_of_key(key) if block == "execution" else None
+        # What is null in an experiment is left out of its jobs' options.
+        default = default_of_key(key) if block == "execution" and not _may_be_null(schema) else None
         add_key(parser, name, schema, _REQUIRED if (decides if required is None else required) else default)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from nepotism.data.images import Record, write_image_set
 from nepotism.experiment.cells import generated_count
 from nepotism.runtime.errors import UserError
-from nepotism.runtime.options import add_keys
+from nepotism.runtime.options import add_key, add_keys
 from nepotism.sources.base import RealImages, Split
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,9 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     add_keys(parser, "reference", "source", "images_per_group", "scoring_split")
     add_keys(parser, "model", "resolution")
     # Each source takes what it needs, and says so if that is not given.
-    add_keys(parser, "reference.folder", "caption", "path", "on_bad_image", "resize_filter", required=False)
+    add_key(parser, "caption", {"description": "Caption template of the source."}, None)
+    add_key(parser, "path", {"format": "path", "description": "Folder of images (sources folder and ffhq)."}, None)
+    add_keys(parser, "reference.folder", "on_bad_image", "resize_filter", required=False)
     parser.add_argument("--selection", type=Path, help="table of the chosen images (source ffhq)")
 
 

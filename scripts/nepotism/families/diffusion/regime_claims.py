@@ -53,7 +53,9 @@ def parts(
         14, space, f"F({subsample[0]},I) - F({name['accumulate']},I)", ">", 0.0, against(subsample, accumulated[last])
     )
     for claim, regime in ((15, "fresh"), (16, "augment")):
-        for ratio in ratios(name[regime]) or ["r"]:
+        # Those that mix original images with generated ones.
+        unmixed = {"0", "100"} if regime == "fresh" else {"0"}
+        for ratio in [ratio for ratio in ratios(name[regime]) if ratio not in unmixed] or ["r"]:
             cell: CellKey = (name[regime], ratio, last)
             yield part(claim, space, f"F({name[regime]},{ratio},I) - b", "<", DELTA, against(cell, base_at(last)))
 

@@ -45,7 +45,11 @@ class Judge(FamilyScores):
     """Judges all claims of one table."""
 
     def parts(self) -> Iterator[Part]:
-        """Every part of every claim, about the plain mixture and what accumulates with the same settings."""
+        """Every part of every claim: on arms with original text beside their own, the plain mixture, and what accumulates as it does."""
+        for claim, regime in ((9, "fresh"), (10, "augment")):
+            for name, ratio, last in self.ends(regime):
+                rise = self.difference("perplexity", (name, ratio, last), (name, ratio, 0), logarithm=True)
+                yield self.part(claim, f"ln perplexity({name},{ratio},I) - ln perplexity({name},0)", "<", MORE, rise)
         plain = self._arms.get("none")
         if plain is None or "100" not in plain["ratios"]:
             return
@@ -61,13 +65,9 @@ class Judge(FamilyScores):
         yield self.part(5, "repeated(100,I) - repeated(0)", ">", 0.0, self.difference("repeated_4grams", end, begin))
         yield self.part(6, "rare lost(100,I) - rare lost(0)", ">", 0.0, self.difference("rare_tokens_lost", end, begin))
         for name, arm in self._arms.items():
-            claim = {"accumulate": 7, "accumulate_subsample": 8}.get(arm["regime"])
-            if claim and comparable(arm, plain):
-                yield self._less(claim, (name, "100", arm["last"]), name)
-        for claim, regime in ((9, "fresh"), (10, "augment")):
-            for name, ratio, last in self.ends(regime):
-                rise = self.difference("perplexity", (name, ratio, last), (name, ratio, 0), logarithm=True)
-                yield self.part(claim, f"ln perplexity({name},{ratio},I) - ln perplexity({name},0)", "<", MORE, rise)
+            of_regime = {"accumulate": 7, "accumulate_subsample": 8}.get(arm["regime"])
+            if of_regime and comparable(arm, plain):
+                yield self._less(of_regime, (name, "100", arm["last"]), name)
 
     def _less(self, claim: int, place: CellKey, name: str) -> Part:
         last = min(place[2], self._arms["none"]["last"])

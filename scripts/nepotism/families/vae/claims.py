@@ -46,7 +46,11 @@ class Judge(FamilyScores):
     """Judges all claims of one table."""
 
     def parts(self) -> Iterator[Part]:
-        """Every part of every claim, about the plain mixture and the arms that accumulate."""
+        """Every part of every claim, about arms with real data beside their own, the plain mixture, and those that accumulate."""
+        for claim, regime in ((8, "fresh"), (9, "augment")):
+            for name, ratio, last in self.ends(regime):
+                rise = self.difference("fid", (name, ratio, last), (name, ratio, 0), logarithm=True)
+                yield self.part(claim, f"ln FID({name},{ratio},I) - ln FID({name},0)", "<", MORE, rise)
         plain = self._arms.get("none")
         if plain is None or "100" not in plain["ratios"]:
             return
@@ -68,15 +72,11 @@ class Judge(FamilyScores):
             less = self.difference("fid", end, ("none", "90", plain["last"]), logarithm=True)
             yield self.part(5, "ln FID(100,I) - ln FID(90,I)", ">", 0.0, less)
         for name, arm in self._arms.items():
-            claim = {"accumulate": 6, "accumulate_subsample": 7}.get(arm["regime"])
-            if claim and comparable(arm, plain):
+            of_regime = {"accumulate": 6, "accumulate_subsample": 7}.get(arm["regime"])
+            if of_regime and comparable(arm, plain):
                 last = min(arm["last"], plain["last"])
                 less = self.difference("fid", ("none", "100", last), (name, "100", last), logarithm=True)
-                yield self.part(claim, f"ln FID(100,{last}) - ln FID({name},{last})", ">", 0.0, less)
-        for claim, regime in ((8, "fresh"), (9, "augment")):
-            for name, ratio, last in self.ends(regime):
-                rise = self.difference("fid", (name, ratio, last), (name, ratio, 0), logarithm=True)
-                yield self.part(claim, f"ln FID({name},{ratio},I) - ln FID({name},0)", "<", MORE, rise)
+                yield self.part(of_regime, f"ln FID(100,{last}) - ln FID({name},{last})", ">", 0.0, less)
 
 
 def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:

@@ -1,14 +1,26 @@
 """What libraries put off until they are first used, and every forked job would do again."""
 
 import importlib
+import logging
 import sys
+from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
 
 
 def prepare_libraries() -> None:
-    """Do it now, for the libraries that are imported: it is more than half a second of a job."""
+    """Do it now, for the libraries that are imported. It is half a second of a job and none of its work: what fails here is left
+    to the job, which may never need it."""
     if "pyarrow" in sys.modules:
-        # Before its first table, to know whether columns are those of pandas.
-        importlib.import_module("pandas")
+        # Before its first table, to know whether columns are those of pandas; not everyone has pandas.
+        _try(lambda: importlib.import_module("pandas"))
     if conversions := sys.modules.get("transformers.conversion_mapping"):
         # Before the first model is loaded; the table is of all types of models, whichever is asked for.
-        conversions.get_checkpoint_conversion_mapping("clip")
+        _try(lambda: conversions.get_checkpoint_conversion_mapping("clip"))
+
+
+def _try(prepare: Callable[[], object]) -> None:
+    try:
+        prepare()
+    except (ImportError, AttributeError) as error:
+        logger.debug("left to jobs: %s", error)

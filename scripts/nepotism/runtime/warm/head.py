@@ -16,7 +16,8 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 # A socket's path has at most 107 letters.
 LONGEST_FOLDER = 80
-SECONDS_BETWEEN_MEASUREMENTS = 1.5
+# Between measurements of a job's memory: at first, as Snakemake has it, and later.
+FIRST_SECONDS, LATER_SECONDS = 0.5, 2.0
 
 
 class WarmParent:
@@ -65,8 +66,7 @@ class WarmParent:
         import psutil
         from snakemake import benchmark
 
-        # Twice a second, as Snakemake looks, adding up the memory of jobs would take a seventh of a core from them.
-        benchmark.BENCHMARK_INTERVAL_SHORT = SECONDS_BETWEEN_MEASUREMENTS
+        benchmark.ScheduledPeriodicTimer._schedule = _measure_again
         children = psutil.Process.children
 
         def works_for(fork: psutil.Process, clients: set[str]) -> bool:
@@ -85,3 +85,16 @@ class WarmParent:
                 return own
 
         psutil.Process.children = with_forks
+
+
+def _measure_again(timer: Any) -> None:
+    """Snakemake's plan of its measurements, with growing intervals: two jobs that are looked at twice a second, for as long as most
+    last, lose a seventh of a core by it."""
+    from snakemake import benchmark
+
+    if timer._times_called > timer._interval:
+        seconds = float(timer._interval)
+    else:
+        seconds = min(LATER_SECONDS, FIRST_SECONDS * max(1, timer._times_called - 1))
+    timer._timer = benchmark.DaemonTimer(seconds, timer._action)
+    timer._timer.start()
