@@ -3,6 +3,7 @@
 import argparse
 import json
 import shlex
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -357,6 +358,13 @@ def test_accumulating_is_judged():
 
 @pytest.mark.parametrize(("regime", "claim"), [("fresh", 10), ("augment", 11)])
 def test_original_samples_beside_its_own_keep_the_spread_or_do_not(regime, claim):
+    arms = {"beside": arm(regime=regime, ratios=["50"], last=100)}
     for rate, verdict in ((0.0, HOLDS), (-0.01, FAILS)):
-        arms = {"beside": arm(regime=regime, last=100)}
-        assert verdicts(spread_rows({"beside": rate}, 100), arms)[claim] == verdict
+        rows = spread_rows({"beside": rate}, 100)
+        mixed = [replace(row, ratio="50") if row.ratio else row for row in rows]
+        assert verdicts(mixed, arms)[claim] == verdict
+
+
+def test_new_samples_alone_are_no_mixture():
+    arms = {"beside": arm(regime="fresh", ratios=["0", "100"], last=100)}
+    assert verdicts(spread_rows({"beside": 0.0}, 100), arms)[10] == NOT_RUN

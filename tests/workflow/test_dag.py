@@ -52,8 +52,8 @@ def test_the_papers_grid_has_45_retrainings_per_seed(project):
 
 def test_faces_full_has_the_papers_retrainings_and_its_diagnostics(project):
     jobs = project.jobs("--configfile", "resources/experiments/faces-full.yaml")
-    # Healing starts from two ratios; each diagnostic has its own 0 %.
-    assert jobs["finetune"] == 3 * (45 + 5 + 2 * 2 * 5)
+    # Healing starts from two ratios; the diagnostic has its own 0 %.
+    assert jobs["finetune"] == 3 * (45 + 5 + 2 * 5)
     # The arm that samples in another way has its own iteration 0.
     assert jobs["sample_base"] == jobs["score_base"] == jobs["initial_images"] == 3 * 2
     assert jobs["sifid_threshold"] == 3
