@@ -72,7 +72,7 @@ def test_figures_claims_and_the_first_page_are_there(project):
     assert {row["statistic"] for row in rows} == {"weight_diversity", "law"}
     # Two equal components of 50 samples, after three fits.
     assert float(rows[-1]["value"]) == pytest.approx(0.5 * 0.98**3)
-    assert {row["claim"] for row in table(project, "claims")} == {str(number) for number in range(1, 10)}
+    assert {row["claim"] for row in table(project, "claims")} == {str(number) for number in range(1, 12)}
     assert "What is left of a distribution" in (folder / "report" / "answer.rst").read_text()
 
 
