@@ -304,19 +304,15 @@ def sampled_cell(wildcards, input):
 
 def drawn_cell(wildcards, input):
     """The cell to sample. The base model's own images are of the first iteration's noise: claims compare the two."""
-    is_first = in_base(wildcards) and not hasattr(wildcards, "iteration")
-    return sampled_cell(wildcards, input) + (" --noise-iteration 1" if is_first else "")
+    noise = "" if hasattr(wildcards, "iteration") else " --noise-iteration 1"
+    return sampled_cell(wildcards, input) + noise
 
 
 def scored_cell(wildcards, input):
     words = sampled_cell(wildcards, input)
-    if in_base(wildcards):
-        words += (
-            f" --initial-images {input.initial_images}"
-            if input.get("initial_images")
-            else ""
-        )
-    elif input.curated:
+    if input.get("initial_images"):
+        words += f" --initial-images {input.initial_images}"
+    elif input.get("curated"):
         words += f" --curated {input.curated[0]} --curated-table {input.curated[1]}"
     return words
 

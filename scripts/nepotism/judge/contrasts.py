@@ -21,6 +21,12 @@ def base_at(iteration: int) -> CellKey:
     return BASE if iteration == 1 else ("base", "", iteration)
 
 
+def mixing(regime: str, ratios: Sequence[str]) -> list[str]:
+    """Those of a regime's ratios that mix original rows with generated ones."""
+    unmixed = ("0", "100") if regime == "fresh" else ("0",)
+    return [ratio for ratio in ratios if ratio not in unmixed]
+
+
 # From a cell and a seed to ln FID, to the logarithm of its excess over the floor, or to KID.
 Distance = Callable[[CellKey, int], Effect]
 Theta = Callable[[int], Effect]

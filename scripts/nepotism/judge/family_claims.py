@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nepotism.data.tables import Row
-from nepotism.judge.contrasts import CellKey, MissingError, Theta, effect_of
+from nepotism.judge.contrasts import CellKey, MissingError, Theta, effect_of, mixing
 from nepotism.judge.decisions import Effect, Relation, decide
 from nepotism.judge.verdicts import Part
 
@@ -62,13 +62,11 @@ class FamilyScores:
 
     def ends(self, regime: str) -> list[CellKey]:
         """The last cells of every arm of a regime, by ratio: of those that mix original rows with generated ones."""
-        unmixed = {"0", "100"} if regime == "fresh" else {"0"}
         return [
             (name, ratio, arm["last"])
             for name, arm in self._arms.items()
             if arm["regime"] == regime
-            for ratio in arm["ratios"]
-            if ratio not in unmixed
+            for ratio in mixing(regime, arm["ratios"])
         ]
 
     def single(self, metric: str, place: CellKey) -> Theta:

@@ -7,7 +7,7 @@ They are judged where the grid has arms of such regimes, each against the plain 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from nepotism.judge.contrasts import DELTA, CellKey, Distance, against, base_at
+from nepotism.judge.contrasts import DELTA, CellKey, Distance, against, base_at, mixing
 from nepotism.judge.decisions import Effect, Relation
 from nepotism.judge.verdicts import Part
 
@@ -53,9 +53,7 @@ def parts(
         14, space, f"F({subsample[0]},I) - F({name['accumulate']},I)", ">", 0.0, against(subsample, accumulated[last])
     )
     for claim, regime in ((15, "fresh"), (16, "augment")):
-        # Those that mix original images with generated ones.
-        unmixed = {"0", "100"} if regime == "fresh" else {"0"}
-        for ratio in [ratio for ratio in ratios(name[regime]) if ratio not in unmixed] or ["r"]:
+        for ratio in mixing(regime, ratios(name[regime])) or ["r"]:
             cell: CellKey = (name[regime], ratio, last)
             yield part(claim, space, f"F({name[regime]},{ratio},I) - b", "<", DELTA, against(cell, base_at(last)))
 
