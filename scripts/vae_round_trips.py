@@ -31,7 +31,7 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     device = start(arguments.device, arguments.threads)
-    vae = load_vae(arguments.base_model).to(device)
+    vae = load_vae(arguments.base_model, "fp32").to(device)
     evaluator, reference = from_arguments(arguments, device), read_reference(arguments.reference)
     real = read_image_set(arguments.real)
     pixels, scored, rows = real.pixels, [], list[Row]()

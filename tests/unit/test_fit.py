@@ -45,7 +45,7 @@ def run(unet, data, scheduler, settings=SETTINGS, seed=0, iteration=1):
 
 @pytest.fixture(scope="module")
 def vae(tiny_diffusion):
-    return load_vae(tiny_diffusion)
+    return load_vae(tiny_diffusion, "fp32")
 
 
 @pytest.fixture(scope="module")

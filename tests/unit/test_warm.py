@@ -136,6 +136,61 @@ def test_what_libraries_do_at_first_use_is_done_once_for_all_jobs(parent, script
     assert alone.stdout == "False False\n"
 
 
+FROZEN = """
+import sys
+from pathlib import Path
+from nepotism.weights.frozen import frozen
+
+
+@frozen("--base-model", "fp32")
+def load(folder, precision):
+    with open(folder.absolute().parent / "loads", "a") as file:
+        file.write(f"{__name__} {precision}\\n")
+    return (folder / "weights").read_text()
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[sys.argv.index("--base-model") + 1])
+    print(load(folder, sys.argv[-1]))
+"""
+
+
+@pytest.fixture
+def loading(environment, script, tmp_path):
+    """What runs the script above, with its loader in a library, and gives how that ended."""
+    before, _, after = FROZEN.partition("\n\nif __name__")
+    (tmp_path / "library.py").write_text(before)
+    script.write_text(f"from library import *\n\n\nif __name__{after}")
+    environment = {**environment, "PYTHONPATH": f"{ROOT / 'scripts'}:{tmp_path}"}
+    parent = head.WarmParent(1, environment)
+    yield lambda *words: run(parent, script, environment, "--base-model", *words)
+    parent._process.kill()
+    parent._process.wait()
+
+
+def test_a_frozen_model_is_loaded_once_for_all_jobs(loading, tmp_path):
+    """A library's loader, as a script would import it: again only if its files changed, or for another precision."""
+    weights = tmp_path / "model" / "weights"
+    weights.parent.mkdir()
+
+    def loads(content, *words):
+        assert loading("model", *words).stdout == f"{content}\n"
+        return len((tmp_path / "loads").read_text().splitlines())
+
+    weights.write_text("first")
+    assert [loads("first", "fp32") for _ in range(3)] == [1, 1, 1]
+    assert loads("first", "bf16") == 2
+    weights.write_text("another")
+    assert [loads("another", "fp32") for _ in range(3)] == [3, 3, 3]
+
+
+def test_a_frozen_model_that_cannot_be_loaded_is_left_to_its_job(loading):
+    for _ in range(2):
+        made = loading("nowhere", "fp32")
+        assert made.returncode == 1
+        assert "No such file or directory: 'nowhere/weights'" in made.stderr
+
+
 def test_a_library_that_is_not_there_is_no_matter(parent, script, environment):
     """Only the environment for tests is sure to have pandas."""
     for _ in range(2):

@@ -99,7 +99,7 @@ def fit(
     model = Denoiser(words, vae.config.latent_channels)
     if start is not None:
         model.unet = load_unet(start, None)
-        model.text_encoder = load_text_encoder(start)
+        model.text_encoder = load_text_encoder(start, "fp32")
         model.train().requires_grad_(True)
     noise_scheduler = DDPMScheduler.from_config(scheduler().config)
     mean, deviation = encode(vae, data.pixels)

@@ -22,6 +22,7 @@ from nepotism.runtime.errors import UserError
 from nepotism.runtime.files import sha256
 from nepotism.runtime.progress import Progress
 from nepotism.weights import loading
+from nepotism.weights.frozen import frozen
 
 Features = NDArray[np.float32]
 CONVOLUTION_SIZE = 64
@@ -38,6 +39,7 @@ class Clip:
     device: torch.device
 
 
+@frozen("--clip", torch.device("cpu"))
 def load_clip(folder: Path, device: torch.device) -> Clip:
     """Load a CLIPModel folder from safetensors.
 

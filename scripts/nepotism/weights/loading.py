@@ -72,6 +72,8 @@ def find(folder: Path, begins: str, key: str, model: Path | None = None) -> Weig
                 f"`{key}`: {folder} has weights of full precision only as {pickled[0].name}, beside those of {variant}; "
                 f"{_convert(pickled[0].name, model or folder)}. If those of {variant} are meant, remove the others"
             )
+        if variant:
+            logger.info("%s: only %s weights are there, and taken", folder, variant)
         if one.exists() or one.is_symlink():
             names_of_tensors(one, key)
             return Weights([one], variant)
@@ -189,8 +191,6 @@ def load_model(
         UserError: if it cannot be loaded, or its weights do not fit its config.json or are no numbers.
     """
     weights = Weights([], None) if pickled else find(folder, stem(model_class), key, model)
-    if weights.variant:
-        logger.info("%s: only %s weights are there, and taken", folder, weights.variant)
     read_json(folder / "config.json", key)
     with _quiet(), readable(key, folder):
         loaded, info = model_class.from_pretrained(

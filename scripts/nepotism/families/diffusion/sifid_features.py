@@ -38,7 +38,7 @@ def extractor(
         UserError: if Inception's weights are missing or not those of inception_v3.
     """
     if name == "vae":
-        encoder = load_vae(base_model).encoder.to(device).eval()
+        encoder = load_vae(base_model, "fp32").encoder.to(device).eval()
         return _vae(encoder)
     return _inception_stem(64 if name == "inception-64" else 192, inception, checksum).to(device).eval()
 

@@ -44,7 +44,7 @@ def load_training_set(mix: Path, latents: Path, base_model: Path, device: torch.
     # Of generated images, the rows are filled in below.
     rows = [row_of.get(record.id, 0) for record, _ in manifest]
     mean, deviation = encoded.posteriors.mean[rows], encoded.posteriors.deviation[rows]
-    vae = load_vae(base_model).to(device)
+    vae = load_vae(base_model, "fp32").to(device)
     for file in sorted({file for record, file in manifest if record.id not in row_of}):
         at = {record.slot: row for row, (record, name) in enumerate(manifest) if name == file}
         images = read_image_set(Path(file), set(at))

@@ -1,11 +1,27 @@
-"""What libraries put off until they are first used, and every forked job would do again."""
+"""What libraries put off until they are first used, and what every forked job would load again."""
 
 import importlib
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
 
 logger = logging.getLogger(__name__)
+
+_before_fork: dict[str, list[Callable[[Path], None]]] = {}
+
+
+def before_fork(option: str, prepare: Callable[[Path], None]) -> None:
+    """Have ``prepare`` called with what a job's command gives an ``option``, before that job is forked."""
+    _before_fork.setdefault(option, []).append(prepare)
+
+
+def prepare_for(command: Sequence[str], folder: Path) -> None:
+    """Prepare what the options of a job's ``command`` name, which runs in ``folder``."""
+    for option, value in pairwise(command):
+        for prepare in _before_fork.get(option, ()):
+            prepare(folder / value)
 
 
 def prepare_libraries() -> None:

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from nepotism.runtime.warm.client import ENDING, READ_AT_LOADING, STOPPING
-from nepotism.runtime.warm.first_use import prepare_libraries
+from nepotism.runtime.warm.first_use import prepare_for, prepare_libraries
 
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
 SCRIPTS = Path(__file__).resolve().parents[3]
@@ -120,6 +120,9 @@ class Parent:
         if not (self._suits(client) and self._import(client.command[0])):
             self._forget(client, b"n")
             return
+        prepare_for(client.command, Path(client.folder))
+        # Collecting garbage would touch, and so copy, every page that jobs share.
+        gc.freeze()
         try:
             with held_back(ENDING):
                 client.job = os.fork()
@@ -162,8 +165,6 @@ class Parent:
         self._imported.add(script)
         own = [Path(script).resolve(), *(Path(file) for file in _files() if Path(file).is_relative_to(SCRIPTS))]
         self._code |= {file: _version(file) for file in own if file not in self._code}
-        # Collecting garbage would touch, and so copy, every page that jobs share.
-        gc.freeze()
         return True
 
     def _become(self, client: Client) -> NoReturn:
