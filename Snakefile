@@ -39,6 +39,7 @@ rule all:
         f"{grid.folder}/tables/claims.csv",
         f"{grid.folder}/report/answer.rst",
         figure_files,
+        remedy_tables,
         last_models,
 
 

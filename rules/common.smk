@@ -228,7 +228,9 @@ def mixed_images(wildcards):
 
 
 def fresh_images(wildcards):
-    return with_advice(grid.fresh_images, cell_of(wildcards)) or []
+    """The real images that a regime puts into a training set and no other."""
+    needed = arm_of(wildcards).regime.needs_fresh
+    return with_advice(grid.fresh_images, cell_of(wildcards)) if needed else []
 
 
 def curated_files(wildcards):
@@ -268,11 +270,13 @@ def drop_option(wildcards):
     return "--drop-missing" if replacement == "drop" else ""
 
 
-# Real images that are reserved for single training sets; none without an arm that needs them.
+# Real images that are reserved, for single training sets or for detectors; none without an arm that needs them.
 fresh_files = [
     f"results/{{experiment}}/reference/fresh/iteration-{iteration}.parquet"
     for iteration in range(1, grid.fresh_sets() + 1)
 ]
+detector_file = "results/{experiment}/reference/fresh/detector.parquet"
+reserved_files = fresh_files + [detector_file] * bool(grid.detectors())
 
 
 def in_base(wildcards):
@@ -314,6 +318,8 @@ def scored_cell(wildcards, input):
         words += f" --initial-images {input.initial_images}"
     elif input.get("curated"):
         words += f" --curated {input.curated[0]} --curated-table {input.curated[1]}"
+    if input.get("filtered"):
+        words += f" --filtered-table {input.filtered}"
     return words
 
 

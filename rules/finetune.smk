@@ -1,9 +1,13 @@
 # Retraining: the parent's U-Net on the cell's training set.
 
 
+def training_set(wildcards):
+    return with_advice(grid.training_set, cell_of(wildcards))
+
+
 rule finetune:
     input:
-        mix="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/mix.parquet",
+        mix=training_set,
         generated=mixed_images,
         latents="results/{experiment}/reference/latents.safetensors",
         parent=parent_model,

@@ -25,13 +25,13 @@ rule reference:
         " --real {output.real} --holdout {output.holdout} --log {log}"
 
 
-if fresh_files:
+if reserved_files:
 
     rule fresh_images:
         input:
             selection=selected_images,
         output:
-            fresh_files,
+            reserved_files,
         log:
             "results/{experiment}/logs/fresh_images.log",
         benchmark:

@@ -1,4 +1,5 @@
 # What figures and the report show: functions only.
+from nepotism.plan.remedies import remedies
 
 
 def shown_generations(wildcards):
@@ -142,6 +143,10 @@ def reported_sheets(wildcards):
     return chosen
 
 
+def remedy_tables(wildcards):
+    return [f"{grid.folder}/tables/remedies.csv"] if remedies(grid) else []
+
+
 def figure_files(wildcards):
     names = list(family_figures)
     if grid.family == DIFFUSION:
@@ -149,6 +154,8 @@ def figure_files(wildcards):
         numbers += [3] if grid.curves("figure_3") else []
         numbers += [4] if grid.judged_arm("heal") else []
         numbers += [6] if grid.judged_arm("sifid_cull") else []
+        numbers += [8] if any(arm.filters for arm in remedies(grid)) else []
+        numbers += [9] if remedies(grid) else []
         names = [f"figure-{number}" for number in sorted(numbers)]
     return [
         f"{grid.folder}/figures/{name}{suffix}"

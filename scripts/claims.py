@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from nepotism.data.tables import read_csv, write_csv
-from nepotism.families.diffusion import claims, regime_claims
+from nepotism.families.diffusion import claims, regime_claims, remedies
 from nepotism.judge.verdicts import Claim, Part
 from nepotism.runtime import cli
 
@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--heal", help="name of the arm that heals")
     for regime in regime_claims.JUDGED:
         parser.add_argument(f"--{regime.replace('_', '-')}", help=f"name of the arm of the regime {regime}")
+    parser.add_argument("--remedies", default="{}", help="arms that are remedies, with what each does, as JSON")
     parser.add_argument("--pair", help="how culling pairs images, for a note")
     parser.add_argument("--family", help="of models that are made in chunks of generations; it has claims of its own")
     parser.add_argument("--arms", help="settings of that family's arms, as JSON")
@@ -58,7 +59,8 @@ def run(arguments: argparse.Namespace) -> None:
         verdicts, parts = court.judge(scores, json.loads(arguments.arms))
     else:
         arms = claims.Arms(
-            arguments.histogram_match, arguments.sifid_cull, arguments.heal, arguments.pair, regime_claims.given(arguments)
+            arguments.histogram_match, arguments.sifid_cull, arguments.heal, arguments.pair, regime_claims.given(arguments),
+            remedies.given(arguments.remedies),
         )  # fmt: skip
         verdicts, parts = claims.judge(scores, arms)
     diagnosed = dict(words.split(":") for words in arguments.diagnosed)

@@ -17,16 +17,19 @@ def main() -> None:
     parser.add_argument(
         "--noise-iteration", type=int, help="iteration whose noise the images are made of; without it, that of the cell"
     )
+    parser.add_argument(
+        "--purpose", default="sample", help="what the images are for: those for another purpose are of other noise"
+    )
     parser.add_argument("--output", type=Path, required=True, help="output: image set")
     cli.run(run, parser.parse_args())
 
 
 def run(arguments: argparse.Namespace) -> None:
     noise = arguments.iteration if arguments.noise_iteration is None else arguments.noise_iteration
-    wanted = sampling.per_slot(read_records(arguments.real), arguments.seed, noise, "sample")
+    wanted = sampling.per_slot(read_records(arguments.real), arguments.seed, noise, arguments.purpose)
     with Job(arguments.output, arguments.checkpoint_seconds) as job:
         device = start(arguments.device, arguments.threads)
-        sampling.draw_image_set(arguments, device, job, "samples", wanted, arguments.output)
+        sampling.draw_image_set(arguments, device, job, arguments.output.stem, wanted, arguments.output)
 
 
 if __name__ == "__main__":

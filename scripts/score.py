@@ -10,8 +10,9 @@ from nepotism.data.images import read_image_set
 from nepotism.data.tables import read_text_csv, write_metrics
 from nepotism.experiment.cells import cell_in
 from nepotism.families.diffusion import sampling
+from nepotism.measure.curation import curation, filtering
 from nepotism.measure.embeddings import write_embedded
-from nepotism.measure.evaluation import RowKey, captions, compare, curation, embed, from_arguments, read_reference
+from nepotism.measure.evaluation import RowKey, captions, compare, embed, from_arguments, read_reference
 from nepotism.runtime import cli
 from nepotism.runtime.devices import start
 from nepotism.runtime.options import add_keys
@@ -29,6 +30,7 @@ def main() -> None:
     )
     parser.add_argument("--curated", type=Path, help="image set after the cell's control")
     parser.add_argument("--curated-table", type=Path, help="what the control did to each image (CSV)")
+    parser.add_argument("--filtered-table", type=Path, help="what a filter did to each row of the training set (CSV)")
     parser.add_argument("--reference", type=Path, required=True, help="features of the real images (.npz)")
     parser.add_argument("--experiment", required=True, help="column of the table")
     parser.add_argument("--unseen", type=Path, required=True, help="output: image set for the unseen captions")
@@ -66,6 +68,8 @@ def draw_and_score(arguments: argparse.Namespace, job: Job) -> None:
     if "curated" in sets:
         treated = read_text_csv(arguments.curated_table)
         rows += curation(place, images["curated"].records, len(treated), kept_column(treated))
+    if arguments.filtered_table:
+        rows += filtering(place, read_text_csv(arguments.filtered_table))
     write_metrics(arguments.metrics, rows)
 
 

@@ -10,7 +10,7 @@ import torch
 from cleanfid.resize import make_resizer
 from nepotism.data.images import ImageSet, Record
 from nepotism.families import diffusion
-from nepotism.measure import embeddings, evaluation, features, scores
+from nepotism.measure import curation, embeddings, evaluation, features, scores
 from nepotism.runtime.errors import UserError
 from transformers import CLIPModel, CLIPProcessor
 
@@ -143,10 +143,12 @@ def test_embeddings_survive_the_file(tmp_path, embedded):
 def test_every_metric_of_the_table_is_scored_and_no_other(embedded):
     rows = [*evaluation.compare(PLACE, "curated", embedded, reference(embedded))]
     records = [Record("a/0", "", "a", "a/000", "generated", sha256=digest) for digest in ("x", "x", "y")]
-    rows += evaluation.curation(PLACE, records, 3, [True, False, True])
+    rows += curation.curation(PLACE, records, 3, [True, False, True])
     few = ImageSet(pictures(3, 8), records)
     rows += evaluation.fidelity(PLACE, "vae", few, few)
-    declared.check(diffusion, rows)
+    verdict = {"group": "a", "origin": "real", "flagged": "True", "times": "0", "replaced_by": ""}
+    filtered = [verdict, {**verdict, "origin": "generated", "flagged": "False", "times": "1"}]
+    declared.check(diffusion, [*rows, *curation.filtering(PLACE, filtered)])
     counts = {row.metric: (row.value, row.n) for row in rows if row.features == ""}
     assert counts == {"unique_images": (2, 3), "accepted_share": (2 / 3, 3)}
 
@@ -154,7 +156,7 @@ def test_every_metric_of_the_table_is_scored_and_no_other(embedded):
 def test_images_that_are_left_are_counted_by_slots_not_by_images(embedded):
     """Where culling drops 97 of 100, the 3 that are left are all different ones, and yet they are few."""
     records = [Record(f"a/{i}", "", "a", f"a/{i:03d}", "generated", sha256=str(i)) for i in range(3)]
-    rows = evaluation.curation(PLACE, records, 100, [True] * 3 + [False] * 97)
+    rows = curation.curation(PLACE, records, 100, [True] * 3 + [False] * 97)
     assert {row.metric: (row.value, row.n) for row in rows} == {
         "unique_images": (3, 100), "accepted_share": (0.03, 100),
     }  # fmt: skip

@@ -16,7 +16,8 @@ LAYERS = (
     {"data"},
     {"weights"},
     {"sources", "measure", "judge"},
-    {"draw", "controls", "chain"},
+    {"draw", "chain"},
+    {"controls"},
     {"families"},
     {"plan"},
 )

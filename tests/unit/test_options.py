@@ -23,6 +23,8 @@ NAMESAKES = {
     ("family_figure.py", "family"),
     ("__init__.py", "family"),
     ("figure_6.py", "images"),
+    ("filter.py", "detector"),
+    ("sifid_cull.py", "threshold"),
     ("stage_deepface.py", "folder"),
     ("stage_weights.py", "source"),
     ("stage_weights.py", "folder"),

@@ -154,3 +154,19 @@ def read_treated(generated: Path, real: Sequence[Record], ratio: str, seed: int)
     if float(ratio) == 0:
         raise UserError("`--ratio`: at ratio 0 no generated image is mixed in, so a control has nothing to treat")
     return read_image_set(generated, generated_slots(ratio, real, seed))
+
+
+def row_names(records: Iterable[Record]) -> list[str]:
+    """What the rows of a training set are called: by their slots, further ones of a slot by their model's iteration, too, and what
+    is in it again by a number."""
+    seen: Counter[str] = Counter()
+    names = []
+    for record in records:
+        name = f"{record.slot}@{record.iteration}" if seen[record.slot] else record.slot
+        seen[record.slot] += 1
+        if name != record.slot:
+            names.append(f"{name}#{seen[name]}" if seen[name] else name)
+            seen[name] += 1
+        else:
+            names.append(name)
+    return names

@@ -1,13 +1,13 @@
 """What a control says about itself, before anything heavy is imported. Standard library only."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
 class Control:
-    """What happens to generated rows before they are mixed in. A rule of the same name does it.
+    """What happens to generated rows before they are mixed in, or to the mixture. A rule of the same name does it.
 
     Attributes:
         name: in the config's `arms`, and of its rule.
@@ -15,6 +15,8 @@ class Control:
         citation: where it comes from.
         families: the kinds of models whose rows it can treat; empty for all.
         parameters: JSON schema of each key of an arm's `parameters` that belongs to it: type, range, default, description.
+        treats: generated rows, before they are mixed in, or the whole training set.
+        needs_fresh: whether, by its parameters, it takes real rows that no training set has held before.
     """
 
     name: str
@@ -22,3 +24,5 @@ class Control:
     citation: str
     families: tuple[str, ...] = ()
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    treats: Literal["generated", "training_set"] = "generated"
+    needs_fresh: Callable[[Mapping[str, Any]], bool] = lambda parameters: False

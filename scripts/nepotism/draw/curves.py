@@ -76,14 +76,14 @@ def score_panels(rows: Sequence[Row], clip: str) -> list[Panel]:
         rows: the table of scores.
         clip: name of the CLIP model, for the titles.
     """
-    distances = [Panel(_titled("Fréchet distance", space, clip), "fid", space) for space in _spaces(rows)]
+    distances = [Panel(titled("Fréchet distance", space, clip), "fid", space) for space in _spaces(rows)]
     return [*distances, Panel(f"CLIP score ({clip})", "clip_score", "clip")]
 
 
 def drift_panels(rows: Sequence[Row], clip: str) -> list[Panel]:
     """Figure 7: how far apart images of one group are, and their colours."""
     spread = [
-        Panel(_titled("distance within groups", space, clip), "within_group_distance", space) for space in _spaces(rows)
+        Panel(titled("distance within groups", space, clip), "within_group_distance", space) for space in _spaces(rows)
     ]
     return [*spread, Panel("saturation", "saturation", "pixels"), Panel("contrast", "contrast", "pixels")]
 
@@ -92,7 +92,7 @@ def _spaces(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(row.features for row in rows if row.metric == "fid"))
 
 
-def _titled(what: str, space: str, clip: str) -> str:
+def titled(what: str, space: str, clip: str) -> str:
     if space == "inception" and what.startswith("Fréchet"):
         return "FID"
     return f"{what} ({ {'clip': clip, 'conv': 'random convolutions'}.get(space, space) })"

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nepotism.data.images import ImageSet, Record
+from nepotism.data.images import ImageSet
 from nepotism.data.tables import Row
 from nepotism.measure import features, scores
 from nepotism.measure.colour import contrast, saturation
@@ -146,37 +146,23 @@ def compare(place: RowKey, name: str, generated: Embedded, reference: Reference)
                 estimate = Estimate(estimate.value, estimate.n)
             # Undefined for a set of one image, or of one per group.
             if not math.isnan(estimate.value):
-                yield _row(place, name, space, metric, estimate)
+                yield row_of(place, name, space, metric, estimate)
     yield from captions(place, name, generated)
     positions = _positions(generated.groups)
     for value in ("saturation", "contrast"):
-        yield _row(place, name, "pixels", value, scores.mean(generated.values[value], positions))
+        yield row_of(place, name, "pixels", value, scores.mean(generated.values[value], positions))
 
 
 def captions(place: RowKey, name: str, generated: Embedded) -> Iterable[Row]:
     """CLIP scores of one set: their mean, and their spread inside groups."""
     positions = _positions(generated.groups)
-    yield _row(place, name, "clip", "clip_score", scores.mean(generated.values["clip_score"], positions))
+    yield row_of(place, name, "clip", "clip_score", scores.mean(generated.values["clip_score"], positions))
     groups = np.array(generated.groups)
     spread = scores.jackknife(
         lambda kept: scores.within_group_sd(generated.values["clip_score"][kept], list(groups[kept])), positions
     )
     if not math.isnan(spread.value):
-        yield _row(place, name, "clip", "clip_score_within_group_sd", spread)
-
-
-def curation(place: RowKey, records: Sequence[Record], slots: int, kept: Sequence[bool] | None) -> Iterable[Row]:
-    """What a control did: how many different images are left for its slots, and the share of them that it accepted.
-
-    Args:
-        place: of the cell.
-        records: of the images after the control; a control may leave slots empty.
-        slots: how many the control was given, the ``n`` of these rows.
-        kept: whether the image of each slot was kept, None for a control that keeps everything.
-    """
-    yield _row(place, "curated", "", "unique_images", Estimate(len({record.sha256 for record in records}), slots))
-    if kept is not None:
-        yield _row(place, "curated", "", "accepted_share", Estimate(sum(kept) / slots, slots))
+        yield row_of(place, name, "clip", "clip_score_within_group_sd", spread)
 
 
 def fidelity(place: RowKey, name: str, images: ImageSet, originals: ImageSet) -> Iterable[Row]:
@@ -196,7 +182,7 @@ def fidelity(place: RowKey, name: str, images: ImageSet, originals: ImageSet) ->
         for image, original in zip(images.pixels, originals.pixels, strict=True)
     ]
     positions = _positions([record.group for record in images.records])
-    yield _row(place, name, "pixels", "ssim", scores.mean(np.array(similarity), positions))
+    yield row_of(place, name, "pixels", "ssim", scores.mean(np.array(similarity), positions))
 
 
 def _positions(groups: Sequence[str]) -> NDArray[np.int64]:
@@ -209,7 +195,7 @@ def _positions(groups: Sequence[str]) -> NDArray[np.int64]:
     return np.array(positions)
 
 
-def _row(place: RowKey, name: str, space: str, metric: str, estimate: Estimate) -> Row:
+def row_of(place: RowKey, name: str, space: str, metric: str, estimate: Estimate) -> Row:
     low, high = estimate.interval or (None, None)
     return Row(
         place.experiment, place.control, place.ratio, place.seed, place.iteration,

@@ -113,5 +113,16 @@ METRICS = declared(
         "[-1, 1], 1 when equal", "higher", "Wang et al. 2004, by scikit-image",
     ),
     Metric("accepted_share", "share of slots whose image a control kept", "[0, 1]", "higher"),
+    Metric(
+        "false_positive_rate", "share of the real rows of a training set that a filter took for generated",
+        "[0, 1]", "lower",
+    ),
+    Metric(
+        "false_negative_rate", "share of the generated rows of a training set that a filter took for real",
+        "[0, 1]", "lower",
+    ),
+    Metric("contamination", "share of generated rows in what a filter left of a training set", "[0, 1]", "lower"),
+    Metric("rows_lost", "share of the rows of a training set that a filter took out, without another for it", "[0, 1]", "lower"),
+    Metric("rows_lost_worst_group", "the same of the group that lost most", "[0, 1]", "lower"),
     Metric("unique_images", "number of different images after a control, of `n` slots", "[0, n]", "higher"),
 )  # fmt: skip

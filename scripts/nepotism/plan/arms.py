@@ -38,18 +38,33 @@ class Arm:
     base: str = "base"
 
     @property
+    def is_controlled(self) -> bool:
+        """Whether it has a control."""
+        return self.control.name != "none"
+
+    @property
     def curates(self) -> bool:
         """Whether generated rows are changed before they are mixed in."""
-        return self.control.name != "none"
+        return self.is_controlled and self.control.treats == "generated"
+
+    @property
+    def filters(self) -> bool:
+        """Whether the mixture itself is changed."""
+        return self.is_controlled and self.control.treats == "training_set"
+
+    @property
+    def needs_fresh(self) -> bool:
+        """Whether it takes real rows that no training set has held before."""
+        return self.regime.needs_fresh or self.control.needs_fresh(self.parameters)
 
     @property
     def is_plain(self) -> bool:
         """Whether it is a mixture as the papers make it, without a control: what other arms are compared with."""
-        return self.regime.name == "replace" and not self.curates
+        return self.regime.name == "replace" and not self.is_controlled
 
     def is_of(self, kind: str) -> bool:
         """Whether ``kind`` is its control, in a regime that replaces, or its regime, without a control."""
-        if self.curates:
+        if self.is_controlled:
             return kind == self.control.name and self.regime.name == "replace"
         return kind == self.regime.name
 

@@ -165,10 +165,28 @@ def _arm_contradictions(
             yield f"`{key}.parameters.inception`: '{source}' is not what is needed here; give a path or torchvision"
         elif not staged_name(source) and not parameters.get("inception_sha256"):
             yield f"`{key}.parameters.inception_sha256`: missing; give the checksum of the file that `inception` names"
+    if control.name == "filter":
+        yield from _filter_contradictions(key, regime.name, parameters, ratios)
     changed = arm.get("overrides", {}).get("initial_images")
     sampled = {**config["initial_images"], **(changed or {})}
     if changed and sampled["strength"] * sampled["num_inference_steps"] < 1:
         yield f"`{key}.overrides.initial_images`: strength x num_inference_steps is below 1, so that no step is run"
+
+
+def _filter_contradictions(key: str, regime: str, parameters: Mapping[str, Any], ratios: list[str]) -> Iterator[str]:
+    source, action = parameters.get("source", "oracle"), parameters.get("action", "drop")
+    if source != "oracle":
+        for rate in ("fpr", "fnr"):
+            if rate in parameters:
+                yield f"`{key}.parameters.{rate}`: only an oracle has it; the error rates of a {source} are measured; leave it out"
+    if source != "detector" and parameters.get("retrained"):
+        yield f"`{key}.parameters.retrained`: only a detector is trained; use `source: detector`, or leave it out"
+    nothing_through = source == "oracle" and parameters.get("fnr", 0) == 0
+    if action != "replace" and nothing_through and "100" in ratios and regime == "replace":
+        yield (
+            f"`{key}.ratios`: at 100 % an oracle without errors leaves nothing to train on; use `action: replace`, a `fnr` above 0, "
+            "or a lower ratio"
+        )
 
 
 def _unreal(value: Any, key: str = "") -> Iterator[tuple[str, float]]:

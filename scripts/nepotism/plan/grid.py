@@ -225,7 +225,7 @@ class Grid:
         On real images only, retraining needs no samples, so such a chain is half as long.
         """
         arm = self.arm(cell.control)
-        step = 3 if arm.curates else 2
+        step = 3 if arm.is_controlled else 2
         step = step if self.trains_on_generated(cell) else 1
         waiting = step * (arm.last - cell.iteration + 1)
         for branch in self.of_regime("heal"):
@@ -257,13 +257,30 @@ class Grid:
             cells.insert(0, parent)
         return [file for each in cells if (file := self.curated_images(each) or self.generated_images(each))]
 
+    def training_set(self, cell: Cell) -> str:
+        """The manifest that ``cell``'s model is trained on: the mixture, or what its control leaves of it."""
+        filtered = self.arm(cell.control).filters and self.trains_on_generated(cell)
+        return f"{self.folder}/{cell.path}/{'filtered' if filtered else 'mix'}.parquet"
+
+    def detectors(self) -> list[Arm]:
+        """The arms whose filter is a detector, which has to be trained."""
+        return [arm for arm in self.treated_by("filter") if arm.parameters["source"] == "detector"]
+
+    def detector(self, cell: Cell) -> str | None:
+        """The detector by which ``cell``'s training set is filtered; None where there is none."""
+        arm = self.arm(cell.control)
+        if arm not in self.detectors():
+            return None
+        trained = cell.path if arm.parameters["retrained"] else f"{cell.control}/seed-{cell.seed}"
+        return f"{self.folder}/{trained}/detector.json"
+
     def fresh_sets(self) -> int:
         """How many sets of real images are reserved for single training sets."""
-        return max((arm.last for arm in self.arms if arm.regime.needs_fresh), default=0)
+        return max((arm.last for arm in self.arms if arm.needs_fresh), default=0)
 
     def fresh_images(self, cell: Cell) -> str | None:
-        """The real images that are reserved for ``cell``'s training set; None where its regime needs none."""
-        if not self.arm(cell.control).regime.needs_fresh:
+        """The real images that are reserved for ``cell``'s training set; None where its arm needs none."""
+        if not self.arm(cell.control).needs_fresh:
             return None
         return f"{self.folder}/reference/fresh/iteration-{cell.iteration}.parquet"
 
@@ -300,6 +317,6 @@ def _drawn_as(arm: Arm) -> str:
     """What kind of line stands for an arm in figures."""
     if arm.is_plain:
         return "mixture"
-    if arm.curates:
+    if arm.is_controlled:
         return "control"
     return "heal" if arm.regime.name == "heal" else "regime"

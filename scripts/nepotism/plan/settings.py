@@ -11,6 +11,7 @@ from nepotism.experiment.stages import options, stage_version
 from nepotism.families import decisive_settings, family_package
 from nepotism.plan.arms import Arm
 from nepotism.plan.grid import DIFFUSION, Grid
+from nepotism.plan.remedies import JUDGED, described, remedies
 from nepotism.weights.locations import CLEAN_FID_SHA256, in_project, location
 
 # Stages that each family has in its own way, and with a version of its own.
@@ -48,7 +49,7 @@ def family_execution_options(grid: Grid, arm: Arm | None) -> str:
 def checks_of_reference(grid: Grid) -> str:
     """What the grid asks of the real images, for a check; a new ratio or arm must not rerun the reference."""
     ratios = {ratio for arm in grid.arms for ratio in arm.ratios}
-    return options({"ratios": sorted(ratios, key=float), "fresh_sets": grid.fresh_sets()})
+    return options({"ratios": sorted(ratios, key=float), "fresh_sets": grid.fresh_sets() + bool(grid.detectors())})
 
 
 def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str, Any]:
@@ -107,11 +108,16 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
         case "answer" if grid.family != DIFFUSION:
             return {"family": grid.family}
         case "claims":
-            kinds = ("histogram_match", "sifid_cull", "heal", "accumulate", "accumulate_subsample", "fresh", "augment")
-            judged = {kind: arm for kind in kinds if (arm := grid.judged_arm(kind))}
+            judged = {kind: arm for kind in JUDGED if (arm := grid.judged_arm(kind))}
             pair = {"pair": judged["sifid_cull"].parameters["pair"]} if "sifid_cull" in judged else {}
             diagnosed = [f"{arm.name}:{arm.base}" for arm in grid.arms if arm.is_plain and arm.overrides]
-            return {kind: arm.name for kind, arm in judged.items()} | pair | {"diagnosed": diagnosed}
+            others = _remedies(grid)
+            return {kind: arm.name for kind, arm in judged.items()} | pair | {"diagnosed": diagnosed} | others
+        case "remedies":
+            return _remedies(grid)
+        case "figure_8":
+            filters = [arm.name for arm in remedies(grid) if arm.filters]
+            return {"dpi": config["figures"]["dpi"], "clip": score["clip"], "arms": filters}
         case "choose_guidance" if grid.family == DIFFUSION:
             return {"scales": [f"{base}={_guidance(grid, base):g}" for base in grid.bases]}
         case "figure_1" | "figure_5":
@@ -120,14 +126,25 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             return {"dpi": config["figures"]["dpi"], "slot": config["figures"]["slot"]}
         case "figure_3" | "figure_7":
             return {"dpi": config["figures"]["dpi"], "clip": score["clip"], "arms": grid.curves(stage)}
-        case "figure_4" | "figure_6":
+        case "figure_4" | "figure_6" | "figure_9":
             return {"dpi": config["figures"]["dpi"]}
         case "mix":
             return _regime(arm)
+        case "train_detector":
+            return {"clip": score["clip"]}
+        case "filter":
+            assert arm is not None
+            return _parameters(arm) | ({"clip": score["clip"]} if arm in grid.detectors() else {})
         case _ if arm is not None and stage == arm.control.name:
             return _parameters(arm)
         case _:
             return {}
+
+
+def _remedies(grid: Grid) -> dict[str, Any]:
+    """The arms that are remedies, with what each does and costs; nothing without any."""
+    found = {arm.name: described(grid, arm) for arm in remedies(grid)}
+    return {"remedies": _json(found)} if found else {}
 
 
 def _guidance(grid: Grid, base: str) -> float:

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nepotism.data.tables import Row
-from nepotism.families.diffusion import regime_claims
+from nepotism.families.diffusion import regime_claims, remedies
 from nepotism.families.diffusion.healing import judged_healing
+from nepotism.families.diffusion.remedies import Remedy
 from nepotism.judge.contrasts import (
     BASE,
     DELTA,
@@ -54,14 +55,15 @@ STATEMENTS = {
 
 @dataclass(frozen=True)
 class Arms:
-    """Names of the arms that claims are about, None where the experiment has none; how culling pairs images; and the arms of
-    other regimes, by regime."""
+    """Names of the arms that claims are about, None where the experiment has none; how culling pairs images; the arms of
+    other regimes, by regime; and remedies, by the names of their arms."""
 
     histogram_match: str | None = None
     sifid_cull: str | None = None
     heal: str | None = None
     pair: str | None = None
     regimes: Mapping[str, str] = field(default_factory=dict)
+    remedies: Mapping[str, Remedy] = field(default_factory=dict)
 
 
 class Judge:
@@ -71,6 +73,7 @@ class Judge:
         self.scores, self.arms = scores, arms
         self.healing = judged_healing(scores, arms.heal)
         self.statements = STATEMENTS | (regime_claims.STATEMENTS if arms.regimes else {})
+        self.statements |= remedies.statements(arms.remedies)
         self.notes: dict[int, str] = {}
         self.overruled: dict[tuple[int, str], str] = {}
 
@@ -148,6 +151,7 @@ class Judge:
                 yield from regime_claims.parts(
                     space, self.arms.regimes, self.scores.ratios_of, self.scores.last, self._distance_part
                 )
+            yield from remedies.parts(self.scores, space, self.arms.remedies, self._distance_part, self._part)
         yield from self._healed()
         yield from self._culled()
         yield from self._colours()

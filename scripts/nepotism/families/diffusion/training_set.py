@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from nepotism.data.images import Record, read_image_set, read_manifest
+from nepotism.chain.slots import row_names
+from nepotism.data.images import read_image_set, read_manifest
 from nepotism.families.diffusion.latents import Posteriors, encode_images, read_encoded
 from nepotism.families.diffusion.pipeline import load_vae
 
@@ -19,8 +20,7 @@ class TrainingSet:
     """The images of a training set, encoded.
 
     Attributes:
-        rows: names of the N images; they key the random streams. An image has the name of its slot; further images of the
-            same slot are named after the iteration of their model, too.
+        rows: names of the N images, which key the random streams (`slots.row_names`).
         posteriors: of the N images, unscaled.
         scaling_factor: the autoencoder's.
         text: float32 (P, L, D) prompt embeddings; the last is the empty prompt's.
@@ -46,11 +46,13 @@ def load_training_set(mix: Path, latents: Path, base_model: Path, device: torch.
     mean, deviation = encoded.posteriors.mean[rows], encoded.posteriors.deviation[rows]
     vae = load_vae(base_model, "fp32").to(device)
     for file in sorted({file for record, file in manifest if record.id not in row_of}):
-        at = {record.slot: row for row, (record, name) in enumerate(manifest) if name == file}
-        images = read_image_set(Path(file), set(at))
+        slots = [(row, record.slot) for row, (record, name) in enumerate(manifest) if name == file]
+        images = read_image_set(Path(file), {slot for _, slot in slots})
         fresh = encode_images(vae, images.pixels)
-        where = [at[record.slot] for record in images.records]
-        mean[where], deviation[where] = fresh.mean, fresh.deviation
+        # A filter may have taken an image several times.
+        at = {record.slot: index for index, record in enumerate(images.records)}
+        where, taken = [row for row, _ in slots], [at[slot] for _, slot in slots]
+        mean[where], deviation[where] = fresh.mean[taken], fresh.deviation[taken]
     generated = sum(record.origin == "generated" for record, _ in manifest)
     logger.info("%d images in %d slots, %d generated", len(manifest), encoded.slots, generated)
     prompt_of = [encoded.prompts.index(record.prompt) for record, _ in manifest]
@@ -58,13 +60,3 @@ def load_training_set(mix: Path, latents: Path, base_model: Path, device: torch.
     return TrainingSet(
         names, Posteriors(mean, deviation), vae.config.scaling_factor, encoded.text, prompt_of, encoded.slots
     )
-
-
-def row_names(records: Sequence[Record]) -> list[str]:
-    """What images of a training set are called: by their slots, and further ones of a slot by their model's iteration, too."""
-    seen: set[str] = set()
-    names = []
-    for record in records:
-        names.append(f"{record.slot}@{record.iteration}" if record.slot in seen else record.slot)
-        seen.add(record.slot)
-    return names

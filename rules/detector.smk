@@ -1,0 +1,79 @@
+# Detectors, by which filters tell generated images: trained on real images and on images of a model that nothing else uses.
+
+
+def detector_cell(wildcards, input):
+    return f"{sampled_cell(wildcards, input)} --purpose detector"
+
+
+def images_of_detector(wildcards):
+    """The generated images that a detector is trained on: the base model's, or those of the model that it has to tell."""
+    parent = None
+    if hasattr(wildcards, "iteration"):
+        parent = with_advice(grid.parent, cell_of(wildcards))
+    base = with_advice(grid.arm, wildcards.control).base
+    folder = parent.path if parent else f"{base}/seed-{wildcards.seed}"
+    return f"{grid.folder}/{folder}/detector_images.parquet"
+
+
+use rule sample_base as detector_images_base with:
+    output:
+        images="results/{experiment}/{base}/seed-{seed}/detector_images.parquet",
+        sheet="results/{experiment}/{base}/seed-{seed}/detector_images.png",
+    log:
+        "results/{experiment}/logs/detector_images_base/{base}/seed-{seed}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/detector_images_base/{base}/seed-{seed}.tsv"
+    params:
+        cell=detector_cell,
+
+
+use rule sample as detector_images with:
+    output:
+        images="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/detector_images.parquet",
+        sheet="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/detector_images.png",
+    log:
+        "results/{experiment}/logs/detector_images/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/detector_images/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.tsv"
+    params:
+        cell=detector_cell,
+
+
+rule train_detector:
+    input:
+        real="results/{experiment}/reference/fresh/detector.parquet",
+        generated=images_of_detector,
+        evaluator=evaluator_files,
+    output:
+        "results/{experiment}/{control}/seed-{seed}/detector.json",
+    log:
+        "results/{experiment}/logs/train_detector/{control}/seed-{seed}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/train_detector/{control}/seed-{seed}.tsv"
+    wildcard_constraints:
+        control=arms_of("filter"),
+    priority: most_urgent
+    conda:
+        "../envs/torch.yaml"
+    threads: grid.config["execution"]["threads"]
+    resources:
+        mem_mb=memory_of("train_detector"),
+        runtime=grown(15),
+    params:
+        settings=settings_of("train_detector"),
+        execution=lambda wildcards, resources: execution_options(
+            grid, "device", "threads", "embed_batch_size"
+        ),
+    shell:
+        'python "$SCRIPTS/train_detector.py" {params.settings} {params.execution} --seed {wildcards.seed}'
+        " --real {input.real} --generated {input.generated} --output {output} --log {log}"
+
+
+use rule train_detector as retrain_detector with:
+    output:
+        "results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/detector.json",
+    log:
+        "results/{experiment}/logs/retrain_detector/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/retrain_detector/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.tsv"
+    priority: urgency

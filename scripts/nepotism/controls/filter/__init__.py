@@ -1,0 +1,56 @@
+"""Filter: somebody cleans the training set, not knowing which rows are generated."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from nepotism.controls.faces import Control
+
+
+def needs_fresh(parameters: Mapping[str, Any]) -> bool:
+    """Whether real rows may be taken for generated ones, and others then stand in for them."""
+    mistakes = parameters["source"] != "oracle" or parameters["fpr"] > 0
+    return bool(parameters["action"] == "replace" and mistakes)
+
+
+CONTROL = Control(
+    "filter",
+    "Drop, replace or resample the rows of a training set, real ones too, that a filter takes for generated.",
+    "after the probes of Ojha et al., arXiv 2302.10174; resample: Drayson et al., arXiv 2502.15654",
+    ("diffusion",),
+    {
+        "source": {
+            "description": "What tells generated rows. oracle: the truth, with the error rates `fpr` and `fnr`, which is also what "
+            "provenance data that were partly stripped amount to; detector: a linear probe on the image features of `score.clip`, "
+            "trained on real images and images of the base model that nothing else uses.",
+            "enum": ["oracle", "detector"],
+            "default": "oracle",
+        },
+        "action": {
+            "description": "What becomes of rows that are taken for generated. drop: the training set shrinks; replace: a real row of "
+            "the slot that is not in the set stands in (that of the reference, else one that is reserved for this training set); "
+            "resample: all rows are drawn anew, half as many again, a row at most three times and with a weight of (1 - "
+            "confidence)^10.",
+            "enum": ["drop", "replace", "resample"],
+            "default": "drop",
+        },
+        "fpr": {
+            "description": "Of the oracle: probability that a real row is taken for a generated one.",
+            "type": "number", "minimum": 0, "maximum": 1, "default": 0.0,
+        },
+        "fnr": {
+            "description": "Of the oracle: probability that a generated row is taken for a real one.",
+            "type": "number", "minimum": 0, "maximum": 1, "default": 0.0,
+        },
+        "threshold": {
+            "description": "Confidence above which a row is taken for generated.",
+            "type": "number", "minimum": 0, "maximum": 1, "default": 0.5,
+        },
+        "retrained": {
+            "description": "Of the detector: trained anew for every iteration, on images of the model that drew the generated rows, "
+            "rather than once on those of the base model.",
+            "type": "boolean", "default": False,
+        },
+    },
+    treats="training_set",
+    needs_fresh=needs_fresh,
+)  # fmt: skip

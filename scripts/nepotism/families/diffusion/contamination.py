@@ -1,0 +1,64 @@
+"""How good must a filter be: what a model ends with, by the share of generated rows that it was trained on."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from nepotism.data.tables import Row
+from nepotism.experiment.cells import BASELINE_ARM
+from nepotism.judge.contrasts import BASE, CellKey, ScoreTable
+from nepotism.judge.decisions import Effect, decide
+
+
+@dataclass(frozen=True)
+class Point:
+    """An arm at a ratio, in a feature space.
+
+    Attributes:
+        contamination: share of generated rows trained on, mean over seeds and iterations.
+        share: its excess at the last iteration over that of the plain mixture at 100 %, geometric mean over seeds; low and high are the
+            90 % interval between seeds.
+    """
+
+    features: str
+    arm: str
+    ratio: str
+    contamination: float
+    share: float
+    low: float
+    high: float
+
+
+def points(rows: Sequence[Row], arms: Sequence[str]) -> list[Point]:
+    """The plain mixtures, and ``arms``, whose filters left rows through; without those whose excess is not above 0 at some seed."""
+    scores = ScoreTable(rows)
+    found = []
+    for space in scores.spaces:
+        for arm in (BASELINE_ARM, *arms):
+            for ratio in scores.ratios_of(arm):
+                decided = decide(scores.effects(partial(_share, scores, space, arm, ratio)), "<", 0.0)
+                if (
+                    decided.value is None
+                    or decided.low is None
+                    or decided.high is None
+                    or not math.isfinite(decided.value)
+                ):
+                    continue
+                interval = map(math.exp, (decided.value, decided.low, decided.high))
+                found.append(Point(space, arm, ratio, _contamination(rows, arm, ratio), *interval))
+    return found
+
+
+def _contamination(rows: Sequence[Row], arm: str, ratio: str) -> float:
+    """What a filter left, on average; without one, the ratio."""
+    mine = (arm, ratio, "filtered", "contamination")
+    left = [row.value for row in rows if (row.control, row.ratio, row.set, row.metric) == mine]
+    return sum(left) / len(left) if left else float(ratio) / 100
+
+
+def _share(scores: ScoreTable, space: str, arm: str, ratio: str, seed: int) -> Effect:
+    floor = scores.value(BASE, seed, "fid", space, "real")
+    ends: tuple[CellKey, CellKey] = (arm, ratio, scores.iterations(arm)[-1]), (BASELINE_ARM, "100", scores.last)
+    one, other = (scores.value(each, seed, "fid", space) - floor for each in ends)
+    return one.log() - other.log()

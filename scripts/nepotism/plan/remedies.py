@@ -1,0 +1,63 @@
+"""Which arms are remedies, and what each costs beside the plain mixture, by the configuration alone. Standard library only."""
+
+from typing import Any
+
+from nepotism.experiment.cells import BASELINE_ARM
+from nepotism.plan.arms import Arm
+from nepotism.plan.forecast import passes_per_image
+from nepotism.plan.grid import DIFFUSION, Grid
+
+# Arms that numbered claims are about; what else is compared with the plain mixture is a remedy.
+JUDGED = ("histogram_match", "sifid_cull", "heal", "accumulate", "accumulate_subsample", "fresh", "augment")
+
+
+def remedies(grid: Grid) -> list[Arm]:
+    """The arms that are compared with the plain mixture and that no numbered claim is about.
+
+    A mixture that draws its images in another way has an iteration 0 and a 0 % of its own, and is a diagnostic.
+    """
+    judged = [grid.judged_arm(kind) for kind in JUDGED]
+    if grid.family != DIFFUSION or all(arm.name != BASELINE_ARM for arm in grid.arms):
+        return []
+    return [
+        arm
+        for arm in grid.arms
+        if arm.name != BASELINE_ARM and arm not in judged and (not arm.is_plain or arm.base == "base")
+    ]
+
+
+def described(grid: Grid, arm: Arm) -> dict[str, Any]:
+    """What is told of a remedy: its words, and its costs for a slot."""
+    face = arm.control if arm.is_controlled else arm.regime
+    iterations = arm.last - arm.first + 1
+    drawn = iterations * _drawn(arm)
+    return {
+        "summary": face.summary,
+        "source": face.citation if arm.is_controlled or arm.regime.name != "replace" else "ours",
+        "drawn": drawn,
+        "passes": drawn * passes_per_image(grid.block("sample", arm)),
+        "trained": iterations * grid.block("finetune", arm)["epochs"],
+        "real": {ratio: _real(arm, ratio) for ratio in arm.ratios},
+    }
+
+
+def _drawn(arm: Arm) -> int:
+    """Images that are drawn for a slot at an iteration."""
+    if arm.control.name == "filter" and arm.parameters["retrained"]:
+        return 2
+    if arm.control.name == "sifid_cull" and arm.parameters["replacement"] == "regenerate":
+        return 1 + int(arm.parameters["tries"])
+    return 1
+
+
+def _real(arm: Arm, ratio: str) -> float | None:
+    """Share of the slots whose real image is trained on; None where it is known only afterwards."""
+    if arm.filters:
+        return None
+    match arm.regime.name:
+        case "replace":
+            return 1 - float(ratio) / 100
+        case "fresh":
+            return (arm.last - arm.first + 1) * (1 - float(ratio) / 100)
+        case _:
+            return 1.0

@@ -1,0 +1,151 @@
+"""What is told of remedies: what they leave of the excess, of diversity, and what they cost."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+from nepotism.families.diffusion.claims import Arms, judge
+from nepotism.families.diffusion.contamination import points
+from nepotism.families.diffusion.remedies import Outcome, Remedy, given, outcomes
+from nepotism.judge.decisions import FAILS, HOLDS, NOT_RUN, UNDECIDED
+from nepotism.plan.remedies import described, remedies
+from nepotism.plan.settings import settings
+from test_claims import table
+from test_config import grid_of
+
+REMEDY = Remedy("it helps", "someone", 5, 70, 15, {"100": None})
+CLEANED = [("cleaned", "100", iteration) for iteration in range(1, 6)]
+REPAIRED = [("repaired", "100", iteration) for iteration in (6, 7)]
+# Excess over the floor of 4 at the last iteration: 16 without a remedy.
+DISTANCES = {"none": 20.0, "cleaned": 8.0, "repaired": 12.0}
+
+
+def fid(cell):
+    control, ratio, iteration = cell
+    return DISTANCES[control] if ratio == "100" and control in DISTANCES and iteration >= 5 else 5.0
+
+
+def scores(recall=None, filtered=True):
+    rows = table(fid=fid, recall=recall, more=[*CLEANED, *REPAIRED])
+    if filtered:
+        for control, ratio, iteration in CLEANED:
+            for seed in (0, 1, 2):
+                like = next(row for row in rows if row.control == control)
+                rows.append(
+                    dataclasses.replace(
+                        like, ratio=ratio, seed=seed, iteration=iteration, set="filtered", features="",
+                        metric="contamination", value=0.1 * iteration, left_out=None,
+                    )
+                )  # fmt: skip
+    return rows
+
+
+def of(found, arm, space="clip"):
+    return next(each for each in found if (each.arm, each.features) == (arm, space))
+
+
+def test_an_arm_is_compared_with_the_plain_mixture_at_its_end():
+    cleaned = of(outcomes(scores(), {"cleaned": REMEDY}), "cleaned")
+    assert (cleaned.iteration, cleaned.compared_with) == (5, "none,100,5")
+    assert cleaned.share == pytest.approx(4 / 16, rel=0.02)
+    assert cleaned.share_low < cleaned.share < cleaned.share_high
+    assert cleaned.verdict == "helps"
+
+
+def test_a_repair_is_compared_with_the_cell_that_it_goes_on_from():
+    repaired = of(outcomes(scores(), {"repaired": REMEDY}), "repaired")
+    assert (repaired.iteration, repaired.compared_with) == (7, "none,100,5")
+    assert repaired.share == pytest.approx(8 / 16, rel=0.02)
+
+
+def test_real_images_are_what_a_filter_lets_through():
+    cleaned = of(outcomes(scores(), {"cleaned": REMEDY}), "cleaned")
+    assert cleaned.contamination == pytest.approx(0.3)
+    assert cleaned.real == pytest.approx(0.7)
+    known = dataclasses.replace(REMEDY, real={"100": 0.25})
+    assert of(outcomes(scores(), {"repaired": known}), "repaired").real == 0.25
+
+
+def test_what_costs_recall_is_no_remedy():
+    lost = lambda cell: 0.2 if cell[0] == "cleaned" else 0.8  # noqa: E731
+    found = outcomes(scores(recall=lost), {"cleaned": REMEDY})
+    assert of(found, "cleaned").verdict == "nearer, but less diverse"
+    claims, _ = judge(scores(recall=lost), Arms(remedies={"cleaned": REMEDY}))
+    assert claims[-1].verdict == FAILS
+
+
+def test_an_arm_that_changes_nothing_does_not_help():
+    rows = table(fid=lambda cell: 20.0, more=CLEANED)
+    assert of(outcomes(rows, {"cleaned": REMEDY}), "cleaned").verdict == "does not help"
+
+
+def test_every_remedy_has_a_claim_with_its_source():
+    arms = Arms(
+        remedies={"cleaned": REMEDY, "repaired": dataclasses.replace(REMEDY, source="another"), "later": REMEDY}
+    )
+    claims, parts = judge(scores(), arms)
+    assert [(claim.claim, claim.source, claim.verdict) for claim in claims[-3:]] == [
+        (17, "someone", HOLDS), (18, "another", HOLDS), (19, "someone", NOT_RUN),
+    ]  # fmt: skip
+    first = next(part for part in parts if part.claim == 17 and part.statistic.startswith("F("))
+    assert first.statistic == "F(none,100,5) - F(cleaned,100,5)"
+    assert first.decision.value == pytest.approx(math.log(20 / 8), rel=0.01)
+    assert first.excess.value == pytest.approx(math.log(16 / 4), rel=0.02)
+
+
+def test_with_two_seeds_nothing_is_decided():
+    rows = [row for row in scores() if row.seed < 2]
+    claims, _ = judge(rows, Arms(remedies={"cleaned": REMEDY}))
+    assert claims[-1].verdict == UNDECIDED
+
+
+def test_the_share_of_generated_rows_is_the_filters_or_the_ratio():
+    found = [point for point in points(scores(), ["cleaned"]) if point.features == "clip"]
+    assert [(point.arm, point.ratio) for point in found] == [
+        ("none", "0"), ("none", "10"), ("none", "25"), ("none", "100"), ("cleaned", "100"),
+    ]  # fmt: skip
+    np.testing.assert_allclose([point.contamination for point in found], [0, 0.1, 0.25, 1, 0.3])
+    assert found[3].share == 1
+    assert found[-1].share == pytest.approx(4 / 16, rel=0.02)
+
+
+# ---- Which arms are remedies, and what they cost
+
+ARMS = [
+    {"name": "none", "ratios": [0, 25, 100]},
+    {"name": "match", "control": "histogram_match", "ratios": [100]},
+    {"name": "oracle", "control": "filter", "ratios": [25, 100], "parameters": {"fnr": 0.1}},
+    {"name": "detector", "control": "filter", "ratios": [100], "parameters": {"source": "detector", "retrained": True}},
+    {"name": "short", "ratios": [100], "overrides": {"finetune": {"epochs": 1}}},
+    {"name": "unguided", "ratios": [0, 100], "overrides": {"sample": {"guidance_scale": 1.0}}},
+    {"name": "heal", "regime": "heal", "ratios": [100], "parameters": {"after": 2, "iterations": 1}},
+]
+
+
+def test_remedies_are_what_no_numbered_claim_is_about():
+    grid = grid_of(arms=ARMS)
+    assert [arm.name for arm in remedies(grid)] == ["oracle", "detector", "short"]
+    assert remedies(grid_of(arms=ARMS[1:3])) == []
+
+
+def test_costs_are_counted_for_a_slot():
+    grid = grid_of(arms=ARMS)
+    costs = {arm.name: described(grid, arm) for arm in remedies(grid)}
+    # Four iterations; seven steps with guidance are fourteen passes.
+    assert {name: (cost["drawn"], cost["passes"], cost["trained"]) for name, cost in costs.items()} == {
+        "oracle": (4, 56, 12), "detector": (8, 112, 12), "short": (4, 56, 4),
+    }  # fmt: skip
+    assert costs["oracle"]["real"] == {"25": None, "100": None}
+    assert costs["short"]["real"] == {"100": 0.0}
+    words = settings(grid, "remedies")
+    assert given(json.dumps(costs))["oracle"].drawn == 4
+    assert "--remedies" in words
+    assert settings(grid_of(arms=ARMS[:2]), "claims").count("remedies") == 0
+
+
+def test_the_table_has_a_row_for_every_space():
+    found = outcomes(scores(), {"cleaned": REMEDY})
+    assert sorted(each.features for each in found) == sorted({row.features for row in scores() if row.metric == "fid"})
+    assert all(isinstance(each, Outcome) for each in found)
