@@ -12,6 +12,7 @@ configfile: os.path.relpath(f"{workflow.basedir}/workflow_config.yaml")
 include: "rules/common.smk"
 include: "rules/weights.smk"
 include: "rules/chunks.smk"
+include: "rules/repairs.smk"
 include: "rules/shown.smk"
 
 

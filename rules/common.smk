@@ -115,7 +115,9 @@ def grown(amount):
 
 def memory_of(stage):
     """Megabytes of a job that loads the model or many images."""
-    return grown(needs.memory_mb(stage))
+    return lambda wildcards, attempt: attempt * needs.memory_mb(
+        stage, arm_of(wildcards)
+    )
 
 
 def minutes_of(stage):
@@ -299,11 +301,8 @@ def named_cell(wildcards):
 
 
 def sampled_cell(wildcards, input):
-    """The cell, and the retrained model that draws for it; without one, the base model does."""
-    model = input.get("model")
-    return named_cell(wildcards) + (
-        f" --model {Path(model[0]).parent}" if model else ""
-    )
+    """The cell, and the retrained models that draw for it; without one, the base model does."""
+    return " ".join([named_cell(wildcards), *drawing_options(input)])
 
 
 def drawn_cell(wildcards, input):

@@ -8,6 +8,7 @@ rule score:
             "config.json",
             "diffusion_pytorch_model.safetensors",
         ),
+        parent=extrapolated_model,
         samples="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/samples.parquet",
         curated=curated_files,
         filtered=filtered_table,

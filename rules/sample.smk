@@ -9,6 +9,7 @@ rule sample:
             "config.json",
             "diffusion_pytorch_model.safetensors",
         ),
+        parent=extrapolated_model,
         real="results/{experiment}/reference/real.parquet",
         base=base_model,
     output:

@@ -116,9 +116,18 @@ def _blocks(schema: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator[
 def _regimes() -> Iterator[str]:
     yield "### Regimes\n"
     yield from _table(
-        ("`regime`", "training set of an iteration", "ratios", "reference"),
-        [(f"`{each.name}`", each.summary, "any" if each.takes_ratio else "100 only", each.citation) for each in REGIMES.values()],
-    )  # fmt: skip
+        ("`regime`", "training set of an iteration", "ratios", "families", "reference"),
+        [
+            (
+                f"`{each.name}`",
+                each.summary,
+                "any" if each.takes_ratio else "100 only",
+                ", ".join(each.families) or "all",
+                each.citation,
+            )
+            for each in REGIMES.values()
+        ],
+    )
     yield from _parameters("regime", REGIMES.values())
 
 

@@ -4,7 +4,9 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
+from nepotism.chain.regimes.neon import REGIME as NEON
 from nepotism.data.tables import write_csv
+from nepotism.families.diffusion.extrapolation import extrapolated_weights
 from nepotism.families.diffusion.fit import ExecutionOptions, FitSettings, fit, seen
 from nepotism.families.diffusion.pipeline import identity, load_noise_scheduler, load_unet, save_unet, unet_digest
 from nepotism.families.diffusion.preflight import training_peak
@@ -14,7 +16,7 @@ from nepotism.runtime.devices import accelerator, launch, start
 from nepotism.runtime.errors import UserError
 from nepotism.runtime.files import sha256
 from nepotism.runtime.memory import too_large, total_bytes, training_advice
-from nepotism.runtime.options import add_keys
+from nepotism.runtime.options import add_key, add_keys
 from nepotism.runtime.resume.job import Job
 from torch import OutOfMemoryError
 
@@ -25,6 +27,12 @@ def main() -> None:
     cli.add_device(parser)
     cli.add_step_size(parser)
     add_keys(parser, "finetune", "learning_rate", "epochs", "random_flip", "precision", "caption_dropout", "budget")
+    parser.add_argument(
+        "--fill-up",
+        action="store_true",
+        help="repeat the images of a smaller training set until there is one for every slot",
+    )
+    add_key(parser, "negative_weight", NEON.parameters["weight"], None)
     parser.add_argument("--mix", type=Path, required=True, help="manifest of the training set")
     parser.add_argument("--latents", type=Path, required=True, help="encodings of the real images and the captions")
     parser.add_argument(
@@ -44,7 +52,9 @@ def run(arguments: argparse.Namespace) -> None:
     launch(arguments.num_processes, arguments.device)
     hardware = accelerator(start(arguments.device, arguments.threads), arguments.precision)
     with Job(arguments.model, arguments.checkpoint_seconds, main=hardware.is_main_process) as job:
-        data = load_training_set(arguments.mix, arguments.latents, arguments.base_model, hardware.device)
+        data = load_training_set(
+            arguments.mix, arguments.latents, arguments.base_model, hardware.device, arguments.fill_up
+        )
         settings = FitSettings(
             arguments.learning_rate, arguments.epochs, arguments.batch_size, arguments.random_flip, arguments.caption_dropout,
             arguments.budget,
@@ -54,6 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
             stage_version=arguments.stage_version,
             settings=asdict(settings),
             precision=arguments.precision,
+            repeats=data.repeats,
             cell=[arguments.seed, arguments.iteration],
             base_model=identity(arguments.base_model),
             inputs=[
@@ -108,6 +119,9 @@ def run(arguments: argparse.Namespace) -> None:
                 for step, (loss, (images, epochs)) in enumerate(zip(losses, seen(data, settings), strict=True), 1)
             ]
             write_csv(arguments.losses, rows, ["step", "loss", "lr", "images", "epochs"])
+            if arguments.negative_weight is not None:
+                before = load_unet(arguments.base_model, arguments.parent_model)
+                unet = extrapolated_weights(before, unet, arguments.negative_weight)
             save_unet(unet, arguments.model)
 
 

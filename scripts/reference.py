@@ -14,6 +14,9 @@ def main() -> None:
         "--ratios", type=float, nargs="*", default=[], help="ratios to check against the number of slots"
     )
     parser.add_argument(
+        "--shares", type=float, nargs="*", default=[], help="shares of the rows that arms train on, to check likewise"
+    )
+    parser.add_argument(
         "--fresh-sets", type=int, default=0, help="sets for single training sets to check that there are images for"
     )
     parser.add_argument("--real", type=Path, required=True, help="output: image set to mix in")
@@ -25,6 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
     images = reference.from_arguments(arguments, arguments.fresh_sets)
     slots = sum(len(members) for members in images.reference.values())
     reference.check_ratios(arguments.ratios, len(images.reference), slots)
+    reference.check_ratios(arguments.shares, len(images.reference), slots, "arms.parameters.share")
     reference.write(arguments.real, images.reference)
     reference.write(arguments.holdout, images.scoring)
 

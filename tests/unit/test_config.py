@@ -56,6 +56,7 @@ def test_the_default_is_right_and_lists_the_parameters_of_its_arms():
             "inception",
             "inception_sha256",
             "kept",
+            "share",
         }
     assert configuration.checked(checked) == checked
 
@@ -96,7 +97,7 @@ def test_parameters_belong_to_their_type():
 def test_healing_needs_a_branch_to_go_on_from():
     heal = {"name": "heal", "regime": "heal", "ratios": [50], "parameters": {"after": 9, "iterations": 2}}
     message = mistakes(arms=[NONE, heal])
-    assert "`arms[1].ratios`: healing goes on from the arm 'none', which has no ratio 50" in message
+    assert "`arms[1].ratios`: heal goes on from the arm 'none', which has no ratio 50" in message
     assert "`arms[1].parameters.after`: 9, but `iterations` ends at 4" in message
 
 
@@ -162,7 +163,7 @@ def test_the_name_of_the_plain_mixture_is_reserved_for_it():
 
 def test_healing_starts_from_retrained_weights():
     heal = {"name": "heal", "regime": "heal", "ratios": [25], "parameters": {"after": 2, "iterations": 2}}
-    assert "healing goes on from retrained weights" in mistakes(arms=[NONE, heal], finetune={"start_from": "base"})
+    assert "heal goes on from retrained weights" in mistakes(arms=[NONE, heal], finetune={"start_from": "base"})
     own = {**heal, "overrides": {"finetune": {"start_from": "parent"}}}
     grid_of(arms=[NONE, own], finetune={"start_from": "base"})
 
@@ -227,7 +228,10 @@ def test_ratios_outside_the_range_and_unknown_arms_are_told():
     told = mistakes(arms=[{"name": "none", "regime": "acumulate", "control": "sifid", "ratios": [0]}])
     assert "`arms[0].regime`: 'acumulate' is none of accumulate, accumulate_subsample, augment, fresh," in told
     assert "did you mean accumulate?" in told
-    assert "`arms[0].control`: 'sifid' is none of none, filter, histogram_match, sifid_cull; did you mean sifid_cull?" in told
+    assert (
+        "`arms[0].control`: 'sifid' is none of none, filter, histogram_match, sifid_cull; did you mean sifid_cull?"
+        in told
+    )
     told = mistakes(arms=[{"name": "none", "type": "none", "ratios": [0]}])
     assert "`arms[0].type`: an arm has a `regime` (accumulate, accumulate_subsample," in told
     for name in ("base", "base-x", "report"):

@@ -242,6 +242,24 @@ def test_figure_2_shows_one_slot_throughout_the_typical_one_of_a_cell_or_the_one
         figure_2.run(arguments)
 
 
+def test_repairs_go_on_from_their_branch_as_healing_does_and_are_told_apart():
+    rows = ROWS + [
+        row("3.3", 3, value, metric=metric, control=control)
+        for metric in ("fid", "clip_score")
+        for control, value in (("heal", 2.0), ("neon", 3.0), ("sims", 4.0))
+    ]
+    lines = [NONE, curves.Line("heal", "heal"), curves.Line("neon", "repair"), curves.Line("sims", "repair")]
+    points = curves.curve_points(rows, PANELS, lines)
+    branch = next(p for p in points if (p.control, p.ratio, p.iteration) == ("none", "3.3", 2))
+    for control, value in (("heal", 2.0), ("neon", 3.0), ("sims", 4.0)):
+        line = [p for p in points if p.control == control and p.panel == PANELS[0].title]
+        assert [(p.iteration, p.value) for p in line] == [(2, branch.value), (3, value)]
+    figure = curves.curves(points)
+    told = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert {"heal: 3.3 %, then real only", "neon: 3.3 %, then repaired", "sims: 3.3 %, then repaired"} < told
+    assert {text.get_text() for text in figure.axes[0].texts} == {"repair"}
+
+
 def test_figure_4_has_a_panel_for_every_ratio_that_was_healed(tmp_path):
     cells = [
         f"{control}/ratio-{ratio}/seed-0/iteration-{iteration}"

@@ -92,7 +92,7 @@ def records(origin):
 
 def mixed(regime, real, generated, ratio, iteration=1, drop_missing=False, fresh=None, **parameters):
     """Ids of a training set; ``generated`` are the records of every model so far."""
-    sources = REGIMES[regime].plan(slots_of(real, 0), ratio, iteration, {"kept": "fixed"} | parameters)
+    sources = REGIMES[regime].plan(slots_of(real, 0), ratio, iteration, REGIMES[regime].filled(parameters))
     made = [Images(each, f"made-{number}.parquet") for number, each in enumerate(generated)]
     reserved = Images(fresh, "fresh.parquet") if fresh else None
     return mix(sources, Images(real, "real.parquet"), made, iteration - len(made), reserved, drop_missing)
@@ -210,7 +210,9 @@ def test_the_worked_example_of_a_new_regime_is_true(monkeypatch):
 
 
 def test_plug_ins_are_found_and_say_what_they_are():
-    assert set(REGIMES) == {"replace", "accumulate", "accumulate_subsample", "fresh", "augment", "heal"}
+    repairs = {"heal", "neon", "sims"}
+    assert set(REGIMES) == {"replace", "accumulate", "accumulate_subsample", "fresh", "augment"} | repairs
+    assert {name for name, regime in REGIMES.items() if regime.branches} == repairs
     assert set(CONTROLS) == {"none", "histogram_match", "sifid_cull", "filter"}
     for face in (*REGIMES.values(), *CONTROLS.values()):
         assert face.summary.endswith(".")

@@ -126,7 +126,8 @@ ARMS = [
 
 def test_remedies_are_what_no_numbered_claim_is_about():
     grid = grid_of(arms=ARMS)
-    assert [arm.name for arm in remedies(grid)] == ["oracle", "detector", "short"]
+    assert [arm.name for arm in remedies(grid)] == ["oracle", "detector", "short", "heal"]
+    assert remedies(grid_of(arms=[ARMS[0], ARMS[-1]])) == []
     assert remedies(grid_of(arms=ARMS[1:3])) == []
 
 
@@ -135,7 +136,7 @@ def test_costs_are_counted_for_a_slot():
     costs = {arm.name: described(grid, arm) for arm in remedies(grid)}
     # Four iterations; seven steps with guidance are fourteen passes.
     assert {name: (cost["drawn"], cost["passes"], cost["trained"]) for name, cost in costs.items()} == {
-        "oracle": (4, 56, 12), "detector": (8, 112, 12), "short": (4, 56, 4),
+        "oracle": (4, 56, 12), "detector": (8, 112, 12), "short": (4, 56, 4), "heal": (1, 14, 3),
     }  # fmt: skip
     assert costs["oracle"]["real"] == {"25": None, "100": None}
     assert costs["short"]["real"] == {"100": 0.0}

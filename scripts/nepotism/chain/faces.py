@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from nepotism.chain.slots import Slots, Source
@@ -21,6 +21,12 @@ class Regime:
         takes_ratio: whether the ratio says how many generated rows there are; where not, it is 100.
         generates: whether generated rows are trained on at all.
         needs_fresh: whether it takes real rows that no training set has held before.
+        branches: whether it goes on from a finished cell of the arm none, after its iteration `after` and for `iterations`
+            more, both among its parameters; the ratio is that cell's.
+        extrapolates: what goes on from the model that was retrained, away from the retrained one, by its parameter `weight`:
+            the weights, once, or the scores, at every step of sampling.
+        families: the kinds of models that it is for; empty for all.
+        elsewhere: the parameters that ``plan`` does not look at: what they decide is no training set.
         parameters: JSON schema of each key of an arm's `parameters` that belongs to it: type, range, default, description.
         required: the keys without a default.
     """
@@ -33,6 +39,10 @@ class Regime:
     takes_ratio: bool = True
     generates: bool = True
     needs_fresh: bool = False
+    branches: bool = False
+    extrapolates: Literal["", "weights", "scores"] = ""
+    families: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     required: tuple[str, ...] = ()
 

@@ -61,8 +61,10 @@ class Slots:
         """Rows that the model of an iteration drew; all without ``slots``."""
         return Source("generated", iteration, self.everything if slots is None else slots)
 
-    def split(self, ratio: str, *redrawn: int) -> tuple[Indices, Indices]:
+    def split(self, ratio: str, *redrawn: int, key: str = "arms.ratios") -> tuple[Indices, Indices]:
         """The slots of generated rows at a ratio, and the others: a pure function of groups, ratio, seed and ``redrawn``.
+
+        ``key`` is that of the config that the ratio comes from, for the error.
 
         Raises:
             UserError: if a ratio above 0 gives no row at all, or one below 100 all of them.
@@ -70,11 +72,11 @@ class Slots:
         count = generated_count(ratio, len(self))
         if count == 0 and float(ratio) > 0:
             raise UserError(
-                f"`arms.ratios`: {ratio} % of {len(self)} slots is no row at all; raise the ratio or the number of rows "
+                f"`{key}`: {ratio} % of {len(self)} slots is no row at all; raise the ratio or the number of rows "
                 "(of images, `reference.images_per_group`)"
             )
         if count == len(self) and float(ratio) < 100:
-            raise UserError(f"`arms.ratios`: {ratio} % of {len(self)} slots is all of them; choose 100, or more rows")
+            raise UserError(f"`{key}`: {ratio} % of {len(self)} slots is all of them; choose 100, or more rows")
         taken = self._order(*redrawn)
         return np.sort(taken[:count]), np.sort(taken[count:])
 
@@ -165,7 +167,7 @@ def row_names(records: Iterable[Record]) -> list[str]:
         name = f"{record.slot}@{record.iteration}" if seen[record.slot] else record.slot
         seen[record.slot] += 1
         if name != record.slot:
-            names.append(f"{name}#{seen[name]}" if seen[name] else name)
+            names.append(f"{name}+{seen[name]}" if seen[name] else name)
             seen[name] += 1
         else:
             names.append(name)

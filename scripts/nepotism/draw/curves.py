@@ -26,7 +26,9 @@ MARKERS = "o^v<>8hd"
 REGIME_COLOURS = ("tab:red", "tab:orange", "tab:brown", "tab:pink", "tab:gray", "tab:olive")
 FLOOR = "real against real"
 
-Kind = Literal["mixture", "regime", "control", "heal", "floor"]
+Kind = Literal["mixture", "regime", "control", "heal", "repair", "floor"]
+# Lines that go on from one of the plain mixture.
+BRANCHES = ("heal", "repair")
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ class Panel:
 class Line:
     """An arm to show, and how.
 
-    ``mixture`` as solid lines, ``regime`` as lines of a colour of its own, ``control`` as open symbols, ``heal`` after a
-    branching point.
+    ``mixture`` as solid lines, ``regime`` as lines of a colour of its own, ``control`` as open symbols, ``heal`` (on real images
+    only) and ``repair`` (without any) after a branching point.
 
     ``base`` is the {control} of its iteration 0.
     """
@@ -116,7 +118,7 @@ def _line_points(panel: Panel, line: Line, samples: Sequence[Row]) -> Iterator[C
     for ratio in sorted({row.ratio for row in samples if row.control == line.control}, key=float):
         found = [row for row in samples if (row.control, row.ratio) == (line.control, ratio)]
         first = min(row.iteration for row in found)
-        if line.kind == "heal":
+        if line.kind in BRANCHES:
             start = [r for r in samples if (r.control, r.ratio, r.iteration) == (BASELINE_ARM, ratio, first - 1)]
         else:
             start = [row for row in samples if row.control == line.base and row.iteration == 0]
@@ -171,7 +173,7 @@ def _curve_panel(axis: Axes, points: Sequence[CurvePoint], colours: dict) -> Non
     drawn = [line for line in lines if line[0] != "floor"]
     used = {
         kind: list(dict.fromkeys(key[1:] for key in drawn if key[0] == kind))
-        for kind in ("mixture", "regime", "control", "heal")
+        for kind in ("mixture", "regime", "control", *BRANCHES)
     }
     for index, (kind, control, ratio) in enumerate(drawn):
         line = lines[kind, control, ratio]
@@ -183,11 +185,10 @@ def _curve_panel(axis: Axes, points: Sequence[CurvePoint], colours: dict) -> Non
         style = _style(kind, control, ratio, used)
         style = {"color": colours[ratio]} | style
         axis.errorbar(x, y, [below, above], capsize=2, elinewidth=0.8, **style)
-        if kind == "heal":
+        if kind in BRANCHES:
             axis.axvline(line[0].iteration + 0.5, color="0.7", linestyle="--", linewidth=0.8)
-            axis.text(
-                line[0].iteration + 0.55, 0.99, "healing", transform=axis.get_xaxis_transform(), fontsize=7, va="top"
-            )
+            word = "repair" if used["repair"] else "healing"
+            axis.text(line[0].iteration + 0.55, 0.99, word, transform=axis.get_xaxis_transform(), fontsize=7, va="top")
     for floor in (point for point in points if point.kind == "floor"):
         axis.axhline(floor.value, color="0.4", linestyle=":", linewidth=1, label=FLOOR)
     metric = points[0].metric
@@ -220,9 +221,10 @@ def _style(kind: Kind, control: str, ratio: str, used: dict[str, list[tuple[str,
             label = f"{control} {ratio} %"
             return {"label": label, "marker": marker, "markersize": 6, "fillstyle": "none", "linewidth": 0.5}
         case _:
-            label = f"{control}: {ratio} %, then real only"
-            marker = ".12348+x"[used["heal"].index((control, ratio)) % 8]
-            return {"label": label, "marker": marker, "markersize": 6, "linewidth": 1.2, "linestyle": "--"}
+            label = f"{control}: {ratio} %, then " + ("real only" if kind == "heal" else "repaired")
+            marker = ".12348+x"[used[kind].index((control, ratio)) % 8]
+            dashes = "--" if kind == "heal" else ":"
+            return {"label": label, "marker": marker, "markersize": 6, "linewidth": 1.2, "linestyle": dashes}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -232,7 +234,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--arms",
         nargs="+",
         required=True,
-        help="arms to draw, as name:kind (mixture, regime, control or heal) or name:kind:base, where it has another iteration 0",
+        help="arms to draw, as name:kind (mixture, regime, control, heal or repair) or name:kind:base, where it has another iteration 0",
     )
     parser.add_argument("--metrics", type=Path, required=True, help="tables/metrics.csv")
 

@@ -19,8 +19,8 @@ class Arm:
         name: the {control} of paths.
         regime: what training sets are made of.
         control: what happens to generated rows before they are mixed in.
-        ratios: percentages of generated rows; of a regime that heals, those of the branches it goes on from.
-        first: its first iteration: 1, or the one after a healing arm's branching point.
+        ratios: percentages of generated rows; of a regime that branches, those of the cells it goes on from.
+        first: its first iteration: 1, or the one after its branching point.
         last: its last iteration.
         parameters: of regime and control.
         overrides: settings that differ from the config's, by block (`initial_images`, `sample`, `finetune`, or a family's).
@@ -82,7 +82,7 @@ def arm_of(entry: Mapping[str, Any], iterations: int) -> Arm:
     base."""
     parameters, regime = entry["parameters"], REGIMES[entry["regime"]]
     first, last = 1, entry.get("iterations", iterations)
-    if regime.name == "heal":
+    if regime.branches:
         first, last = parameters["after"] + 1, parameters["after"] + parameters["iterations"]
     ratios = tuple(canonical_ratio(ratio) for ratio in entry["ratios"])
     return Arm(

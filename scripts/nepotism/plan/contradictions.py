@@ -5,6 +5,7 @@ import string
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from nepotism.chain.faces import Regime
 from nepotism.chain.regimes import REGIMES
 from nepotism.controls import CONTROLS
 from nepotism.experiment.cells import BASELINE_ARM, canonical_ratio
@@ -117,10 +118,16 @@ def _arm_contradictions(
         treated = ", ".join(control.families)
         yield f"`{key}.control`: {control.name} treats rows of the family {treated}, and none of {family}; choose another control"
         return
+    if regime.families and family not in regime.families:
+        made = ", ".join(regime.families)
+        yield f"`{key}.regime`: {regime.name} is for models of the family {made}, and not of {family}; choose another regime"
+        return
     if not regime.takes_ratio and ratios != ["100"]:
         yield f"`{key}.ratios`: {regime.name} says itself what a training set holds; write ratios: [100]"
     if control.name != "none" and not regime.generates:
         yield f"`{key}.control`: {regime.name} trains on real rows only, and leaves nothing for {control.name} to treat; leave it out"
+    elif control.name != "none" and regime.branches:
+        yield f"`{key}.control`: {regime.name} trains on rows as they were drawn; leave {control.name} out"
     elif control.name != "none" and "0" in ratios:
         yield f"`{key}.ratios`: at ratio 0 there are no generated images for {control.name} to treat; leave it out"
     if arm["name"] == BASELINE_ARM and ((regime.name, control.name) != DEFAULTS or arm.get("overrides")):
@@ -132,31 +139,8 @@ def _arm_contradictions(
         last = arm.get("iterations", config["iterations"])
         block = {**config[family], **arm.get("overrides", {}).get(family, {})}
         yield from family_package(family).fresh_contradictions(block, key, last)
-    if regime.name == "heal":
-        finetune = {**config["finetune"], **arm.get("overrides", {}).get("finetune", {})}
-        if family == DIFFUSION and finetune["start_from"] == "base":
-            yield f"`{key}`: healing goes on from retrained weights, but `finetune.start_from` is base; use parent in this arm"
-        branches = {
-            canonical_ratio(ratio)
-            for other in config["arms"]
-            if other["name"] == BASELINE_ARM
-            for ratio in other["ratios"]
-        }
-        for ratio in ratios:
-            if ratio not in branches:
-                yield f"`{key}.ratios`: healing goes on from the arm '{BASELINE_ARM}', which has no ratio {ratio}"
-        last = min(
-            (
-                other.get("iterations", config["iterations"])
-                for other in config["arms"]
-                if other["name"] == BASELINE_ARM
-            ),
-            default=config["iterations"],
-        )
-        if parameters["after"] > last:
-            yield f"`{key}.parameters.after`: {parameters['after']}, but `iterations` ends at {last}"
-        if "iterations" in arm:
-            yield f"`{key}.iterations`: healing counts its own; use `parameters.iterations`"
+    if regime.branches:
+        yield from _branch_contradictions(config, key, arm, regime, ratios)
     if control.name == "sifid_cull" and parameters.get("features", "vae") != "vae":
         source = parameters.get("inception")
         if not source:
@@ -186,6 +170,32 @@ def _filter_contradictions(key: str, regime: str, parameters: Mapping[str, Any],
         yield (
             f"`{key}.ratios`: at 100 % an oracle without errors leaves nothing to train on; use `action: replace`, a `fnr` above 0, "
             "or a lower ratio"
+        )
+
+
+def _branch_contradictions(
+    config: Mapping[str, Any], key: str, arm: Mapping[str, Any], regime: Regime, ratios: list[str]
+) -> Iterator[str]:
+    name, family, parameters = regime.name, config["model"]["family"], regime.filled(arm["parameters"])
+    finetune = {**config["finetune"], **arm.get("overrides", {}).get("finetune", {})}
+    if family == DIFFUSION and finetune["start_from"] == "base":
+        yield f"`{key}`: {name} goes on from retrained weights, but `finetune.start_from` is base; use parent in this arm"
+    if family != DIFFUSION and parameters["share"] != 100:
+        yield f"`{key}.parameters.share`: only for models of the family {DIFFUSION}; leave it out"
+    baseline = [other for other in config["arms"] if other["name"] == BASELINE_ARM]
+    branches = {canonical_ratio(ratio) for other in baseline for ratio in other["ratios"]}
+    for ratio in ratios:
+        if ratio not in branches:
+            yield f"`{key}.ratios`: {name} goes on from the arm '{BASELINE_ARM}', which has no ratio {ratio}"
+    last = min((other.get("iterations", config["iterations"]) for other in baseline), default=config["iterations"])
+    if parameters["after"] > last:
+        yield f"`{key}.parameters.after`: {parameters['after']}, but `iterations` ends at {last}"
+    if "iterations" in arm:
+        yield f"`{key}.iterations`: {name} counts its own; use `parameters.iterations`"
+    if regime.extrapolates == "scores" and parameters["iterations"] > 1:
+        yield (
+            f"`{key}.parameters.iterations`: {parameters['iterations']}, but a cell of {name} draws with two models, and no "
+            "further one can be retrained from it; leave it out"
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from nepotism.data.user_files import is_metadata, visible
 from nepotism.data.user_tables import positive, read_user_csv, refuse
 from nepotism.experiment.cells import Cell, generated_count
+from nepotism.plan.arms import Arm
 from nepotism.plan.grid import Grid
 from nepotism.weights.locations import location
 
@@ -184,7 +185,7 @@ def forecast(grid: Grid, group_count: int, devices: int = 1) -> Forecast:
     unseen = len(config["unseen"]["prompts"]) * config["unseen"]["images_per_prompt"]
     arms = [grid.arm(cell.control) for cell in cells]
     trained = sum(slots * grid.block("finetune", arm)["epochs"] for arm in arms)
-    passes = sum(passes_per_image(grid.block("sample", arm)) * (slots + unseen) for arm in arms)
+    passes = sum(passes_of(grid, arm) * (slots + unseen) for arm in arms)
     for base in grid.bases:
         first, sample = (grid.block(name, grid.arm_of_base(base)) for name in ("initial_images", "sample"))
         once = int(passes_per_image(first) * first["strength"]) * slots
@@ -220,6 +221,12 @@ def _kept(grid: Grid, cells: Sequence[Cell]) -> int:
 def passes_per_image(block: Mapping[str, Any]) -> int:
     """Network passes for one image; ``block`` is the config's `initial_images` or `sample`, as an arm has it."""
     return int(block["num_inference_steps"]) * (2 if block["guidance_scale"] > 1 else 1)
+
+
+def passes_of(grid: Grid, arm: Arm | None) -> int:
+    """Network passes for one image of an arm's retrained model: twice as many where two models draw it."""
+    models = 2 if arm and arm.regime.extrapolates == "scores" else 1
+    return models * passes_per_image(grid.block("sample", arm))
 
 
 def unet_bytes(grid: Grid) -> int:

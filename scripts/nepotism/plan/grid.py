@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from nepotism.chain.regimes import REGIMES
 from nepotism.experiment.cells import BASELINE_ARM, Cell
 from nepotism.families import decisive_settings, family_package
 from nepotism.plan.arms import Arm, arm_of
@@ -50,7 +51,7 @@ class Grid:
         """Arms with their folders of iteration 0: those that begin in the same way share one, called after the first of them."""
         folders = {self._beginning(None): "base"}
         for arm in arms:
-            # A healing arm goes on from another's cells, and begins nowhere.
+            # An arm that branches goes on from another's cells, and begins nowhere.
             if arm.first == 1:
                 arm = replace(arm, base=folders.setdefault(self._beginning(arm), f"base-{arm.name}"))
             yield arm
@@ -86,11 +87,12 @@ class Grid:
 
         Its own images are of the first one's noise.
         """
-        baseline, healing = self._arms.get(BASELINE_ARM), self.judged_arm("heal")
+        baseline = self._arms.get(BASELINE_ARM)
         if self.family != DIFFUSION or baseline is None:
             return []
-        compared = {baseline.last} | ({healing.first - 1, healing.last} if healing else set())
-        return sorted(compared - {1})
+        judged = [self.judged_arm(regime.name) for regime in REGIMES.values() if regime.branches]
+        ends = {end for branch in judged if branch for end in (branch.first - 1, branch.last)}
+        return sorted(({baseline.last} | ends) - {1})
 
     def iterations_of(self, arm: Arm) -> list[int]:
         """The iterations that have a cell: all, or the last of every chunk."""
@@ -135,16 +137,14 @@ class Grid:
         """The arms of a control, whatever their regime."""
         return [arm for arm in self.arms if arm.control.name == control]
 
-    def of_regime(self, regime: str) -> list[Arm]:
-        """The arms of a regime, whatever their control."""
-        return [arm for arm in self.arms if arm.regime.name == regime]
-
     def judged_arm(self, kind: str) -> Arm | None:
         """The arm of a control that claims are about, in the regime that replaces; or that of a regime, without a control.
 
-        It is the first without overrides, for it is compared with plain mixtures.
+        It is the first without overrides, for it is compared with plain mixtures; and not one that is trained on a share of
+        the rows, for claims are about the whole dose.
         """
-        return next((arm for arm in self.arms if arm.is_of(kind) and not arm.overrides), None)
+        whole = (arm for arm in self.arms if not arm.overrides and arm.parameters.get("share", 100) == 100)
+        return next((arm for arm in whole if arm.is_of(kind)), None)
 
     def shown_arm(self) -> Arm:
         """The arm of figure 2: the plain mixture, or else the first that begins at iteration 1."""
@@ -153,12 +153,14 @@ class Grid:
     def curves(self, figure: str) -> list[str]:
         """The arms that a figure of scores draws, as name:kind, with the folder of an iteration 0 that is not the plain one.
 
-        Figure 3 is the paper's; arms with other settings, the diagnostics, are in figure 7.
+        Figure 3 is the paper's; arms with other settings, the diagnostics, are in figure 7. Of arms that branch, those that
+        are only retrained in another way are in figure 3 too: it is a part of their dose.
         """
+        third = figure == "figure_3"
         return [
             f"{arm.name}:{_drawn_as(arm)}" + (f":{arm.base}" if arm.base != "base" else "")
             for arm in self.arms
-            if (not arm.overrides if figure == "figure_3" else arm.regime.name != "heal")
+            if (_is_in_figure_3(arm) if third else not arm.regime.branches)
         ]
 
     def arm(self, name: str) -> Arm:
@@ -215,8 +217,9 @@ class Grid:
         return Cell(BASELINE_ARM, cell.ratio, cell.seed, held)
 
     def trains_on_generated(self, cell: Cell) -> bool:
-        """Whether the cell's training set holds generated rows."""
-        return self.arm(cell.control).regime.generates and cell.ratio != "0"
+        """Whether the cell's training set holds generated rows. Of a cell that branches, the ratio is that of its branch."""
+        regime = self.arm(cell.control).regime
+        return regime.generates and (regime.branches or cell.ratio != "0")
 
     def urgency(self, cell: Cell) -> int:
         """How many retrainings, samplings and controls of its chain wait for ``cell``, one after the other.
@@ -224,15 +227,20 @@ class Grid:
         Scheduling the most urgent first keeps all cores busy to the end: a chain cannot be cut up, the rest fits in anywhere.
         On real images only, retraining needs no samples, so such a chain is half as long.
         """
-        arm = self.arm(cell.control)
-        step = 3 if arm.is_controlled else 2
-        step = step if self.trains_on_generated(cell) else 1
+        arm, step = self.arm(cell.control), self._step(cell)
         waiting = step * (arm.last - cell.iteration + 1)
-        for branch in self.of_regime("heal"):
-            if arm.name == BASELINE_ARM and cell.ratio in branch.ratios and cell.iteration < branch.first:
+        for branch in self.arms if arm.name == BASELINE_ARM else []:
+            if branch.regime.branches and cell.ratio in branch.ratios and cell.iteration < branch.first:
                 own = step * (branch.first - cell.iteration)
-                waiting = max(waiting, own + branch.last - branch.first + 1)
+                further = self._step(Cell(branch.name, cell.ratio, cell.seed, branch.first))
+                waiting = max(waiting, own + further * (branch.last - branch.first + 1))
         return waiting
+
+    def _step(self, cell: Cell) -> int:
+        """How many jobs of an iteration wait for each other."""
+        if not self.trains_on_generated(cell):
+            return 1
+        return 3 if self.arm(cell.control).is_controlled else 2
 
     def generated_images(self, cell: Cell) -> str | None:
         """The image set that the last model drew for ``cell``'s training set; None where it has real images only."""
@@ -294,6 +302,10 @@ class Grid:
         parent = self.parent(cell)
         return self.model_files(parent) if parent else []
 
+    def extrapolated_model(self, cell: Cell) -> list[str]:
+        """The model files that draw ``cell``'s images together with its own model; none where that draws alone."""
+        return self.sampled_model(cell) if self.arm(cell.control).regime.extrapolates == "scores" else []
+
     def model_files(self, cell: Cell) -> list[str]:
         """The files of ``cell``'s retrained model."""
         names = MODEL_FILES if self.family == DIFFUSION else CHUNK_FILES
@@ -319,4 +331,10 @@ def _drawn_as(arm: Arm) -> str:
         return "mixture"
     if arm.is_controlled:
         return "control"
-    return "heal" if arm.regime.name == "heal" else "regime"
+    if arm.regime.branches:
+        return "repair" if arm.regime.generates else "heal"
+    return "regime"
+
+
+def _is_in_figure_3(arm: Arm) -> bool:
+    return not arm.overrides or (arm.regime.branches and list(arm.overrides) == ["finetune"])

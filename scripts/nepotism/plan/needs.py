@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from nepotism.plan.arms import Arm
-from nepotism.plan.forecast import Rate, fitting_rates, passes_per_image, unet_bytes
+from nepotism.plan.forecast import Rate, fitting_rates, passes_of, passes_per_image, unet_bytes
 from nepotism.plan.grid import Grid
 
 # What a job holds beside model and images: 1.1 GB at most were measured on the default run (tables/cost.csv).
@@ -41,11 +41,14 @@ class Needs:
         self._slots = int((groups or UNKNOWN_GROUPS) * grid.config["reference"]["images_per_group"])
         self._rate = _rate(grid, self._unet / 4e6, rates)
 
-    def memory_mb(self, stage: str) -> int:
-        """Megabytes of a job that loads the model or many images; ``stage`` is the name of its rule."""
+    def memory_mb(self, stage: str, arm: Arm | None = None) -> int:
+        """Megabytes of a job that loads the model or many images; ``stage`` is the name of its rule, ``arm`` as in `minutes`."""
         size = self._grid.config["model"]["resolution"]
         images = self._slots * size * size * 3
         models, sets = MODELS.get(stage, OTHER_MODELS), IMAGE_SETS.get(stage, OTHER_IMAGE_SETS)
+        if arm and arm.regime.extrapolates == "scores" and stage not in MODELS:
+            # Two models draw.
+            models *= 2
         return LOADED_MB + math.ceil((models * self._unet + sets * images) / 1e6)
 
     def minutes(self, stage: str, arm: Arm | None) -> int:
@@ -59,8 +62,9 @@ class Needs:
         if stage == "finetune":
             seconds = grid.block("finetune", arm)["epochs"] * self._slots / rate.train_per_second
         else:
-            block = "initial_images" if stage == "initial_images" else "sample"
-            seconds = self._drawn(stage, arm) * passes_per_image(grid.block(block, arm)) / rate.passes_per_second
+            initial = stage == "initial_images"
+            passes = passes_per_image(grid.block(stage, arm)) if initial else passes_of(grid, arm)
+            seconds = self._drawn(stage, arm) * passes / rate.passes_per_second
         return max(LEAST_MINUTES, math.ceil(MARGIN * (rate.job_seconds + seconds) / 60))
 
     def _drawn(self, stage: str, arm: Arm | None) -> int:

@@ -16,14 +16,16 @@ def remedies(grid: Grid) -> list[Arm]:
 
     A mixture that draws its images in another way has an iteration 0 and a 0 % of its own, and is a diagnostic.
     """
-    judged = [grid.judged_arm(kind) for kind in JUDGED]
     if grid.family != DIFFUSION or all(arm.name != BASELINE_ARM for arm in grid.arms):
         return []
-    return [
+    judged = [grid.judged_arm(kind) for kind in JUDGED]
+    others = [
         arm
         for arm in grid.arms
         if arm.name != BASELINE_ARM and arm not in judged and (not arm.is_plain or arm.base == "base")
     ]
+    # Beside other remedies, healing on all real images is what repairs are measured by.
+    return [arm for arm in grid.arms if arm in others or (others and arm.regime.branches)]
 
 
 def described(grid: Grid, arm: Arm) -> dict[str, Any]:
@@ -35,7 +37,9 @@ def described(grid: Grid, arm: Arm) -> dict[str, Any]:
         "summary": face.summary,
         "source": face.citation if arm.is_controlled or arm.regime.name != "replace" else "ours",
         "drawn": drawn,
-        "passes": drawn * passes_per_image(grid.block("sample", arm)),
+        "passes": drawn
+        * passes_per_image(grid.block("sample", arm))
+        * (2 if arm.regime.extrapolates == "scores" else 1),
         "trained": iterations * grid.block("finetune", arm)["epochs"],
         "real": {ratio: _real(arm, ratio) for ratio in arm.ratios},
     }
@@ -54,6 +58,8 @@ def _real(arm: Arm, ratio: str) -> float | None:
     """Share of the slots whose real image is trained on; None where it is known only afterwards."""
     if arm.filters:
         return None
+    if arm.regime.branches:
+        return 0.0 if arm.regime.generates else float(arm.parameters["share"]) / 100
     match arm.regime.name:
         case "replace":
             return 1 - float(ratio) / 100

@@ -49,7 +49,9 @@ def family_execution_options(grid: Grid, arm: Arm | None) -> str:
 def checks_of_reference(grid: Grid) -> str:
     """What the grid asks of the real images, for a check; a new ratio or arm must not rerun the reference."""
     ratios = {ratio for arm in grid.arms for ratio in arm.ratios}
-    return options({"ratios": sorted(ratios, key=float), "fresh_sets": grid.fresh_sets() + bool(grid.detectors())})
+    shares = {arm.parameters["share"] for arm in grid.arms if arm.regime.branches}
+    fresh_sets = grid.fresh_sets() + bool(grid.detectors())
+    return options({"ratios": sorted(ratios, key=float), "shares": sorted(shares), "fresh_sets": fresh_sets})
 
 
 def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str, Any]:
@@ -58,7 +60,8 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
     score = _score(grid)
 
     def sampling(name: str = "sample") -> dict[str, Any]:
-        return {**model, **grid.block(name, arm), "resolution": config["model"]["resolution"]}
+        drawn = {**model, **grid.block(name, arm), "resolution": config["model"]["resolution"]}
+        return drawn | _extrapolation(arm, "scores")
 
     match stage:
         case "reference" | "classify_faces" | "select_images":
@@ -77,6 +80,8 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             return {
                 **model,
                 **{key: value for key, value in grid.block("finetune", arm).items() if key != "start_from"},
+                **_filled_up(grid, arm),
+                **_extrapolation(arm, "weights"),
             }
         case "sample":
             return sampling()
@@ -220,4 +225,21 @@ def _regime(arm: Arm | None) -> dict[str, Any]:
     """An arm's regime with its parameters; nothing without an arm."""
     if arm is None:
         return {}
-    return {"regime": arm.regime.name, "regime_parameters": _json(arm.of_regime())}
+    parameters = {key: value for key, value in arm.of_regime().items() if key not in arm.regime.elsewhere}
+    # Nothing is said of all rows: results of healing from before there were shares stay.
+    if parameters.get("share") == 100:
+        del parameters["share"]
+    return {"regime": arm.regime.name, "regime_parameters": _json(parameters)}
+
+
+def _extrapolation(arm: Arm | None, what: str) -> dict[str, Any]:
+    """The weight of an arm that extrapolates weights, or scores."""
+    extrapolates = arm is not None and arm.regime.extrapolates == what
+    return {"negative_weight": arm.parameters["weight"]} if arm and extrapolates else {}
+
+
+def _filled_up(grid: Grid, arm: Arm | None) -> dict[str, Any]:
+    """Of a share of the rows, or of what a filter leaves, at equal steps: that it is repeated until an epoch is as long as that of
+    all rows."""
+    is_part = arm is not None and (arm.filters or (arm.regime.branches and arm.parameters["share"] < 100))
+    return {"fill_up": True} if is_part and grid.block("finetune", arm)["budget"] == "steps" else {}

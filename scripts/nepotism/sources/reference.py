@@ -55,8 +55,8 @@ def load_source(source: str, **options: object) -> RealImages:
     return images
 
 
-def check_ratios(ratios: Sequence[float], groups: int, slots: int) -> None:
-    """Check that every ratio above 0 gives at least one generated image.
+def check_ratios(ratios: Sequence[float], groups: int, slots: int, key: str = "arms.ratios") -> None:
+    """Check that every ratio above 0 gives at least one image; ``key`` is where the config says them.
 
     Raises:
         UserError: naming the ratios that give none, and the least one that does.
@@ -66,7 +66,7 @@ def check_ratios(ratios: Sequence[float], groups: int, slots: int) -> None:
         if ratio > 0 and count == 0:
             least = 50 / slots
             raise UserError(
-                f"`arms.ratios`: {ratio:g} % of {slots} slots is no image at all; use at least {least:.2g} % "
+                f"`{key}`: {ratio:g} % of {slots} slots is no image at all; use at least {least:.2g} % "
                 "or raise `reference.images_per_group`"
             )
         if 0 < count < groups:

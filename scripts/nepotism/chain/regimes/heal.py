@@ -1,9 +1,10 @@
-"""Heal: from a cell of the plain mixture on, original rows only."""
+"""Heal: from a cell of the plain mixture on, original rows only, all or a share of them."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nepotism.chain.faces import Regime
+from nepotism.chain.regimes import branching
 
 if TYPE_CHECKING:
     from nepotism.chain.slots import Slots, Source
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 def plan(slots: "Slots", ratio: str, iteration: int, parameters: Mapping[str, Any]) -> "list[Source]":
     """The original rows; the ratio is that of the branch that is healed."""
-    return [slots.real()]
+    return [slots.real(branching.shared(slots, parameters))]
 
 
 REGIME = Regime(
@@ -20,15 +21,7 @@ REGIME = Regime(
     "Bohacek & Farid, arXiv 2311.12202, section 3.5",
     plan,
     generates=False,
-    parameters={
-        "after": {
-            "description": "Iteration of the arm none that healing goes on from.",
-            "type": "integer", "minimum": 1, "maximum": 10000,
-        },
-        "iterations": {
-            "description": "Number of retrainings on original rows only.",
-            "type": "integer", "minimum": 1, "maximum": 10000,
-        },
-    },
+    branches=True,
+    parameters={"after": branching.AFTER, "iterations": branching.ITERATIONS, "share": branching.SHARE},
     required=("after", "iterations"),
-)  # fmt: skip
+)

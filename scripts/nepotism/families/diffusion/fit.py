@@ -111,7 +111,7 @@ def seen(data: TrainingSet, settings: FitSettings) -> list[tuple[int, float]]:
         for epoch in range(settings.epochs)
         for start in range(0, images, settings.batch_size)
     ]
-    return [(count, count / len(data.rows)) for count in counts]
+    return [(count, count * data.repeats / len(data.rows)) for count in counts]
 
 
 @dataclass(frozen=True)

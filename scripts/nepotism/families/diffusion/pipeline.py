@@ -21,6 +21,7 @@ from diffusers import (
 from numpy.typing import NDArray
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from nepotism.families.diffusion.extrapolation import ExtrapolatedUNet
 from nepotism.runtime.errors import UserError
 from nepotism.runtime.files import beside, sha256, share
 from nepotism.weights import loading
@@ -193,6 +194,8 @@ def load_pipeline(
     precision: str = "fp32",
     image_to_image: bool = False,
     compile: bool = False,
+    copy: Path | None = None,
+    negative_weight: float | None = None,
 ) -> Any:
     """A ready pipeline with the U-Net of ``model`` (or the base model's) and the named scheduler.
 
@@ -206,17 +209,22 @@ def load_pipeline(
         precision: fp32, or fp16 or bf16 for weights of half the size.
         image_to_image: whether it starts from images.
         compile: whether the U-Net is compiled: minutes at the start, faster steps.
+        copy, negative_weight: folder of a copy of the U-Net that was trained on its own images, and how far sampling is steered
+            away from that (`extrapolation.ExtrapolatedUNet`); None draws with the U-Net alone.
 
     Raises:
         UserError: if a part cannot be loaded whole, if they do not fit each other, or if diffusers has no such scheduler.
     """
     chosen = load_scheduler(base_model, scheduler)
     # Sampling is a quarter faster with channels last in memory; training is not.
-    unet = load_unet(base_model, model, precision).to(memory_format=torch.channels_last)
+    unet: Any = load_unet(base_model, model, precision).to(memory_format=torch.channels_last)
     vae, text_encoder = load_vae(base_model, precision), load_text_encoder(base_model, precision)
     tokenizer = load_tokenizer(base_model, text_encoder)
     for problem in _unfit(unet, vae, text_encoder):
         raise UserError(f"`{KEY}`: {model or base_model}: {problem}")
+    if negative_weight is not None:
+        other = load_unet(base_model, copy, precision).to(memory_format=torch.channels_last)
+        unet = ExtrapolatedUNet(unet, other, negative_weight)
     pipeline_class = StableDiffusionImg2ImgPipeline if image_to_image else StableDiffusionPipeline
     pipeline: Any = pipeline_class(
         vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=chosen, **NO_PARTS

@@ -1,6 +1,7 @@
 """Drawing image sets from a model, with their contact sheets."""
 
 import argparse
+import hashlib
 import logging
 from collections.abc import Sequence
 from functools import cached_property
@@ -9,11 +10,12 @@ from typing import Any
 
 import torch
 
+from nepotism.chain.regimes.sims import REGIME as SIMS
 from nepotism.data.images import ImageSet, Record, contact_sheet, write_image_set
 from nepotism.families.diffusion.pipeline import identity, load_pipeline, unet_digest
 from nepotism.families.diffusion.sample import sample
 from nepotism.runtime import cli
-from nepotism.runtime.options import add_keys
+from nepotism.runtime.options import add_key, add_keys
 from nepotism.runtime.resume.job import Job
 from nepotism.runtime.streams import StreamKey
 from nepotism.runtime.streams import name as stream_name
@@ -29,6 +31,7 @@ SETTINGS = (
     "precision",
     "resolution",
     "strength",
+    "negative_weight",
 )
 
 # One wanted image: its slot, group, caption and random stream.
@@ -42,6 +45,12 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     cli.add_sampling(parser)
     add_keys(parser, "model", "resolution")
     parser.add_argument("--model", type=Path, help="folder of the retrained U-Net; without it, the base model's")
+    add_key(parser, "negative_weight", SIMS.parameters["weight"], None)
+    parser.add_argument(
+        "--parent-model",
+        type=Path,
+        help="with --negative-weight: folder of the U-Net that draws, steered away from --model; without it, the base model's",
+    )
     cli.add_resume(parser)
 
 
@@ -70,14 +79,19 @@ class Drawer:
     @cached_property
     def _pipeline(self) -> Any:
         chosen = self._arguments
+        steered = chosen.negative_weight is not None
+        models = (chosen.parent_model, chosen.model) if steered else (chosen.model, None)
         return load_pipeline(
-            chosen.base_model, chosen.model, chosen.scheduler, self._device,
-            chosen.precision, self._image_to_image, chosen.compile,
+            chosen.base_model, models[0], chosen.scheduler, self._device,
+            chosen.precision, self._image_to_image, chosen.compile, models[1], chosen.negative_weight,
         )  # fmt: skip
 
     @cached_property
     def _digest(self) -> str:
-        return unet_digest(self._arguments.base_model, self._arguments.model)
+        chosen = self._arguments
+        models = [chosen.model] if chosen.negative_weight is None else [chosen.parent_model, chosen.model]
+        digests = [unet_digest(chosen.base_model, model) for model in models]
+        return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
     def draw(self, name: str, wanted: Sequence[Wanted], iteration: int, sources: ImageSet | None = None) -> ImageSet:
         """Draw the ``wanted`` images, as the image set ``name`` of the cell.

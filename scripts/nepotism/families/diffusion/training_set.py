@@ -1,8 +1,9 @@
 """What a retraining sees: the images of a manifest as latents, and their captions as text embeddings."""
 
 import logging
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,12 +21,14 @@ class TrainingSet:
     """The images of a training set, encoded.
 
     Attributes:
-        rows: names of the N images, which key the random streams (`slots.row_names`).
+        rows: names of the N images, which key the random streams (`slots.row_names`); repeated ones are also named after how often
+            they came before.
         posteriors: of the N images, unscaled.
         scaling_factor: the autoencoder's.
         text: float32 (P, L, D) prompt embeddings; the last is the empty prompt's.
         prompt_of: N indices into ``text``.
         slots: number of slots, which may be another than that of images; None if it is the same.
+        repeats: how often every image is among the N.
     """
 
     rows: Sequence[str]
@@ -34,10 +37,21 @@ class TrainingSet:
     text: torch.Tensor
     prompt_of: Sequence[int]
     slots: int | None = None
+    repeats: int = 1
 
 
-def load_training_set(mix: Path, latents: Path, base_model: Path, device: torch.device) -> TrainingSet:
-    """Real images come encoded; only generated ones go through the autoencoder."""
+def load_training_set(
+    mix: Path, latents: Path, base_model: Path, device: torch.device, fill_up: bool = False
+) -> TrainingSet:
+    """Real images come encoded; only generated ones go through the autoencoder.
+
+    Args:
+        mix: manifest of the training set.
+        latents: encodings of the real images and the captions.
+        base_model: folder of the pipeline.
+        device: where the autoencoder runs.
+        fill_up: repeat images until there are as many as slots, or more: see `filled_up`.
+    """
     manifest = read_manifest(mix)
     encoded = read_encoded(latents)
     row_of = {name: row for row, name in enumerate(encoded.ids)}
@@ -57,6 +71,21 @@ def load_training_set(mix: Path, latents: Path, base_model: Path, device: torch.
     logger.info("%d images in %d slots, %d generated", len(manifest), encoded.slots, generated)
     prompt_of = [encoded.prompts.index(record.prompt) for record, _ in manifest]
     names = row_names([record for record, _ in manifest])
-    return TrainingSet(
+    data = TrainingSet(
         names, Posteriors(mean, deviation), vae.config.scaling_factor, encoded.text, prompt_of, encoded.slots
     )
+    return filled_up(data, encoded.slots) if fill_up else data
+
+
+def filled_up(data: TrainingSet, slots: int) -> TrainingSet:
+    """A training set whose images are repeated, all equally often, until there are ``slots`` or more.
+
+    An epoch, which at equal steps is ``slots`` images of them, then has as many steps as that of a set with one image a slot. A
+    repeated image has random numbers of its own.
+    """
+    repeats = math.ceil(slots / len(data.rows))
+    rows = [name if turn == 0 else f"{name}#{turn}" for turn in range(repeats) for name in data.rows]
+    posteriors = Posteriors(
+        data.posteriors.mean.repeat(repeats, 1, 1, 1, 1), data.posteriors.deviation.repeat(repeats, 1, 1, 1, 1)
+    )
+    return replace(data, rows=rows, posteriors=posteriors, prompt_of=[*data.prompt_of] * repeats, repeats=repeats)
