@@ -11,7 +11,16 @@ from nepotism.data.tables import read_text_csv, write_metrics
 from nepotism.experiment.cells import cell_in
 from nepotism.families.diffusion import sampling
 from nepotism.measure.embeddings import write_embedded
-from nepotism.measure.evaluation import RowKey, captions, compare, curation, embed, from_arguments, read_reference
+from nepotism.measure.evaluation import (
+    RowKey,
+    captions,
+    compare,
+    curation,
+    embed,
+    from_arguments,
+    read_reference,
+    selected,
+)
 from nepotism.runtime import cli
 from nepotism.runtime.devices import start
 from nepotism.runtime.options import add_keys
@@ -66,6 +75,8 @@ def draw_and_score(arguments: argparse.Namespace, job: Job) -> None:
     if "curated" in sets:
         treated = read_text_csv(arguments.curated_table)
         rows += curation(place, images["curated"].records, len(treated), kept_column(treated))
+        if treated and "scores" in treated[0]:
+            rows += selected(place, treated)
     write_metrics(arguments.metrics, rows)
 
 

@@ -211,7 +211,7 @@ def test_the_worked_example_of_a_new_regime_is_true(monkeypatch):
 
 def test_plug_ins_are_found_and_say_what_they_are():
     assert set(REGIMES) == {"replace", "accumulate", "accumulate_subsample", "fresh", "augment", "heal"}
-    assert set(CONTROLS) == {"none", "histogram_match", "sifid_cull"}
+    assert set(CONTROLS) == {"none", "histogram_match", "sifid_cull", "select_draws"}
     for face in (*REGIMES.values(), *CONTROLS.values()):
         assert face.summary.endswith(".")
         assert all("description" in declared for declared in face.parameters.values())

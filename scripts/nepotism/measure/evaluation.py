@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from nepotism.measure.colour import contrast, saturation
 from nepotism.measure.embeddings import Embedded, read_embedded
 from nepotism.measure.neighbours import Neighbourhood, distances, within_group_distance
 from nepotism.measure.scores import Estimate
+from nepotism.measure.selection import selection
 
 # Shares have no interval near their ends, where the jackknife says next to nothing.
 SHARES = ("precision", "recall", "coverage")
@@ -148,14 +149,14 @@ def compare(place: RowKey, name: str, generated: Embedded, reference: Reference)
             if not math.isnan(estimate.value):
                 yield _row(place, name, space, metric, estimate)
     yield from captions(place, name, generated)
-    positions = _positions(generated.groups)
+    positions = scores.positions(generated.groups)
     for value in ("saturation", "contrast"):
         yield _row(place, name, "pixels", value, scores.mean(generated.values[value], positions))
 
 
 def captions(place: RowKey, name: str, generated: Embedded) -> Iterable[Row]:
     """CLIP scores of one set: their mean, and their spread inside groups."""
-    positions = _positions(generated.groups)
+    positions = scores.positions(generated.groups)
     yield _row(place, name, "clip", "clip_score", scores.mean(generated.values["clip_score"], positions))
     groups = np.array(generated.groups)
     spread = scores.jackknife(
@@ -179,6 +180,12 @@ def curation(place: RowKey, records: Sequence[Record], slots: int, kept: Sequenc
         yield _row(place, "curated", "", "accepted_share", Estimate(sum(kept) / slots, slots))
 
 
+def selected(place: RowKey, table: Sequence[Mapping[str, str]]) -> Iterable[Row]:
+    """What a control that selects did to the scores of images; ``table`` is as `nepotism.measure.selection.selection` wants it."""
+    for metric, estimate in selection(table).items():
+        yield _row(place, "curated", "clip" if metric.startswith("selection_groups_") else "", metric, estimate)
+
+
 def fidelity(place: RowKey, name: str, images: ImageSet, originals: ImageSet) -> Iterable[Row]:
     """How much of each original is left in its image, slot by slot: structural similarity, by scikit-image.
 
@@ -195,18 +202,8 @@ def fidelity(place: RowKey, name: str, images: ImageSet, originals: ImageSet) ->
         structural_similarity(image, original, channel_axis=-1)
         for image, original in zip(images.pixels, originals.pixels, strict=True)
     ]
-    positions = _positions([record.group for record in images.records])
+    positions = scores.positions([record.group for record in images.records])
     yield _row(place, name, "pixels", "ssim", scores.mean(np.array(similarity), positions))
-
-
-def _positions(groups: Sequence[str]) -> NDArray[np.int64]:
-    """Position of each image in its group: the blocks of the jackknife."""
-    seen: dict[str, int] = {}
-    positions = []
-    for group in groups:
-        positions.append(seen.get(group, 0))
-        seen[group] = positions[-1] + 1
-    return np.array(positions)
 
 
 def _row(place: RowKey, name: str, space: str, metric: str, estimate: Estimate) -> Row:
