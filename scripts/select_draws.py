@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 from nepotism.chain.slots import read_treated
@@ -105,7 +106,7 @@ def drawn(
     ]
 
 
-def started_from(arguments: argparse.Namespace, wanted: list[sampling.Wanted], real: ImageSet) -> ImageSet | None:
+def started_from(arguments: argparse.Namespace, wanted: Sequence[sampling.Wanted], real: ImageSet) -> ImageSet | None:
     """The real images of the wanted slots, where images are made from them."""
     if arguments.strength is None:
         return None

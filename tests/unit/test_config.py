@@ -227,7 +227,10 @@ def test_ratios_outside_the_range_and_unknown_arms_are_told():
     told = mistakes(arms=[{"name": "none", "regime": "acumulate", "control": "sifid", "ratios": [0]}])
     assert "`arms[0].regime`: 'acumulate' is none of accumulate, accumulate_subsample, augment, fresh," in told
     assert "did you mean accumulate?" in told
-    assert "`arms[0].control`: 'sifid' is none of none, histogram_match, select_draws, sifid_cull; did you mean sifid_cull?" in told
+    assert (
+        "`arms[0].control`: 'sifid' is none of none, histogram_match, select_draws, sifid_cull; did you mean sifid_cull?"
+        in told
+    )
     told = mistakes(arms=[{"name": "none", "type": "none", "ratios": [0]}])
     assert "`arms[0].type`: an arm has a `regime` (accumulate, accumulate_subsample," in told
     for name in ("base", "base-x", "report"):

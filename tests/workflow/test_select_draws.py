@@ -3,7 +3,7 @@
 import pytest
 import yaml
 from nepotism.data.images import read_manifest, read_records
-from nepotism.data.tables import read_text_csv
+from nepotism.data.tables import read_metrics, read_text_csv
 from nepotism.measure.metrics import METRICS
 
 EXPERIMENT = {
@@ -57,20 +57,18 @@ def test_its_jobs_are_those_of_its_arms(project):
 def test_selected_images_are_trained_on_and_what_selection_did_is_scored(project):
     chosen = options(project)
     metrics = [
-        "results/selecting/tables/metrics.csv",
-        "results/selecting/varied/ratio-100/seed-0/iteration-1/mix.parquet",
+        f"{CELL}-1/metrics.json",
+        f"{CELL}-2/metrics.json",
+        f"{CELL}-1/metrics.json".replace("select/", "varied/"),
     ]
     project.snakemake("--cores", "2", *metrics, *chosen)
-    rows = [row for row in read_text_csv(project.folder / metrics[0]) if row["set"] == "curated"]
     of_selection = {name for name in METRICS if name.startswith("selection_")}
-    for arm, iteration in (("select", "1"), ("select", "2"), ("varied", "1")):
-        found = {
-            row["metric"]: float(row["value"]) for row in rows if (row["control"], row["iteration"]) == (arm, iteration)
-        }
+    for file in metrics:
+        found = {row.metric: row.value for row in read_metrics(project.folder / file) if row.set == "curated"}
         assert of_selection < found.keys()
         assert found["unique_images"] == 20
         assert 1 <= found["selection_groups_chosen"] <= 10
-        if arm == "select":
+        if "/select/" in file:
             assert found["selection_score_chosen"] > found["selection_score_pool"]
             # Scored by the same CLIP: of the images that were kept, the mean is that of their table.
             assert found["clip_score"] == pytest.approx(found["selection_score_chosen"], rel=1e-4)

@@ -120,7 +120,7 @@ METRICS = declared(
         "(-inf, inf)", "neither", several=("pool", "chosen"),
     ),
     Metric(
-        "selection_tail_<of>", "5th (low) and 95th (high) percentile of that score",
+        "selection_tail_<of>", "5th (low) and 95th (high) percentile of that score, such as pool_low",
         "(-inf, inf)", "neither", several=("pool_low", "pool_high", "chosen_low", "chosen_high"),
     ),
     Metric(
