@@ -102,3 +102,40 @@ rule sifid_cull:
         " --generated {input.generated} --real {input.real}"
         " --threshold {input.threshold} --statistics {input.statistics}"
         " --output {output.images} --table {output.table} --sheet {output.sheet} --log {log}"
+
+
+rule select_draws:
+    input:
+        generated=generated_images,
+        real="results/{experiment}/reference/real.parquet",
+        model=sampled_model,
+        base=base_model,
+        clip=clip_files,
+    output:
+        images="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/curated.parquet",
+        table="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/curated.csv",
+    log:
+        "results/{experiment}/logs/select_draws/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/select_draws/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}.tsv"
+    wildcard_constraints:
+        control=arms_of("select_draws"),
+    priority: urgency
+    conda:
+        "../envs/torch.yaml"
+    threads: grid.config["execution"]["threads"]
+    resources:
+        gpu=gpu,
+        mem_mb=lambda wildcards, attempt: attempt
+        * needs.memory_mb("select_draws", arm_of(wildcards)),
+        runtime=minutes_of("select_draws"),
+    params:
+        settings=settings_of("select_draws"),
+        cell=sampled_cell,
+        execution=lambda wildcards, resources: execution_options(
+            grid, *SAMPLING_KEYS, "embed_batch_size"
+        ),
+    shell:
+        'python "$SCRIPTS/select_draws.py" {params.settings} {params.execution} --ratio {wildcards.ratio} {params.cell}'
+        " --generated {input.generated} --real {input.real}"
+        " --output {output.images} --table {output.table} --log {log}"

@@ -71,9 +71,10 @@ def evaluator_weights():
 
 
 # Inputs of most jobs: looked at once, not for every one of thousands.
-base_model, evaluator_files, sifid_weights = [], [], {}
+base_model, clip_files, evaluator_files, sifid_weights = [], [], [], {}
 if grid.family == DIFFUSION:
     base_model = weights_files(grid.config["model"]["path"])
+    clip_files = weights_files(grid.config["score"]["clip"])
     evaluator_files = evaluator_weights()
     sifid_weights = {
         arm.name: weights_files(arm.parameters["inception"])

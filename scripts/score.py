@@ -10,7 +10,7 @@ from nepotism.data.images import read_image_set
 from nepotism.data.tables import read_text_csv, write_metrics
 from nepotism.experiment.cells import cell_in
 from nepotism.families.diffusion import sampling
-from nepotism.measure.curation import curation, filtering
+from nepotism.measure.curation import curation, filtering, selected
 from nepotism.measure.embeddings import write_embedded
 from nepotism.measure.evaluation import RowKey, captions, compare, embed, from_arguments, read_reference
 from nepotism.runtime import cli
@@ -68,6 +68,8 @@ def draw_and_score(arguments: argparse.Namespace, job: Job) -> None:
     if "curated" in sets:
         treated = read_text_csv(arguments.curated_table)
         rows += curation(place, images["curated"].records, len(treated), kept_column(treated))
+        if treated and "scores" in treated[0]:
+            rows += selected(place, treated)
     if arguments.filtered_table:
         rows += filtering(place, read_text_csv(arguments.filtered_table))
     write_metrics(arguments.metrics, rows)

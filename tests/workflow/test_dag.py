@@ -242,7 +242,7 @@ def test_every_rule_logs_and_the_heavy_ones_are_timed():
             ancestor = parents[ancestor]
         assert "    conda:" in rules[ancestor], name
     heavy = ("reference", "encode", "initial_images", "sample_base", "finetune", "sample", "score", "score_base")
-    for name in (*heavy, "histogram_match", "sifid_threshold", "sifid_cull", "vae_round_trips"):
+    for name in (*heavy, "histogram_match", "sifid_threshold", "sifid_cull", "select_draws", "vae_round_trips"):
         assert "    benchmark:" in rules[name], name
 
 

@@ -7,6 +7,7 @@ from nepotism.data.images import Record
 from nepotism.data.tables import Row
 from nepotism.measure.evaluation import RowKey, row_of
 from nepotism.measure.scores import Estimate
+from nepotism.measure.selection import selection
 
 
 def curation(place: RowKey, records: Sequence[Record], slots: int, kept: Sequence[bool] | None) -> Iterable[Row]:
@@ -21,6 +22,12 @@ def curation(place: RowKey, records: Sequence[Record], slots: int, kept: Sequenc
     yield row_of(place, "curated", "", "unique_images", Estimate(len({record.sha256 for record in records}), slots))
     if kept is not None:
         yield row_of(place, "curated", "", "accepted_share", Estimate(sum(kept) / slots, slots))
+
+
+def selected(place: RowKey, table: Sequence[Mapping[str, str]]) -> Iterable[Row]:
+    """What a control that selects did to the scores of images; ``table`` is as `nepotism.measure.selection.selection` wants it."""
+    for metric, estimate in selection(table).items():
+        yield row_of(place, "curated", "clip" if metric.startswith("selection_groups_") else "", metric, estimate)
 
 
 def filtering(place: RowKey, table: Sequence[Mapping[str, str]]) -> Iterable[Row]:

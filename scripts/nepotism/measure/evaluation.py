@@ -148,14 +148,14 @@ def compare(place: RowKey, name: str, generated: Embedded, reference: Reference)
             if not math.isnan(estimate.value):
                 yield row_of(place, name, space, metric, estimate)
     yield from captions(place, name, generated)
-    positions = _positions(generated.groups)
+    positions = scores.positions(generated.groups)
     for value in ("saturation", "contrast"):
         yield row_of(place, name, "pixels", value, scores.mean(generated.values[value], positions))
 
 
 def captions(place: RowKey, name: str, generated: Embedded) -> Iterable[Row]:
     """CLIP scores of one set: their mean, and their spread inside groups."""
-    positions = _positions(generated.groups)
+    positions = scores.positions(generated.groups)
     yield row_of(place, name, "clip", "clip_score", scores.mean(generated.values["clip_score"], positions))
     groups = np.array(generated.groups)
     spread = scores.jackknife(
@@ -181,18 +181,8 @@ def fidelity(place: RowKey, name: str, images: ImageSet, originals: ImageSet) ->
         structural_similarity(image, original, channel_axis=-1)
         for image, original in zip(images.pixels, originals.pixels, strict=True)
     ]
-    positions = _positions([record.group for record in images.records])
+    positions = scores.positions([record.group for record in images.records])
     yield row_of(place, name, "pixels", "ssim", scores.mean(np.array(similarity), positions))
-
-
-def _positions(groups: Sequence[str]) -> NDArray[np.int64]:
-    """Position of each image in its group: the blocks of the jackknife."""
-    seen: dict[str, int] = {}
-    positions = []
-    for group in groups:
-        positions.append(seen.get(group, 0))
-        seen[group] = positions[-1] + 1
-    return np.array(positions)
 
 
 def row_of(place: RowKey, name: str, space: str, metric: str, estimate: Estimate) -> Row:

@@ -125,4 +125,23 @@ METRICS = declared(
     Metric("rows_lost", "share of the rows of a training set that a filter took out, without another for it", "[0, 1]", "lower"),
     Metric("rows_lost_worst_group", "the same of the group that lost most", "[0, 1]", "lower"),
     Metric("unique_images", "number of different images after a control, of `n` slots", "[0, n]", "higher"),
+    Metric(
+        "selection_score_<of>", "where a control selects: mean of the score that its arm names, of all draws (pool) or of those that it "
+        "kept (chosen)",
+        "(-inf, inf)", "neither", several=("pool", "chosen"),
+    ),
+    Metric(
+        "selection_tail_<of>", "5th (low) and 95th (high) percentile of that score, such as pool_low",
+        "(-inf, inf)", "neither", several=("pool_low", "pool_high", "chosen_low", "chosen_high"),
+    ),
+    Metric(
+        "selection_group_sd_<of>", "standard deviation of that score's mean between groups: larger of chosen than of pool where selection "
+        "favours groups that were ahead",
+        "[0, inf)", "neither", several=("pool", "chosen"),
+    ),
+    Metric(
+        "selection_groups_<of>", "effective number of groups that images look like: exp of the entropy of the histogram of the groups "
+        "whose captions fit best by CLIP; of the first draws (plain), or of those that were kept (chosen)",
+        "[1, n]", "higher", several=("plain", "chosen"),
+    ),
 )  # fmt: skip

@@ -8,6 +8,7 @@ Frechet and kernel distances. What a value is without each block is kept: it giv
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -129,6 +130,16 @@ def mean(values: NDArray, blocks: NDArray[np.int64]) -> Estimate:
     se = None if sd is None else sd / math.sqrt(len(values))
     left_out = jackknife(lambda kept: float(values[kept].mean()), blocks).left_out
     return Estimate(float(values.mean()), len(values), sd, se, left_out)
+
+
+def positions(groups: Sequence[str]) -> Indices:
+    """Position of each image in its group: the blocks of the jackknife; int (N,)."""
+    seen: Counter[str] = Counter()
+    found = []
+    for group in groups:
+        found.append(seen[group])
+        seen[group] += 1
+    return np.array(found, dtype=np.int64)
 
 
 def within_group_sd(values: NDArray, groups: Sequence[str]) -> float:

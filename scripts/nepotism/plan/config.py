@@ -163,8 +163,9 @@ def _explain(error: ValidationError) -> Iterator[str]:
             schema = error.schema
             low = schema.get("minimum", schema.get("exclusiveMinimum"))
             high = schema.get("maximum", schema.get("exclusiveMaximum"))
+            why = f"; {schema['$comment']}" if "$comment" in schema else ""
             above = " (exclusive)" if "exclusiveMinimum" in schema else ""
-            yield f"`{key}`: {value!r} is out of range; allowed: {low}{above} to {high}"
+            yield f"`{key}`: {value!r} is out of range; allowed: {low}{above} to {high}{why}"
         case _:
             yield f"`{key}`: {error.message}"
 

@@ -1,6 +1,7 @@
 """What an experiment will take, from its configuration alone: cells, jobs, hours and disk. Standard library only."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -74,7 +75,9 @@ class Forecast:
         """Hours of one device at measured speeds."""
         seconds = self.trained / rate.train_per_second + self.passes / rate.passes_per_second
         starts = sum(
-            count for rule, count in self.jobs.items() if rule in ("finetune", "sample", "score", "sifid_cull")
+            count
+            for rule, count in self.jobs.items()
+            if rule in ("finetune", "sample", "score", "sifid_cull", "select_draws")
         )
         return (seconds + starts * rate.job_seconds) / 3600
 
@@ -169,14 +172,12 @@ def forecast(grid: Grid, group_count: int, devices: int = 1) -> Forecast:
     cells = grid.cells()
     bases, redrawn = len(grid.bases) * len(grid.seeds), len(grid.redrawn()) * len(grid.seeds)
     treated = [cell for cell in cells if grid.curated_images(cell)]
-    culled = [cell for cell in treated if grid.arm(cell.control).control.name == "sifid_cull"]
     jobs = {
         "classify_faces": grid.shards(),
         "initial_images": bases,
         "sample_base": bases,
         "redraw_base": redrawn,
-        "histogram_match": len(treated) - len(culled),
-        "sifid_cull": len(culled),
+        **Counter(grid.arm(cell.control).control.name for cell in treated),
         "mix": len(cells),
         "finetune": len(cells),
         "sample": len(cells),
@@ -191,6 +192,7 @@ def forecast(grid: Grid, group_count: int, devices: int = 1) -> Forecast:
         once = int(passes_per_image(first) * first["strength"]) * slots
         passes += (once + passes_per_image(sample) * (slots + unseen)) * len(grid.seeds)
     passes += passes_per_image(config["sample"]) * (slots + unseen) * redrawn
+    passes += sum(_selected_passes(grid, cell, slots) for cell in treated)
     pixels = config["model"]["resolution"] ** 2
     drawn = (len(cells) + redrawn) * (slots + unseen) + bases * (2 * slots + unseen)
     curated = sum(generated_count(float(cell.ratio), slots) for cell in treated)
@@ -209,6 +211,21 @@ def forecast(grid: Grid, group_count: int, devices: int = 1) -> Forecast:
         final,
         final + running,
     )
+
+
+def new_draws(arm: Arm) -> int:
+    """Images per slot that an arm's control draws in any case: those that `select_draws` chooses from, but for the first."""
+    return int(arm.parameters["draws"]) - 1 if arm.control.name == "select_draws" else 0
+
+
+def _selected_passes(grid: Grid, cell: Cell, slots: int) -> int:
+    """Network passes of the images that a cell's control draws in any case."""
+    arm = grid.arm(cell.control)
+    count = generated_count(cell.ratio, slots) * new_draws(arm)
+    if cell.iteration > 1:
+        return count * passes_per_image(grid.block("sample", arm))
+    first = grid.block("initial_images", arm)
+    return count * int(passes_per_image(first) * first["strength"])
 
 
 def _kept(grid: Grid, cells: Sequence[Cell]) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from nepotism.plan.arms import Arm
-from nepotism.plan.forecast import Rate, fitting_rates, passes_of, passes_per_image, unet_bytes
+from nepotism.plan.forecast import Rate, fitting_rates, new_draws, passes_of, passes_per_image, unet_bytes
 from nepotism.plan.grid import Grid
 
 # What a job holds beside model and images: 1.1 GB at most were measured on the default run (tables/cost.csv).
@@ -17,6 +17,8 @@ LOADED_MB = 1800
 MODELS, OTHER_MODELS = {"finetune": 7, "preflight": 7, "reference": 0, "histogram_match": 0}, 2
 # Image sets as large as the training set, in bytes, in memory: 5.2 GB were measured for matching 900 images of 512 x 512.
 IMAGE_SETS, OTHER_IMAGE_SETS = {"reference": 6, "histogram_match": 8}, 2
+# The same for every image per slot that a control draws: its source, the image, and one in a batch of them or in a checkpoint.
+IMAGE_SETS_OF_DRAWS = 3
 # Without a measured rate of the model: that of a GPU several years old, and deliberately slow.
 UNMEASURED = Rate("any GPU", 866, 512, "fp32/fp32", 4.0, 12.0, 60.0, "assumed")
 # Groups of an experiment where only the images tell how many there are.
@@ -49,6 +51,9 @@ class Needs:
         if arm and arm.regime.extrapolates == "scores" and stage not in MODELS:
             # Two models draw.
             models *= 2
+        if stage == "select_draws":
+            assert arm is not None
+            sets += IMAGE_SETS_OF_DRAWS * new_draws(arm)
         return LOADED_MB + math.ceil((models * self._unet + sets * images) / 1e6)
 
     def minutes(self, stage: str, arm: Arm | None) -> int:
@@ -75,6 +80,9 @@ class Needs:
         if stage == "sifid_cull":
             assert arm is not None
             return self._slots * int(arm.parameters["tries"])
+        if stage == "select_draws":
+            assert arm is not None
+            return self._slots * new_draws(arm)
         return self._slots
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from nepotism.experiment.cells import BASELINE_ARM
 from nepotism.plan.arms import Arm
-from nepotism.plan.forecast import passes_per_image
+from nepotism.plan.forecast import new_draws, passes_per_image
 from nepotism.plan.grid import DIFFUSION, Grid
 
 # Arms that numbered claims are about; what else is compared with the plain mixture is a remedy.
@@ -51,7 +51,7 @@ def _drawn(arm: Arm) -> int:
         return 2
     if arm.control.name == "sifid_cull" and arm.parameters["replacement"] == "regenerate":
         return 1 + int(arm.parameters["tries"])
-    return 1
+    return 1 + new_draws(arm)
 
 
 def _real(arm: Arm, ratio: str) -> float | None:

@@ -97,6 +97,10 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
         case "sifid_cull":
             assert arm is not None
             return {**sampling("initial_images" if iteration == 1 else "sample"), **_parameters(arm)}
+        case "select_draws":
+            assert arm is not None
+            drawn = sampling("initial_images" if iteration == 1 else "sample")
+            return {**drawn, **_parameters(arm), "clip": score["clip"]}
         case "family_reference":
             chosen = family_package(grid.family).original_settings(grid.family_block(None))
             return {"family": grid.family, "settings": _json(chosen)}
