@@ -115,7 +115,9 @@ def grown(amount):
 
 def memory_of(stage):
     """Megabytes of a job that loads the model or many images."""
-    return grown(needs.memory_mb(stage))
+    return lambda wildcards, attempt: attempt * needs.memory_mb(
+        stage, arm_of(wildcards)
+    )
 
 
 def minutes_of(stage):

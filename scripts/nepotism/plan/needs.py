@@ -10,11 +10,12 @@ from dataclasses import replace
 from nepotism.plan.arms import Arm
 from nepotism.plan.forecast import Rate, fitting_rates, passes_per_image, unet_bytes
 from nepotism.plan.grid import Grid
+from nepotism.plan.knobs import images_seen, most_guided, weights_kept
 
 # What a job holds beside model and images: 1.1 GB at most were measured on the default run (tables/cost.csv).
 LOADED_MB = 1800
-# Copies of the U-Net in memory. Retraining has weights, gradients, two moments, and a checkpoint of three of them.
-MODELS, OTHER_MODELS = {"finetune": 7, "preflight": 7, "reference": 0, "histogram_match": 0}, 2
+# Copies of the U-Net in memory, of jobs that retrain as `_trained` counts them.
+MODELS, OTHER_MODELS, TRAINING = {"reference": 0, "histogram_match": 0}, 2, ("finetune", "preflight")
 # Image sets as large as the training set, in bytes, in memory: 5.2 GB were measured for matching 900 images of 512 x 512.
 IMAGE_SETS, OTHER_IMAGE_SETS = {"reference": 6, "histogram_match": 8}, 2
 # Without a measured rate of the model: that of a GPU several years old, and deliberately slow.
@@ -41,11 +42,14 @@ class Needs:
         self._slots = int((groups or UNKNOWN_GROUPS) * grid.config["reference"]["images_per_group"])
         self._rate = _rate(grid, self._unet / 4e6, rates)
 
-    def memory_mb(self, stage: str) -> int:
-        """Megabytes of a job that loads the model or many images; ``stage`` is the name of its rule."""
+    def memory_mb(self, stage: str, arm: Arm | None = None) -> int:
+        """Megabytes of a job that loads the model or many images; ``stage`` is the name of its rule, ``arm`` as in `minutes`."""
         size = self._grid.config["model"]["resolution"]
         images = self._slots * size * size * 3
         models, sets = MODELS.get(stage, OTHER_MODELS), IMAGE_SETS.get(stage, OTHER_IMAGE_SETS)
+        if stage in TRAINING:
+            # Before all retrainings, what takes most is tried.
+            models = max(self._trained(each) for each in ([arm] if stage == "finetune" else self._grid.arms))
         return LOADED_MB + math.ceil((models * self._unet + sets * images) / 1e6)
 
     def minutes(self, stage: str, arm: Arm | None) -> int:
@@ -57,11 +61,18 @@ class Needs:
         """
         grid, rate = self._grid, self._rate
         if stage == "finetune":
-            seconds = grid.block("finetune", arm)["epochs"] * self._slots / rate.train_per_second
+            seconds = images_seen(grid.block("finetune", arm), self._slots) / rate.train_per_second
         else:
-            block = "initial_images" if stage == "initial_images" else "sample"
-            seconds = self._drawn(stage, arm) * passes_per_image(grid.block(block, arm)) / rate.passes_per_second
+            initial = stage == "initial_images"
+            block = grid.block(stage, arm) if initial else most_guided(grid.block("sample", arm))
+            seconds = self._drawn(stage, arm) * passes_per_image(block) / rate.passes_per_second
         return max(LEAST_MINUTES, math.ceil(MARGIN * (rate.job_seconds + seconds) / 60))
+
+    def _trained(self, arm: Arm | None) -> int:
+        """Copies of the U-Net that a retraining holds: weights and gradients, two moments, perhaps an average, and a checkpoint
+        of all but the gradients. Of low-rank updates all these are small, but weights are there twice while they are loaded."""
+        kept = weights_kept(self._grid.block("finetune", arm))
+        return 1 + 2 * kept if kept else OTHER_MODELS
 
     def _drawn(self, stage: str, arm: Arm | None) -> int:
         """Images that a job draws at most."""

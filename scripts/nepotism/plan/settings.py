@@ -11,6 +11,7 @@ from nepotism.experiment.stages import options, stage_version
 from nepotism.families import decisive_settings, family_package
 from nepotism.plan.arms import Arm
 from nepotism.plan.grid import DIFFUSION, Grid
+from nepotism.plan.knobs import decisive_training, most_guided
 from nepotism.weights.locations import CLEAN_FID_SHA256, in_project, location
 
 # Stages that each family has in its own way, and with a version of its own.
@@ -56,8 +57,11 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
     model = {"base_model": grid.base_model}
     score = _score(grid)
 
-    def sampling(name: str = "sample") -> dict[str, Any]:
-        return {**model, **grid.block(name, arm), "resolution": config["model"]["resolution"]}
+    def drawing(block: Mapping[str, Any]) -> dict[str, Any]:
+        return {**model, **block, "resolution": config["model"]["resolution"]}
+
+    def sampling(at: int = iteration) -> dict[str, Any]:
+        return drawing(grid.sampling(arm, at))
 
     match stage:
         case "reference" | "classify_faces" | "select_images":
@@ -67,16 +71,13 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
                 "training_precision": config["finetune"]["precision"],
                 "batch_size": config["finetune"]["batch_size"],
             }
-            return {**sampling(), **chosen, "prompts": config["unseen"]["prompts"]}
+            return {**drawing(most_guided(grid.block("sample", arm))), **chosen, "prompts": config["unseen"]["prompts"]}
         case "encode":
             return model
         case "initial_images":
-            return sampling("initial_images")
+            return drawing(grid.block("initial_images", arm))
         case "finetune":
-            return {
-                **model,
-                **{key: value for key, value in grid.block("finetune", arm).items() if key != "start_from"},
-            }
+            return {**model, **decisive_training(grid.block("finetune", arm))}
         case "sample":
             return sampling()
         case "embed_reference":
@@ -90,7 +91,8 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             return {**model, **{name: _parameters(arm)[name] for name in SIFID_PARAMETERS}}
         case "sifid_cull":
             assert arm is not None
-            return {**sampling("initial_images" if iteration == 1 else "sample"), **_parameters(arm)}
+            drawn = drawing(grid.block("initial_images", arm)) if iteration == 1 else sampling(iteration - 1)
+            return {**drawn, **_parameters(arm)}
         case "family_reference":
             chosen = family_package(grid.family).original_settings(grid.family_block(None))
             return {"family": grid.family, "settings": _json(chosen)}

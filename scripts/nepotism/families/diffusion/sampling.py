@@ -79,6 +79,11 @@ class Drawer:
     def _digest(self) -> str:
         return unet_digest(self._arguments.base_model, self._arguments.model)
 
+    def _interval(self) -> dict[str, Any]:
+        """The steps that are guided, where they are not all."""
+        interval = self._arguments.guidance_interval
+        return {} if interval is None else {"guidance_interval": interval}
+
     def draw(self, name: str, wanted: Sequence[Wanted], iteration: int, sources: ImageSet | None = None) -> ImageSet:
         """Draw the ``wanted`` images, as the image set ``name`` of the cell.
 
@@ -95,7 +100,7 @@ class Drawer:
             sources=[] if sources is None else [source.sha256 for source in sources.records],
             base_model=identity(chosen.base_model),
             unet=self._digest,
-            settings={key: getattr(chosen, key, None) for key in SETTINGS},
+            settings={key: getattr(chosen, key, None) for key in SETTINGS} | self._interval(),
         )
         pixels = sample(
             self._pipeline,
@@ -109,6 +114,7 @@ class Drawer:
             sources=None if sources is None else sources.pixels,
             strength=None if sources is None else chosen.strength,
             checkpoints=checkpoints,
+            **self._interval(),
         )
         parents = [()] * len(wanted) if sources is None else [(source.id,) for source in sources.records]
         records = [
