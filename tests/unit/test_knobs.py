@@ -3,6 +3,7 @@
 import pytest
 from nepotism.experiment.stages import stage_version
 from nepotism.plan.forecast import forecast, passes_per_image
+from nepotism.plan.grid import Grid
 from nepotism.plan.knobs import guided_steps, ways_of_training
 from nepotism.plan.needs import Needs
 from nepotism.plan.settings import settings
@@ -60,6 +61,13 @@ def test_what_knobs_make_idle_is_in_no_settings_string():
     assert sampled["pair"] == sampled["none"].replace(" --guidance-scale", " --guidance-interval 0.0 0.5 --guidance-scale")  # fmt: skip
     assert {sampled[name] for name in ("lora", "steps", "both")} == {sampled["none"]}
     assert grid.bases == ["base", "base-pair"]
+
+
+def test_the_configuration_of_results_from_before_there_were_knobs_has_a_grid():
+    """Of a finished experiment, `status.py` asks where it stands."""
+    grid = grid_of(arms=[NONE, arm("strong", sample={"guidance_scale": 9.0})])
+    old = {**grid.config, "sample": {key: grid.config["sample"][key] for key in ("guidance_scale", "precision")}}
+    assert Grid(old).bases == grid.bases == ["base", "base-strong"]
 
 
 # ---- Guidance over iterations

@@ -296,14 +296,19 @@ def test_the_loss_is_the_weighted_mean_over_images(prediction_type):
 
 
 @pytest.mark.slow
-def test_where_all_weights_are_trained_bytes_do_not_depend_on_the_library_for_updates():
+def test_where_all_weights_are_trained_bytes_do_not_depend_on_the_library_for_updates(tiny_diffusion):
     """Diffusers looks whether it is there."""
     code = (
         "import sys\nif sys.argv[1] == 'without': sys.modules['peft'] = None\n"
         "import hashlib, diffusers, test_resume\nassert diffusers.utils.is_peft_available() == (sys.argv[1] == 'with')\n"
-        "model, losses = test_resume.run()\nprint(hashlib.sha256(test_resume.bits(model)).hexdigest(), losses)"
+        "model, losses = test_resume.run()\nprint(hashlib.sha256(test_resume.bits(model)).hexdigest(), losses)\n"
+        "import test_sample\nfrom pathlib import Path\n"
+        "pipeline = test_sample.load_pipeline(Path(sys.argv[2]), None, 'UniPCMultistepScheduler', test_sample.CPU)\n"
+        "print(hashlib.sha256(test_sample.draw(pipeline, 6).tobytes()).hexdigest())"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(ROOT / "tests" / "unit")])}
     told = {"env": environment, "check": True, "capture_output": True, "text": True}
-    one, other = (subprocess.run([sys.executable, "-c", code, how], **told).stdout for how in ("with", "without"))
+    commands = ([sys.executable, "-c", code, how, tiny_diffusion] for how in ("with", "without"))
+    one, other = (subprocess.run(command, **told).stdout for command in commands)
+    assert len(one.split()[-1]) == 64
     assert one == other
