@@ -272,13 +272,11 @@ def drop_option(wildcards):
     return "--drop-missing" if replacement == "drop" else ""
 
 
-# Real images that are reserved, for single training sets or for detectors; none without an arm that needs them.
+# Real images that are reserved for single training sets; none without an arm that needs them.
 fresh_files = [
     f"results/{{experiment}}/reference/fresh/iteration-{iteration}.parquet"
     for iteration in range(1, grid.fresh_sets() + 1)
 ]
-detector_file = "results/{experiment}/reference/fresh/detector.parquet"
-reserved_files = fresh_files + [detector_file] * bool(grid.detectors())
 
 
 def in_base(wildcards):

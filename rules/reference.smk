@@ -25,6 +25,10 @@ rule reference:
         " --real {output.real} --holdout {output.holdout} --log {log}"
 
 
+# Those that are reserved, for single training sets or for detectors.
+detector_file = "results/{experiment}/reference/fresh/detector.parquet"
+reserved_files = fresh_files + [detector_file] * bool(grid.detectors())
+
 if reserved_files:
 
     rule fresh_images:

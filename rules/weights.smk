@@ -1,5 +1,6 @@
 # Weights of models: which small files stand for them among the inputs of rules, and which models stay. Functions only.
 from nepotism.plan.forecast import forecast
+from nepotism.plan.knobs import ways_of_training
 from nepotism.experiment.stages import options
 from nepotism.weights.locations import FOLDER, location, staged_name
 
@@ -46,6 +47,9 @@ def preflight_options():
             "disk_bytes": forecast(grid, count).peak_bytes,
             "clip": location(clip) if ready else None,
             "schedulers": sorted(schedulers),
+            "trainings": ways_of_training(
+                grid.block("finetune", arm) for arm in grid.arms
+            ),
         }
     )
     return f"{settings(grid, 'preflight')} {execution_options(grid, *keys)} {room}"

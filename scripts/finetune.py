@@ -6,8 +6,10 @@ from pathlib import Path
 
 from nepotism.chain.regimes.neon import REGIME as NEON
 from nepotism.data.tables import write_csv
+from nepotism.experiment.declared import schema_of_key
 from nepotism.families.diffusion.extrapolation import extrapolated_weights
 from nepotism.families.diffusion.fit import ExecutionOptions, FitSettings, fit, seen
+from nepotism.families.diffusion.low_rank import Lora
 from nepotism.families.diffusion.pipeline import identity, load_noise_scheduler, load_unet, save_unet, unet_digest
 from nepotism.families.diffusion.preflight import training_peak
 from nepotism.families.diffusion.training_set import load_training_set
@@ -26,7 +28,8 @@ def main() -> None:
     cli.add_base_model(parser)
     cli.add_device(parser)
     cli.add_step_size(parser)
-    add_keys(parser, "finetune", "learning_rate", "epochs", "random_flip", "precision", "caption_dropout", "budget")
+    add_keys(parser, "finetune", "learning_rate", "random_flip", "precision", "caption_dropout", "budget")
+    add_training(parser)
     parser.add_argument(
         "--fill-up",
         action="store_true",
@@ -48,7 +51,31 @@ def main() -> None:
     cli.run(run, parser.parse_args())
 
 
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """How long, and what is trained: all weights, or with the options of LoRA low-rank updates."""
+    add_keys(parser, "finetune", "epochs", required=False)
+    add_keys(parser, "finetune", "steps", "ema", "snr_gamma")
+    for name in ("rank", "alpha", "target_modules"):
+        add_key(parser, f"lora_{name}", schema_of_key(f"finetune.lora.{name}"), None)
+
+
+def lora(arguments: argparse.Namespace) -> Lora | None:
+    """What the options of LoRA say; None without them.
+
+    Raises:
+        UserError: if one is missing.
+    """
+    given = (arguments.lora_rank, arguments.lora_alpha, arguments.lora_target_modules)
+    if given == (None, None, None):
+        return None
+    if None in given:
+        raise UserError("LoRA needs all of --lora-rank, --lora-alpha and --lora-target-modules")
+    return Lora(arguments.lora_rank, arguments.lora_alpha, tuple(arguments.lora_target_modules))
+
+
 def run(arguments: argparse.Namespace) -> None:
+    if arguments.epochs is None and arguments.steps is None:
+        raise UserError("either --epochs or --steps must be given")
     launch(arguments.num_processes, arguments.device)
     hardware = accelerator(start(arguments.device, arguments.threads), arguments.precision)
     with Job(arguments.model, arguments.checkpoint_seconds, main=hardware.is_main_process) as job:
@@ -57,12 +84,13 @@ def run(arguments: argparse.Namespace) -> None:
         )
         settings = FitSettings(
             arguments.learning_rate, arguments.epochs, arguments.batch_size, arguments.random_flip, arguments.caption_dropout,
-            arguments.budget,
+            arguments.budget, arguments.steps, lora(arguments), arguments.ema, arguments.snr_gamma,
         )  # fmt: skip
         checkpoints = job.checkpoints(
             "finetune",
             stage_version=arguments.stage_version,
-            settings=asdict(settings),
+            # Checkpoints from before there was a key stay, where it is not used.
+            settings={key: value for key, value in asdict(settings).items() if value is not None},
             precision=arguments.precision,
             repeats=data.repeats,
             cell=[arguments.seed, arguments.iteration],
@@ -108,7 +136,7 @@ def run(arguments: argparse.Namespace) -> None:
                 )
             shape = tuple(data.posteriors.mean.shape[2:])
             probe = training_peak(
-                arguments.base_model, shape, data.text[:1], hardware, arguments.gradient_checkpointing
+                arguments.base_model, shape, data.text[:1], hardware, arguments.gradient_checkpointing, settings
             )
             count = cli.images_at_a_time(arguments)
             raise too_large(label, count, "execution.per_device_batch_size", probe, total_bytes(), others)

@@ -12,7 +12,8 @@ import torch
 from accelerate import Accelerator
 from nepotism.experiment.declared import schema_of_key
 from nepotism.families.diffusion import preflight
-from nepotism.families.diffusion.fit import check_prediction_type
+from nepotism.families.diffusion.fit import FitSettings, check_prediction_type
+from nepotism.families.diffusion.low_rank import Lora, lora_problems
 from nepotism.families.diffusion.pipeline import (
     check_base_model,
     encode_prompts,
@@ -40,6 +41,13 @@ def main() -> None:
     add_keys(parser, "model", "resolution")
     add_keys(parser, "unseen", "prompts")
     parser.add_argument("--schedulers", nargs="*", default=[], help="all that any arm samples with")
+    parser.add_argument(
+        "--trainings",
+        type=training,
+        nargs="*",
+        default=[],
+        help="what any arm trains and averages, as JSON: lora and ema",
+    )
     # Only if its weights are there already.
     add_keys(parser, "score", "clip", required=False)
     parser.add_argument("--disk-bytes", type=int, default=0, help="what the experiment takes of the disk at most")
@@ -59,6 +67,8 @@ def run(arguments: argparse.Namespace) -> None:
     check_prediction_type(load_noise_scheduler(arguments.base_model))
     pipeline = load_or_tell(arguments, device)
     problems = [*preflight.resolution_problems(pipeline, arguments.resolution), *disk_problems(arguments)]
+    adapters = dict.fromkeys(each.lora for each in arguments.trainings if each.lora)
+    problems += dict.fromkeys(problem for each in adapters for problem in lora_problems(pipeline.unet, each))
     preflight.warn_of_truncated(pipeline.tokenizer, arguments.prompts)
     if (usual := preflight.usual_resolution(pipeline)) not in (None, arguments.resolution):
         logging.warning(
@@ -74,6 +84,13 @@ def run(arguments: argparse.Namespace) -> None:
         "prediction_type": load_noise_scheduler(arguments.base_model).config.prediction_type,
     }
     write_text(arguments.output, json.dumps(found, indent=1) + "\n")
+
+
+def training(text: str) -> FitSettings:
+    """A way of training from JSON."""
+    given = json.loads(text)
+    lora = given["lora"] and Lora(**{**given["lora"], "target_modules": tuple(given["lora"]["target_modules"])})
+    return FitSettings(1e-6, 1, 1, random_flip=False, caption_dropout=0.0, lora=lora, ema=given["ema"])
 
 
 def load_or_tell(arguments: argparse.Namespace, device: torch.device) -> Any:
@@ -123,7 +140,13 @@ def check_memory(arguments: argparse.Namespace, pipeline: Any, hardware: Acceler
     text = encode_prompts(pipeline, ["a face"]).float()
     # Sampling's models leave the device first.
     pipeline.to("cpu")
-    probe = preflight.training_peak(arguments.base_model, shape, text, hardware, arguments.gradient_checkpointing)
+    # Of all that is trained, what takes most.
+    most = max(
+        arguments.trainings,
+        key=lambda each: (each.lora is None, each.ema is not None, each.lora.rank if each.lora else 0),
+        default=None,
+    )
+    probe = preflight.training_peak(arguments.base_model, shape, text, hardware, arguments.gradient_checkpointing, most)
     count = cli.images_at_a_time(arguments)
     others = training_advice(arguments.gradient_checkpointing, arguments.training_precision)
     step = tried("retraining", count, "execution.per_device_batch_size", probe, other=others)

@@ -144,9 +144,9 @@ def test_fresh_images_are_reserved_for_every_training_set_that_needs_them():
 
 
 def test_overrides_are_checked_like_the_settings_they_override():
-    arm = {**NONE, "overrides": {"sample": {"guidance": 3}, "finetune": {"epochs": 0}}}
+    arm = {**NONE, "overrides": {"sample": {"guidance_scal": 3}, "finetune": {"epochs": 0}}}
     message = mistakes(arms=[arm])
-    assert "`arms[0].overrides.sample.guidance`: unknown key; did you mean `guidance_scale`?" in message
+    assert "`arms[0].overrides.sample.guidance_scal`: unknown key; did you mean `guidance_scale`?" in message
     assert "`arms[0].overrides.finetune.epochs`: 0 is out of range" in message
     assert "`arms[0].overrides.score`: unknown key" in mistakes(arms=[{**NONE, "overrides": {"score": {}}}])
     short = {**NONE, "name": "short", "overrides": {"initial_images": {"strength": 0.01}}}

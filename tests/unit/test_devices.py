@@ -56,6 +56,9 @@ def test_retraining_is_done_inside(monkeypatch, data, scheduler):  # noqa: F811
     assert seen == ["cpu", "left"]
 
 
+UPDATES = '{"ema": null, "lora": {"rank": 2, "alpha": 2.0, "target_modules": ["to_q"]}}'
+
+
 @pytest.mark.parametrize("scheduler_class", ["PNDMScheduler", "UniPCMultistepScheduler"])
 def test_trying_the_memory_of_a_gpu_works_with_any_scheduler(tiny_diffusion, monkeypatch, caplog, scheduler_class):
     """PNDM's first steps are four; only a machine with a GPU would have told."""
@@ -73,7 +76,16 @@ def test_trying_the_memory_of_a_gpu_works_with_any_scheduler(tiny_diffusion, mon
     arguments = argparse.Namespace(
         guidance_scale=3.0, num_inference_steps=50, resolution=64, sample_batch_size=2, base_model=tiny_diffusion,
         gradient_checkpointing=True, batch_size=2, num_processes=1, per_device_batch_size=1, training_precision="fp32",
+        trainings=[script.training(text) for text in (UPDATES, '{"ema": null, "lora": null}', '{"ema": 0.9, "lora": null}')],
     )  # fmt: skip
+    tried = []
+    fit = fitting.fit
+    monkeypatch.setattr(fitting, "fit", lambda *given: tried.append(given[3]) or fit(*given))
     with caplog.at_level(logging.INFO):
         script.check_memory(arguments, pipeline, accelerator(device, "fp32"))
-    assert "GPU memory: sampling 1 GiB, retraining 1 GiB of 80 GiB" in caplog.text
+        assert "GPU memory: sampling 1 GiB, retraining 1 GiB of 80 GiB" in caplog.text
+        pipeline.to(device)
+        arguments.trainings = arguments.trainings[:1]
+        script.check_memory(arguments, pipeline, accelerator(device, "fp32"))
+    # What takes most of what any arm trains.
+    assert [(each.lora and each.lora.rank, each.ema) for each in tried] == [(None, 0.9), (2, None)]

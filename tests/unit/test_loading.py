@@ -613,6 +613,9 @@ def test_preflight_ends_with_one_line(base, tiny_clip, tmp_path):
     assert preflight(base, tmp_path, *more).returncode == 0
     done = preflight(base, tmp_path, "--schedulers", "FastestScheduler")
     assert (done.returncode, "no scheduler called FastestScheduler" in done.stderr) == (2, True)
+    updates = '{"ema": null, "lora": {"rank": 2, "alpha": 2.0, "target_modules": ["to_x"]}}'
+    done = preflight(base, tmp_path, "--trainings", '{"ema": null, "lora": null}', updates)
+    assert (done.returncode, "no layer of the U-Net is called 'to_x'; there are: " in done.stderr) == (2, True)
     change(clip / "model.safetensors", without_first)
     done = preflight(base, tmp_path, *more)
     assert done.returncode == 2, done.stderr

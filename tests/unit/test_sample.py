@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from nepotism.families.diffusion.pipeline import check_base_model, load_pipeline
+from diffusers import DDIMScheduler
+from nepotism.families.diffusion.pipeline import check_base_model, encode_prompts, load_pipeline
 from nepotism.families.diffusion.sample import sample
 from nepotism.runtime import streams
 from nepotism.runtime.errors import UserError
@@ -60,6 +61,73 @@ def test_img2img_of_bright_pictures_does_not_depend_on_the_batch(tiny_diffusion)
     sources = np.concatenate([bright, dark])
     together = sample(pipeline, PROMPTS[:2], KEYS[:2], sources=sources, batch_size=2, **options)
     assert_equal_up_to_rounding(alone, together[:1])
+
+
+def guided_by_hand(pipeline, steps, guided, scale, count=2):
+    """Images by DDIM, with guidance at the steps that ``guided`` names, and how often the network was asked for an image."""
+    alphas = pipeline.scheduler.alphas_cumprod.double()
+    text, empty = encode_prompts(pipeline, PROMPTS[:count]), encode_prompts(pipeline, [""]).expand(count, -1, -1)
+    shape = (1, pipeline.unet.config.in_channels, 8, 8)
+    noises = [torch.Generator("cpu").manual_seed(streams.integer_seed(*key)) for key in KEYS[:count]]
+    latents = torch.cat([torch.randn(shape, generator=each) for each in noises])
+    own = DDIMScheduler.from_config(pipeline.scheduler.config)
+    own.set_timesteps(steps)
+    times = [int(time) for time in own.timesteps]
+    passes = 0
+    with torch.no_grad():
+        for step, time in enumerate(times):
+            predicted = pipeline.unet(latents, time, text).sample
+            passes += 1
+            if step in guided:
+                blind = pipeline.unet(latents, time, empty).sample
+                predicted = blind + scale * (predicted - blind)
+                passes += 1
+            before = time - 1000 // steps
+            now, then = float(alphas[time]), float(alphas[before] if before >= 0 else own.final_alpha_cumprod)
+            # Velocity, which the shipped model predicts.
+            clean = now**0.5 * latents - (1 - now) ** 0.5 * predicted
+            noise = now**0.5 * predicted + (1 - now) ** 0.5 * latents
+            latents = then**0.5 * clean + (1 - then) ** 0.5 * noise
+        images = pipeline.vae.decode(latents / pipeline.vae.config.scaling_factor).sample
+    shown = (images.permute(0, 2, 3, 1).numpy() / 2 + 0.5).clip(0, 1)
+    return np.rint(shown * 255).astype(np.uint8), passes
+
+
+@pytest.mark.parametrize(
+    ("interval", "guided"),
+    [([0.0, 1.0], range(5)), ([0.2, 0.8], (1, 2, 3)), ([0.0, 0.4], (0, 1)), ([0.5, 1.0], (2, 3, 4)), ([0.65, 0.75], (3,))],
+)  # fmt: skip
+def test_only_steps_in_the_interval_are_guided(tiny_diffusion, interval, guided, monkeypatch):
+    pipeline = load_pipeline(tiny_diffusion, None, "DDIMScheduler", CPU)
+    expected, passes = guided_by_hand(pipeline, 5, guided, 3.0)
+    asked = []
+    pipeline.unet.register_forward_pre_hook(lambda network, given: asked.append(len(given[0])))
+    options = {"guidance_interval": interval, "prompts": PROMPTS[:2], "keys": KEYS[:2]}
+    found = sample(
+        pipeline, **options, guidance_scale=3.0, num_inference_steps=5, resolution=64, batch_size=2, label="t"
+    )
+    assert_equal_up_to_rounding(found, expected)
+    assert sum(asked) == 2 * passes
+    plain = sample(
+        pipeline, **options, guidance_scale=1.0, num_inference_steps=5, resolution=64, batch_size=2, label="t"
+    )
+    np.testing.assert_array_equal(plain, draw_plain(pipeline, 1.0))
+    if len(guided) == 5:
+        np.testing.assert_array_equal(found, draw_plain(pipeline, 3.0))
+
+
+def draw_plain(pipeline, scale):
+    return sample(pipeline, PROMPTS[:2], KEYS[:2], scale, 5, 64, 2, "test")
+
+
+@pytest.mark.parametrize(
+    "scheduler", ["UniPCMultistepScheduler", "HeunDiscreteScheduler", "EulerAncestralDiscreteScheduler"]
+)
+def test_the_whole_interval_is_guidance_as_it_is_without_one_whatever_the_scheduler(tiny_diffusion, scheduler):
+    pipeline = load_pipeline(tiny_diffusion, None, scheduler, CPU)
+    whole, part = (draw(pipeline, 2, KEYS[:2], PROMPTS[:2], guidance_interval=each) for each in ([0, 1], [0.3, 1]))
+    np.testing.assert_array_equal(whole, draw(pipeline, 2, KEYS[:2], PROMPTS[:2]))
+    assert not np.array_equal(whole, part)
 
 
 def test_an_unknown_scheduler_is_refused(tiny_diffusion):

@@ -17,6 +17,7 @@ import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 from ancestry import check_provenance
 from conftest import ROOT, SMOKE, Project, benchmark
@@ -26,6 +27,7 @@ from nepotism.data.tables import NAMING
 from nepotism.measure.colour import saturation
 from nepotism.measure.metrics import METRICS
 from PIL import Image
+from safetensors.torch import load_file
 
 RESULTS = "results/smoke"
 
@@ -318,6 +320,43 @@ def test_a_changed_control_reruns_its_own_arm_only(smoke):
     jobs = smoke.jobs(*changed(smoke, arms=arms))
     assert (jobs["sifid_threshold"], jobs["sifid_cull"], jobs["finetune"]) == (1, 2, 2)
     assert "histogram_match" not in jobs
+
+
+def test_an_arm_with_every_knob_runs_and_makes_nothing_else_anew(smoke, tmp_path):
+    folder = tmp_path / "project"
+    shutil.copytree(smoke.folder, folder, symlinks=True)
+    project = Project(folder)
+    lora = {"rank": 2, "target_modules": ["to_q", "conv_in"]}
+    finetune = {"method": "lora", "lora": lora, "learning_rate": 1.0e-2, "steps": 5, "ema": 0.5, "snr_gamma": 5.0}
+    sample = {"guidance_schedule": "exponential", "guidance_end": 1.0, "guidance_interval": [0.3, 0.8]}
+    knobs = {"name": "knobs", "ratios": [50], "overrides": {"finetune": finetune, "sample": sample}}
+    (folder / "knobs.yaml").write_text(yaml.safe_dump({"arms": [*arms_of_smoke(smoke), knobs]}))
+    options = (*SMOKE, "knobs.yaml")
+    # Guided at other steps, it begins in its own way.
+    expected = {
+        "initial_images": 1,
+        "sample_base": 1,
+        "score_base": 1,
+        "mix": 2,
+        "finetune": 2,
+        "sample": 2,
+        "score": 2,
+    }
+    assert expected.items() <= project.jobs(*options).items()
+    cell = f"{RESULTS}/knobs/ratio-50/seed-0/iteration-1"
+    project.snakemake("--cores", "2", f"{cell}/samples.parquet", *options)
+    weights = "model/diffusion_pytorch_model.safetensors"
+    found = load_file(folder / cell / weights)
+    base = load_file(ROOT / "resources/tiny-diffusion/unet/diffusion_pytorch_model.safetensors")
+    assert found.keys() == base.keys()
+    changed_layers = {name for name in found if not torch.equal(found[name], base[name])}
+    assert {name for name in found if name.endswith(("to_q.weight", "conv_in.weight"))} == changed_layers
+    rows = table_of(folder / cell / "losses.csv")
+    assert [(row["images"], row["epochs"]) for row in rows][-1] == ("76", str(76 / 60)), (
+        "four steps of an epoch, and one more"
+    )
+    digest = hashlib.sha256((folder / cell / weights).read_bytes()).hexdigest()
+    assert {record.model for record in read_records(folder / cell / "samples.parquet")} == {digest}
 
 
 def test_an_extended_grid_runs_only_its_new_cells(smoke):

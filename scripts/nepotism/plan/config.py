@@ -111,7 +111,10 @@ def _add_plug_ins(arm: dict[str, Any]) -> None:
 def _canonical(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
     if "$ref" in schema:
         schema = root["$defs"][schema["$ref"].rsplit("/", 1)[1]]
-    match schema.get("type"):
+    kinds = schema.get("type")
+    if isinstance(kinds, list):
+        kinds = None if value is None else next(kind for kind in kinds if kind != "null")
+    match kinds:
         case "object":
             known = dict(schema.get("properties", {}))
             for branch in schema.get("allOf", []):
@@ -164,8 +167,8 @@ def _explain(error: ValidationError) -> Iterator[str]:
             low = schema.get("minimum", schema.get("exclusiveMinimum"))
             high = schema.get("maximum", schema.get("exclusiveMaximum"))
             why = f"; {schema['$comment']}" if "$comment" in schema else ""
-            above = " (exclusive)" if "exclusiveMinimum" in schema else ""
-            yield f"`{key}`: {value!r} is out of range; allowed: {low}{above} to {high}{why}"
+            above, below = (" (exclusive)" if f"exclusive{end}" in schema else "" for end in ("Minimum", "Maximum"))
+            yield f"`{key}`: {value!r} is out of range; allowed: {low}{above} to {high}{below}{why}"
         case _:
             yield f"`{key}`: {error.message}"
 

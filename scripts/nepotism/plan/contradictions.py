@@ -11,6 +11,7 @@ from nepotism.controls import CONTROLS
 from nepotism.experiment.cells import BASELINE_ARM, canonical_ratio
 from nepotism.families import family_package
 from nepotism.plan.grid import DIFFUSION
+from nepotism.plan.knobs import knob_contradictions
 from nepotism.weights.locations import hub, staged_name
 
 # Of arms that name neither: the plain mixture.
@@ -58,6 +59,7 @@ def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     initial_images = config["initial_images"]
     if initial_images["strength"] * initial_images["num_inference_steps"] < 1:
         yield "`initial_images.strength`: strength x num_inference_steps is below 1, so that no step is run; raise one of them"
+    yield from knob_contradictions(config, config["arms"])
     yield from _weights_contradictions(config)
 
 

@@ -12,12 +12,11 @@ from nepotism.data.user_tables import positive, read_user_csv, refuse
 from nepotism.experiment.cells import Cell, generated_count
 from nepotism.plan.arms import Arm
 from nepotism.plan.grid import Grid
+from nepotism.plan.knobs import guided_steps, images_seen, weights_kept
 from nepotism.weights.locations import location
 
 # Bytes of one pixel as PNG; photographs and smooth drawings differ by half of that.
 PNG_BYTES_PER_PIXEL = 1.6
-# Bytes of a model and its optimizer state in a checkpoint, per byte of the U-Net: weights and two moments.
-CHECKPOINT = 3
 # What is assumed of a U-Net that is not on disk yet: that of Stable Diffusion, 866 million parameters.
 STABLE_DIFFUSION_BYTES = 3_463_726_498
 
@@ -185,13 +184,15 @@ def forecast(grid: Grid, group_count: int, devices: int = 1) -> Forecast:
     }
     unseen = len(config["unseen"]["prompts"]) * config["unseen"]["images_per_prompt"]
     arms = [grid.arm(cell.control) for cell in cells]
-    trained = sum(slots * grid.block("finetune", arm)["epochs"] for arm in arms)
-    passes = sum(passes_of(grid, arm) * (slots + unseen) for arm in arms)
+    trained = sum(images_seen(grid.block("finetune", arm), slots) for arm in arms)
+    passes = sum(passes_of(grid, arm, cell.iteration) * (slots + unseen) for cell, arm in zip(cells, arms, strict=True))
     for base in grid.bases:
-        first, sample = (grid.block(name, grid.arm_of_base(base)) for name in ("initial_images", "sample"))
+        arm = grid.arm_of_base(base)
+        first, sample = grid.block("initial_images", arm), grid.sampling(arm, 0)
         once = int(passes_per_image(first) * first["strength"]) * slots
         passes += (once + passes_per_image(sample) * (slots + unseen)) * len(grid.seeds)
-    passes += passes_per_image(config["sample"]) * (slots + unseen) * redrawn
+    again = sum(passes_per_image(grid.sampling(None, iteration)) for iteration in grid.redrawn())
+    passes += again * (slots + unseen) * len(grid.seeds)
     passes += sum(_selected_passes(grid, cell, slots) for cell in treated)
     pixels = config["model"]["resolution"] ** 2
     drawn = (len(cells) + redrawn) * (slots + unseen) + bases * (2 * slots + unseen)
@@ -200,7 +201,9 @@ def forecast(grid: Grid, group_count: int, devices: int = 1) -> Forecast:
     unet = unet_bytes(grid)
     kept = _kept(grid, cells)
     final = kept * unet + images
-    running = devices * unet * (2 * CHECKPOINT + (0 if kept == len(cells) else 2))
+    # Of a checkpoint, and of the one that is being written.
+    checkpoints = 2 * max(weights_kept(grid.block("finetune", arm)) for arm in grid.arms)
+    running = devices * unet * (checkpoints + (0 if kept == len(cells) else 2))
     return Forecast(
         len(cells),
         {rule: count for rule, count in jobs.items() if count},
@@ -236,14 +239,15 @@ def _kept(grid: Grid, cells: Sequence[Cell]) -> int:
 
 
 def passes_per_image(block: Mapping[str, Any]) -> int:
-    """Network passes for one image; ``block`` is the config's `initial_images` or `sample`, as an arm has it."""
-    return int(block["num_inference_steps"]) * (2 if block["guidance_scale"] > 1 else 1)
+    """Network passes for one image; ``block`` is the config's `initial_images` or `sample`, as an arm has it at an iteration."""
+    steps = int(block["num_inference_steps"])
+    return steps + (guided_steps(steps, block.get("guidance_interval")) if block["guidance_scale"] > 1 else 0)
 
 
-def passes_of(grid: Grid, arm: Arm | None) -> int:
-    """Network passes for one image of an arm's retrained model: twice as many where two models draw it."""
+def passes_of(grid: Grid, arm: Arm | None, iteration: int) -> int:
+    """Network passes for one image of an arm's model after ``iteration`` retrainings: twice as many where two models draw it."""
     models = 2 if arm and arm.regime.extrapolates == "scores" else 1
-    return models * passes_per_image(grid.block("sample", arm))
+    return models * passes_per_image(grid.sampling(arm, iteration))
 
 
 def unet_bytes(grid: Grid) -> int:

@@ -13,6 +13,7 @@ from nepotism.chain.regimes import REGIMES
 from nepotism.experiment.cells import BASELINE_ARM, Cell
 from nepotism.families import decisive_settings, family_package
 from nepotism.plan.arms import Arm, arm_of
+from nepotism.plan.knobs import at_iteration, laid_over
 from nepotism.weights.locations import location, staged_name
 
 DIFFUSION = "diffusion"
@@ -59,14 +60,21 @@ class Grid:
     def _beginning(self, arm: Arm | None) -> str:
         """All settings of an arm that decide its iteration 0."""
         if self.family == DIFFUSION:
-            decide: Config = {name: self.block(name, arm) for name in ("initial_images", "sample")}
+            first = at_iteration(self.block("sample", arm), 0, last=1)
+            decide: Config = {"initial_images": self.block("initial_images", arm), "sample": first}
         else:
             decide = decisive_settings(self.family, self.family_block(arm), 0)
         return json.dumps(decide, sort_keys=True)
 
     def block(self, name: str, arm: Arm | None) -> Config:
         """One of the config's blocks, as an arm has it."""
-        return {**self.config[name], **(arm.overrides.get(name, {}) if arm else {})}
+        return laid_over(self.config[name], arm.overrides.get(name, {}) if arm else {})
+
+    def sampling(self, arm: Arm | None, iteration: int) -> Config:
+        """The config's `sample` as an arm has it at an iteration, with one scale of guidance; without an arm, as the plain
+        mixture has it: the base model is drawn once more as the cells that it is compared with."""
+        chain = arm or self._arms.get(BASELINE_ARM)
+        return at_iteration(self.block("sample", arm), iteration, chain.last if chain else self.iterations)
 
     def family_block(self, arm: Arm | None) -> Config:
         """The settings of the experiment's family, as an arm has them."""

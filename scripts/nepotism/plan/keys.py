@@ -66,7 +66,7 @@ def keys_of(
     schema = resolved(schema, root)
     yield key_of(name, schema, default, required)
     inner, inside, given = schema, name, default
-    if schema.get("type") == "array":
+    if _is_list(schema):
         inner, inside, given = resolved(schema["items"], root), f"{name}[]", _ABSENT
     if not _is_block(inner) or name.rsplit(".", 1)[-1] in ELSEWHERE:
         return
@@ -79,11 +79,16 @@ def _is_block(schema: Mapping[str, Any]) -> bool:
     return schema.get("type") == "object"
 
 
+def _is_list(schema: Mapping[str, Any]) -> bool:
+    named = schema.get("type")
+    return "array" in (named if isinstance(named, list) else [named])
+
+
 def _type(schema: Mapping[str, Any]) -> str:
     """The type in words."""
     named = schema.get("type", "string")
     if isinstance(named, list):
-        return " or ".join(named)
+        return " or ".join(_type({**schema, "type": each}) for each in named)
     if named == "array":
         one, *rest = _type(schema["items"]).split(" ")
         return " ".join([f"list of {one}s", *rest])
@@ -94,9 +99,9 @@ def _range(schema: Mapping[str, Any]) -> str:
     """The values that are allowed, in words."""
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
-    if schema.get("type") == "array":
+    if _is_list(schema):
         least, most = schema.get("minItems", 0), schema.get("maxItems")
-        count = f"{least} to {most}" if most else f"{least} or more"
+        count = str(most) if least == most else f"{least} to {most}" if most else f"{least} or more"
         each = "" if _is_block(schema["items"]) else _range(schema["items"])
         parts = [count, "all different" if schema.get("uniqueItems") else "", f"each {each}" if each else ""]
         return "; ".join(filter(None, parts))
@@ -104,7 +109,8 @@ def _range(schema: Mapping[str, Any]) -> str:
     if "minimum" in schema:
         parts.append(f"{_number(schema['minimum'])} to {_number(schema['maximum'])}")
     if "exclusiveMinimum" in schema:
-        parts.append(f"above {_number(schema['exclusiveMinimum'])}, at most {_number(schema['maximum'])}")
+        word, high = ("at most", "maximum") if "maximum" in schema else ("below", "exclusiveMaximum")
+        parts.append(f"above {_number(schema['exclusiveMinimum'])}, {word} {_number(schema[high])}")
     if "multipleOf" in schema:
         parts.append(f"a multiple of {schema['multipleOf']}")
     if "pattern" in schema:

@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from nepotism.plan.arms import Arm
-from nepotism.plan.forecast import Rate, fitting_rates, new_draws, passes_of, passes_per_image, unet_bytes
+from nepotism.plan.forecast import Rate, fitting_rates, new_draws, passes_per_image, unet_bytes
 from nepotism.plan.grid import Grid
+from nepotism.plan.knobs import images_seen, most_guided, weights_kept
 
 # What a job holds beside model and images: 1.1 GB at most were measured on the default run (tables/cost.csv).
 LOADED_MB = 1800
-# Copies of the U-Net in memory. Retraining has weights, gradients, two moments, and a checkpoint of three of them.
-MODELS, OTHER_MODELS = {"finetune": 7, "preflight": 7, "reference": 0, "histogram_match": 0}, 2
+# Copies of the U-Net in memory, of jobs that retrain as `_trained` counts them.
+MODELS, OTHER_MODELS, TRAINING = {"reference": 0, "histogram_match": 0}, 2, ("finetune", "preflight")
 # Image sets as large as the training set, in bytes, in memory: 5.2 GB were measured for matching 900 images of 512 x 512.
 IMAGE_SETS, OTHER_IMAGE_SETS = {"reference": 6, "histogram_match": 8}, 2
 # The same for every image per slot that a control draws: its source, the image, and one in a batch of them or in a checkpoint.
@@ -48,7 +49,10 @@ class Needs:
         size = self._grid.config["model"]["resolution"]
         images = self._slots * size * size * 3
         models, sets = MODELS.get(stage, OTHER_MODELS), IMAGE_SETS.get(stage, OTHER_IMAGE_SETS)
-        if arm and arm.regime.extrapolates == "scores" and stage not in MODELS:
+        if stage in TRAINING:
+            # Before all retrainings, what takes most is tried.
+            models = max(self._trained(each) for each in ([arm] if stage == "finetune" else self._grid.arms))
+        if arm and arm.regime.extrapolates == "scores" and stage not in MODELS and stage not in TRAINING:
             # Two models draw.
             models *= 2
         if stage == "select_draws":
@@ -65,12 +69,19 @@ class Needs:
         """
         grid, rate = self._grid, self._rate
         if stage == "finetune":
-            seconds = grid.block("finetune", arm)["epochs"] * self._slots / rate.train_per_second
+            seconds = images_seen(grid.block("finetune", arm), self._slots) / rate.train_per_second
         else:
             initial = stage == "initial_images"
-            passes = passes_per_image(grid.block(stage, arm)) if initial else passes_of(grid, arm)
-            seconds = self._drawn(stage, arm) * passes / rate.passes_per_second
+            block = grid.block(stage, arm) if initial else most_guided(grid.block("sample", arm))
+            models = 2 if arm and arm.regime.extrapolates == "scores" and not initial else 1
+            seconds = self._drawn(stage, arm) * models * passes_per_image(block) / rate.passes_per_second
         return max(LEAST_MINUTES, math.ceil(MARGIN * (rate.job_seconds + seconds) / 60))
+
+    def _trained(self, arm: Arm | None) -> int:
+        """Copies of the U-Net that a retraining holds: weights and gradients, two moments, perhaps an average, and a checkpoint
+        of all but the gradients. Of low-rank updates all these are small, but weights are there twice while they are loaded."""
+        kept = weights_kept(self._grid.block("finetune", arm))
+        return 1 + 2 * kept if kept else OTHER_MODELS
 
     def _drawn(self, stage: str, arm: Arm | None) -> int:
         """Images that a job draws at most."""

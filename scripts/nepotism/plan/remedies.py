@@ -4,8 +4,9 @@ from typing import Any
 
 from nepotism.experiment.cells import BASELINE_ARM
 from nepotism.plan.arms import Arm
-from nepotism.plan.forecast import new_draws, passes_per_image
+from nepotism.plan.forecast import groups, new_draws, passes_of
 from nepotism.plan.grid import DIFFUSION, Grid
+from nepotism.plan.knobs import images_seen
 
 # Arms that numbered claims are about; what else is compared with the plain mixture is a remedy.
 JUDGED = ("histogram_match", "sifid_cull", "heal", "accumulate", "accumulate_subsample", "fresh", "augment")
@@ -37,10 +38,8 @@ def described(grid: Grid, arm: Arm) -> dict[str, Any]:
         "summary": face.summary,
         "source": face.citation if arm.is_controlled or arm.regime.name != "replace" else "ours",
         "drawn": drawn,
-        "passes": drawn
-        * passes_per_image(grid.block("sample", arm))
-        * (2 if arm.regime.extrapolates == "scores" else 1),
-        "trained": iterations * grid.block("finetune", arm)["epochs"],
+        "passes": sum(_drawn(arm) * passes_of(grid, arm, i) for i in range(arm.first, arm.last + 1)),
+        "trained": None if (seen := _trained(grid, arm)) is None else iterations * seen,
         "real": {ratio: _real(arm, ratio) for ratio in arm.ratios},
     }
 
@@ -52,6 +51,18 @@ def _drawn(arm: Arm) -> int:
     if arm.control.name == "sifid_cull" and arm.parameters["replacement"] == "regenerate":
         return 1 + int(arm.parameters["tries"])
     return 1 + new_draws(arm)
+
+
+def _trained(grid: Grid, arm: Arm) -> float | None:
+    """Images that one retraining sees for a slot; None where steps are given, and only the images tell how many slots there are."""
+    finetune = grid.block("finetune", arm)
+    if not finetune["steps"]:
+        return float(finetune["epochs"])
+    try:
+        slots = groups(dict(grid.config)) * int(grid.config["reference"]["images_per_group"])
+    except ValueError:
+        return None
+    return images_seen(finetune, slots) / slots
 
 
 def _real(arm: Arm, ratio: str) -> float | None:

@@ -11,6 +11,7 @@ from nepotism.experiment.stages import options, stage_version
 from nepotism.families import decisive_settings, family_package
 from nepotism.plan.arms import Arm
 from nepotism.plan.grid import DIFFUSION, Grid
+from nepotism.plan.knobs import decisive_training, most_guided
 from nepotism.plan.remedies import JUDGED, described, remedies
 from nepotism.weights.locations import CLEAN_FID_SHA256, in_project, location
 
@@ -59,9 +60,15 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
     model = {"base_model": grid.base_model}
     score = _score(grid)
 
-    def sampling(name: str = "sample") -> dict[str, Any]:
-        drawn = {**model, **grid.block(name, arm), "resolution": config["model"]["resolution"]}
-        return drawn | _extrapolation(arm, "scores")
+    def drawing(block: Mapping[str, Any]) -> dict[str, Any]:
+        return {**model, **block, "resolution": config["model"]["resolution"]}
+
+    def sampling(at: int = iteration) -> dict[str, Any]:
+        return drawing(grid.sampling(arm, at)) | _extrapolation(arm, "scores")
+
+    def redrawing() -> dict[str, Any]:
+        # What a control draws anew is drawn as what it treats.
+        return drawing(grid.block("initial_images", arm)) if iteration == 1 else sampling(iteration - 1)
 
     match stage:
         case "reference" | "classify_faces" | "select_images":
@@ -71,15 +78,15 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
                 "training_precision": config["finetune"]["precision"],
                 "batch_size": config["finetune"]["batch_size"],
             }
-            return {**sampling(), **chosen, "prompts": config["unseen"]["prompts"]}
+            return {**drawing(most_guided(grid.block("sample", arm))), **chosen, "prompts": config["unseen"]["prompts"]}
         case "encode":
             return model
         case "initial_images":
-            return sampling("initial_images")
+            return drawing(grid.block("initial_images", arm))
         case "finetune":
             return {
                 **model,
-                **{key: value for key, value in grid.block("finetune", arm).items() if key != "start_from"},
+                **decisive_training(grid.block("finetune", arm)),
                 **_filled_up(grid, arm),
                 **_extrapolation(arm, "weights"),
             }
@@ -96,11 +103,10 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             return {**model, **{name: _parameters(arm)[name] for name in SIFID_PARAMETERS}}
         case "sifid_cull":
             assert arm is not None
-            return {**sampling("initial_images" if iteration == 1 else "sample"), **_parameters(arm)}
+            return {**redrawing(), **_parameters(arm)}
         case "select_draws":
             assert arm is not None
-            drawn = sampling("initial_images" if iteration == 1 else "sample")
-            return {**drawn, **_parameters(arm), "clip": score["clip"]}
+            return {**redrawing(), **_parameters(arm), "clip": score["clip"]}
         case "family_reference":
             chosen = family_package(grid.family).original_settings(grid.family_block(None))
             return {"family": grid.family, "settings": _json(chosen)}

@@ -70,7 +70,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
     """Options of a diffusers pipeline."""
-    add_keys(parser, "sample", "guidance_scale", "num_inference_steps", "scheduler", "precision")
+    add_keys(parser, "sample", "guidance_scale", "num_inference_steps", "scheduler", "precision", "guidance_interval")
     add_keys(parser, "execution", "compile", "sample_batch_size")
 
 

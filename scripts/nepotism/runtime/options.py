@@ -57,7 +57,8 @@ def add_key(parser: argparse.ArgumentParser, name: str, schema: Mapping[str, Any
     each = schema
     if kind == "array":
         each = schema["items"]
-        words["nargs"] = "+" if schema.get("minItems") else "*"
+        least, most = schema.get("minItems", 0), schema.get("maxItems")
+        words["nargs"] = most if least == most else "+" if least else "*"
         kind = each.get("type", "string")
     if kind == "boolean":
         words["action"] = argparse.BooleanOptionalAction

@@ -21,8 +21,11 @@ from numpy.typing import NDArray
 from torch.nn.functional import mse_loss
 
 from nepotism.families import fit_state
+from nepotism.families.diffusion.average import Average
+from nepotism.families.diffusion.draws import batches_of_epoch, draw_numbers
+from nepotism.families.diffusion.low_rank import Lora, adapted
+from nepotism.families.diffusion.min_snr import min_snr_weights
 from nepotism.families.diffusion.training_set import TrainingSet
-from nepotism.runtime import streams
 from nepotism.runtime.devices import reproducible_gradients
 from nepotism.runtime.errors import UserError
 from nepotism.runtime.prefetch import prefetch
@@ -41,14 +44,18 @@ Budget = Literal["steps", "epochs"]
 
 @dataclass(frozen=True)
 class FitSettings:
-    """What decides the weights, besides the data; keys of the config's `finetune`."""
+    """What decides the weights, besides the data; keys of the config's `finetune`. Either epochs or steps must be given."""
 
     learning_rate: float
-    epochs: int
+    epochs: int | None
     batch_size: int
     random_flip: bool
     caption_dropout: float
     budget: Budget = "steps"
+    steps: int | None = None
+    lora: Lora | None = None
+    ema: float | None = None
+    snr_gamma: float | None = None
 
 
 @dataclass(frozen=True)
@@ -66,51 +73,25 @@ class ExecutionOptions:
     compile: bool = False
 
 
-@dataclass(frozen=True)
-class Draws:
-    """The random numbers of one image in one epoch: numpy scalars, and float32 arrays of the latents' shape."""
-
-    flip: bool
-    drop_caption: bool
-    timestep: int
-    posterior: np.ndarray
-    noise: np.ndarray
-
-
-def draw_numbers(
-    key: streams.StreamKey, shape: tuple[int, ...], timesteps: int, random_flip: bool, caption_dropout: float
-) -> Draws:
-    """All draws of one image in one epoch, always in this order, so that a setting never shifts the other numbers."""
-    rng = streams.generator(*key)
-    coins = rng.random(2)
-    timestep = int(rng.integers(timesteps))
-    posterior, noise = rng.standard_normal((2, *shape), dtype=np.float32)
-    return Draws(bool(random_flip and coins[0] < 0.5), bool(coins[1] < caption_dropout), timestep, posterior, noise)
-
-
-def batches_of_epoch(
-    rows: int, batch_size: int, seed: int, iteration: int, epoch: int, most: int | None = None
-) -> list[list[int]]:
-    """Indices of an epoch's batches: a keyed permutation of ``rows``, or the first ``most`` of it, cut into pieces; the last
-    may be short."""
-    order = streams.generator(seed, iteration, "finetune", epoch).permutation(rows)[:most]
-    return [[int(index) for index in order[start : start + batch_size]] for start in range(0, len(order), batch_size)]
-
-
 def images_of_epoch(data: TrainingSet, settings: FitSettings) -> int:
     """How many images an epoch has: all, or, at equal steps, no more than there are slots, chosen anew in each epoch."""
     rows = len(data.rows)
     return rows if settings.budget == "epochs" or data.slots is None else min(rows, data.slots)
 
 
+def number_of_steps(data: TrainingSet, settings: FitSettings) -> int:
+    """How many steps a retraining has: as many as it is told, or those of its epochs."""
+    if settings.steps is not None:
+        return settings.steps
+    assert settings.epochs is not None
+    return settings.epochs * math.ceil(images_of_epoch(data, settings) / settings.batch_size)
+
+
 def seen(data: TrainingSet, settings: FitSettings) -> list[tuple[int, float]]:
     """After every step, how many images have been trained on, and how often that is the whole training set."""
-    images = images_of_epoch(data, settings)
-    counts = [
-        epoch * images + min(start + settings.batch_size, images)
-        for epoch in range(settings.epochs)
-        for start in range(0, images, settings.batch_size)
-    ]
+    images, size = images_of_epoch(data, settings), settings.batch_size
+    places = (divmod(step, math.ceil(images / size)) for step in range(number_of_steps(data, settings)))
+    counts = [epoch * images + min((position + 1) * size, images) for epoch, position in places]
     return [(count, count * data.repeats / len(data.rows)) for count in counts]
 
 
@@ -157,7 +138,7 @@ class Plan:
         # At equal steps, an epoch of a larger training set is as many of its images, chosen anew each time.
         self._most = images_of_epoch(data, settings)
         self._per_epoch = math.ceil(self._most / settings.batch_size)
-        self.total = settings.epochs * self._per_epoch
+        self.total = number_of_steps(data, settings)
         """Number of steps."""
 
     def steps(self, start: int) -> Iterator[int]:
@@ -205,15 +186,18 @@ class Plan:
 
 
 class Objective:
-    """The training loss of a piece, with all encodings held on the device."""
+    """The training loss of a piece, with all encodings held on the device; ``snr_gamma`` is of `min_snr_weights`, if any."""
 
-    def __init__(self, scheduler: DDPMScheduler, data: TrainingSet, device: torch.device) -> None:
+    def __init__(
+        self, scheduler: DDPMScheduler, data: TrainingSet, device: torch.device, snr_gamma: float | None = None
+    ) -> None:
         self._scheduler, self._device, self._scaling_factor = scheduler, device, data.scaling_factor
         self._mean, self._deviation = data.posteriors.mean.to(device), data.posteriors.deviation.to(device)
         self._text = data.text.to(device)
+        self._weights = None if snr_gamma is None else min_snr_weights(scheduler, snr_gamma).to(device)
 
     def __call__(self, unet: torch.nn.Module, piece: Piece) -> torch.Tensor:
-        """Mean squared error, times the piece's share of its batch."""
+        """Mean squared error, weighted by timestep if so told, times the piece's share of its batch."""
         rows, mirrors, times, prompts, posterior, noise = (
             torch.from_numpy(array).to(self._device)
             for array in (piece.rows, piece.mirrors, piece.times, piece.prompts, piece.posterior, piece.noise)
@@ -223,7 +207,10 @@ class Objective:
         predicts_noise = self._scheduler.config.prediction_type == "epsilon"
         target = noise if predicts_noise else self._scheduler.get_velocity(latents, noise, times)
         predicted = unet(noisy, times, self._text[prompts], return_dict=False)[0]
-        return mse_loss(predicted.float(), target.float()) * piece.share
+        if self._weights is None:
+            return mse_loss(predicted.float(), target.float()) * piece.share
+        errors = mse_loss(predicted.float(), target.float(), reduction="none").mean(dim=(1, 2, 3))
+        return (errors * self._weights[times]).mean() * piece.share
 
 
 def fit(
@@ -238,7 +225,7 @@ def fit(
     execution: ExecutionOptions = ExecutionOptions(),
     checkpoints: Checkpoints | None = None,
 ) -> tuple[UNet2DConditionModel, list[float]]:
-    """Retrain ``unet`` in place and return it with the loss of every step.
+    """Retrain ``unet`` in place and return it, with plain weights however they were trained, and the loss of every step.
 
     Args:
         unet: weights to start from, float32.
@@ -258,21 +245,26 @@ def fit(
     """
     check_prediction_type(scheduler)
     device = accelerator.device
+    adapter = adapted(unet, settings.lora, seed, iteration) if settings.lora else None
     unet.to(device).train()
     if device.type == "cuda":
         unet.to(memory_format=torch.channels_last)
     if execution.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
     fused = device.type in ("cpu", "cuda")
+    trained = fit_state.trained(unet)
     optimizer = torch.optim.AdamW(
-        unet.parameters(), lr=settings.learning_rate, weight_decay=1e-2, fused=fused, foreach=not fused
+        trained.values(), lr=settings.learning_rate, weight_decay=1e-2, fused=fused, foreach=not fused
     )
+    average = Average(trained, settings.ema) if settings.ema else None
     plan = Plan(
         data, settings, seed, iteration, scheduler.config.num_train_timesteps,
         execution.per_device_batch_size, accelerator.process_index, accelerator.num_processes,
     )  # fmt: skip
     start, losses = 0, list[float]()
     if checkpoints and (found := checkpoints.newest()):
+        if average:
+            average.restore(found.tensors)
         fit_state.restore(unet, optimizer, found.tensors)
         start, losses = found.position, found.values["losses"]
         logger.info("%s: resumed at step %d of %d", label, start, plan.total)
@@ -280,7 +272,7 @@ def fit(
     network, stepper = accelerator.prepare(unet, optimizer)
     if execution.compile:
         network = torch.compile(network)
-    objective = Objective(scheduler, data, device)
+    objective = Objective(scheduler, data, device, settings.snr_gamma)
     pending: list[torch.Tensor] = []
     deferred = checkpoints.defer_signals() if checkpoints else nullcontext()
     with Progress(plan.total, label, done=start) as progress, deferred, reproducible_gradients(device):
@@ -289,6 +281,8 @@ def fit(
             accelerator.clip_grad_norm_(unet.parameters(), 1.0)
             stepper.step()
             stepper.zero_grad()
+            if average:
+                average.update()
             if not _is_time_to_read(step + 1, plan.total, accelerator, checkpoints):
                 continue
             losses.extend(accelerator.reduce(torch.stack(pending), "sum").tolist())
@@ -296,8 +290,18 @@ def fit(
             pending = []
             _check_finite(losses, plan.total, label, settings.learning_rate)
             if checkpoints and step + 1 < plan.total:
-                checkpoints.offer(step + 1, lambda: (fit_state.tensors(unet, optimizer), {"losses": losses}))
+                checkpoints.offer(step + 1, lambda: (_state(unet, optimizer, average), {"losses": losses}))
+    if average:
+        average.put_into_place()
+    if adapter:
+        unet = adapter.merge_and_unload().requires_grad_(True)
     return unet, losses
+
+
+def _state(
+    unet: UNet2DConditionModel, optimizer: torch.optim.Optimizer, average: Average | None
+) -> dict[str, torch.Tensor]:
+    return fit_state.tensors(unet, optimizer) | (average.tensors() if average else {})
 
 
 def _is_time_to_read(done: int, total: int, accelerator: Accelerator, checkpoints: Checkpoints | None) -> bool:

@@ -85,8 +85,9 @@ def prediction_problems(
 
 
 def training_peak(
-    base_model: Path, shape: tuple[int, ...], text: torch.Tensor, hardware: Accelerator, gradient_checkpointing: bool
-) -> Callable[[int], float]:
+    base_model: Path, shape: tuple[int, ...], text: torch.Tensor, hardware: Accelerator, gradient_checkpointing: bool,
+    like: fitting.FitSettings | None = None,
+) -> Callable[[int], float]:  # fmt: skip
     """A function that tells the most bytes that a step of retraining takes, from the number of its images.
 
     It raises torch.OutOfMemoryError if they do not fit.
@@ -97,6 +98,7 @@ def training_peak(
         text: float32 (1, L, D), of any caption.
         hardware: device and precision.
         gradient_checkpointing: see `fit.ExecutionOptions`.
+        like: how weights are trained and averaged; without it, all are trained.
     """
 
     def probe(count: int) -> float:
@@ -104,7 +106,10 @@ def training_peak(
         mean = torch.zeros(count, 2, *shape)
         slots = [f"preflight/{index:03d}" for index in range(count)]
         data = TrainingSet(slots, Posteriors(mean, mean), 1.0, text.cpu().repeat(2, 1, 1), [0] * count)
-        settings = fitting.FitSettings(1e-6, 1, count, random_flip=False, caption_dropout=0.0)
+        settings = fitting.FitSettings(
+            1e-6, 1, count, random_flip=False, caption_dropout=0.0,
+            lora=like.lora if like else None, ema=like.ema if like else None,
+        )  # fmt: skip
         execution = fitting.ExecutionOptions(gradient_checkpointing=gradient_checkpointing)
         try:
             return peak_bytes(

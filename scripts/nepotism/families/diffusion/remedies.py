@@ -34,7 +34,7 @@ class Remedy:
         source: where that comes from.
         drawn: images that it draws for a slot, at all iterations together, those of the cell that it goes on from left out.
         passes: network passes of sampling for these.
-        trained: images that retraining sees for a slot.
+        trained: images that retraining sees for a slot; None where only the images tell.
         real: share of the slots whose real image it trains on; None where only a filter tells.
     """
 
@@ -42,7 +42,7 @@ class Remedy:
     source: str
     drawn: float
     passes: float
-    trained: float
+    trained: float | None
     real: Mapping[str, float | None]
 
 
@@ -84,7 +84,7 @@ class Outcome:
     rows_lost: float | None
     drawn: float
     passes: float
-    trained: float
+    trained: float | None
     real: float | None
     seeds: int
 

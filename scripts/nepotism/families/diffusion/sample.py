@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nepotism.families.diffusion.interval import guided_between
 from nepotism.families.diffusion.pipeline import encode_prompts
 from nepotism.runtime import streams
 from nepotism.runtime.errors import UserError
@@ -33,6 +34,7 @@ def sample(
     sources: NDArray[np.uint8] | None = None,
     strength: float | None = None,
     checkpoints: Checkpoints | None = None,
+    guidance_interval: Sequence[float] | None = None,
 ) -> NDArray[np.uint8]:
     """One image per prompt, by txt2img, or by img2img where ``sources`` are given.
 
@@ -51,6 +53,7 @@ def sample(
         sources: uint8 (N, H, W, 3) images to start from.
         strength: share of the diffusion run on top of the sources.
         checkpoints: where to go on from, and where to save; None keeps nothing.
+        guidance_interval: shares of the steps between which images are guided; None guides all steps.
 
     Returns:
         uint8 (N, resolution, resolution, 3).
@@ -87,6 +90,11 @@ def sample(
                 # In [0, 1]: the pipeline guesses from the batch's minimum whether pixels are in [-1, 1] already.
                 pixels = torch.from_numpy(sources[chosen]).permute(0, 3, 1, 2).float() / 255
                 options |= {"image": pixels, "strength": strength}
+            if guidance_interval and guidance_scale > 1:
+                options |= guided_between(
+                    pipeline, guidance_interval, guidance_scale, num_inference_steps,
+                    options["prompt_embeds"], options["negative_prompt_embeds"],
+                )  # fmt: skip
             images = _decoded(pipeline, pipeline(**options).images)
             if not np.isfinite(images).all():
                 raise UserError(

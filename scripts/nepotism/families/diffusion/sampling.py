@@ -93,6 +93,11 @@ class Drawer:
         digests = [unet_digest(chosen.base_model, model) for model in models]
         return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
+    def _interval(self) -> dict[str, Any]:
+        """The steps that are guided, where they are not all."""
+        interval = getattr(self._arguments, "guidance_interval", None)
+        return {} if interval is None else {"guidance_interval": interval}
+
     def draw(self, name: str, wanted: Sequence[Wanted], iteration: int, sources: ImageSet | None = None) -> ImageSet:
         """Draw the ``wanted`` images, as the image set ``name`` of the cell.
 
@@ -109,7 +114,7 @@ class Drawer:
             sources=[] if sources is None else [source.sha256 for source in sources.records],
             base_model=identity(chosen.base_model),
             unet=self._digest,
-            settings={key: getattr(chosen, key, None) for key in SETTINGS},
+            settings={key: getattr(chosen, key, None) for key in SETTINGS} | self._interval(),
         )
         pixels = sample(
             self._pipeline,
@@ -123,6 +128,7 @@ class Drawer:
             sources=None if sources is None else sources.pixels,
             strength=None if sources is None else chosen.strength,
             checkpoints=checkpoints,
+            **self._interval(),
         )
         parents = [()] * len(wanted) if sources is None else [(source.id,) for source in sources.records]
         records = [

@@ -1,0 +1,41 @@
+"""Guidance in a part of the sampling steps only (Kynkaanniemi et al., arXiv 2404.07724)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+
+def guided_between(
+    pipeline: Any, interval: Sequence[float], scale: float, steps: int, text: torch.Tensor, empty: torch.Tensor
+) -> dict[str, Any]:
+    """Options of a call of ``pipeline`` by which only steps in an interval are guided; the others take one network pass.
+
+    What the pipeline asks at every step is its scale and its embeddings, which its callback may change between two steps: see
+    "Pipeline callbacks" in the documentation of diffusers.
+
+    Args:
+        pipeline: a StableDiffusionPipeline.
+        interval: its two ends as shares of the steps, from noise (0) to image (1); a step belongs to it by its middle.
+        scale: of guidance inside; outside it is 1.
+        steps: of the scheduler.
+        text: (B, L, D) embeddings of the captions.
+        empty: (B, L, D) embeddings of the empty prompt.
+    """
+    # Some schedulers call the network more often than they have steps.
+    pipeline.scheduler.set_timesteps(steps)
+    count = len(pipeline.scheduler.timesteps)
+    guided = [interval[0] <= (step + 0.5) / count < interval[1] for step in range(count)]
+
+    def between(running: Any, step: int, time: torch.Tensor, tensors: dict[str, Any]) -> dict[str, Any]:
+        following = guided[min(step + 1, count - 1)]
+        if following != guided[step]:
+            running._guidance_scale = scale if following else 1.0
+            tensors["prompt_embeds"] = torch.cat([empty, text]) if following else text
+        return tensors
+
+    return {
+        "guidance_scale": scale if guided[0] else 1.0,
+        "callback_on_step_end": between,
+        "callback_on_step_end_tensor_inputs": ["prompt_embeds"],
+    }

@@ -1,0 +1,94 @@
+"""LoRA: training low-rank updates of some layers in place of all weights, by the library peft."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+
+from nepotism.runtime import streams
+from nepotism.runtime.errors import UserError
+
+# Layers that can be updated.
+LAYERS = (torch.nn.Linear, torch.nn.Conv2d)
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Keys of the config's `finetune.lora`.
+
+    Attributes:
+        rank: of an update.
+        alpha: an update is scaled by alpha / rank.
+        target_modules: names of layers, or ends of names from a dot on.
+    """
+
+    rank: int
+    alpha: float
+    target_modules: tuple[str, ...]
+
+
+def adapted(unet: UNet2DConditionModel, lora: Lora, seed: int, iteration: int) -> Any:
+    """Freeze ``unet``, in place, and put trainable low-rank updates beside its layers (Hu et al., arXiv 2106.09685).
+
+    An update is B A alpha / rank, with A drawn from a normal distribution and B zero, as in diffusers'
+    train_text_to_image_lora.py: at first it changes nothing.
+
+    Args:
+        unet: float32.
+        lora: which updates.
+        seed, iteration: key the random numbers.
+
+    Returns:
+        peft's PeftModel; its `merge_and_unload()` adds the updates to the weights: ``unet`` is what it was, with other weights.
+
+    Raises:
+        UserError: if the updates do not fit the network.
+    """
+    for problem in lora_problems(unet, lora):
+        raise UserError(problem)
+    # Here, for whoever trains all weights needs no peft.
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.target_modules), init_lora_weights="gaussian"
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(streams.integer_seed(seed, iteration, "finetune", "lora"))
+        return get_peft_model(unet, config)
+
+
+def lora_problems(unet: torch.nn.Module, lora: Lora) -> Iterator[str]:
+    """What is wrong with a LoRA for this network; nothing if it fits."""
+    for wanted in lora.target_modules:
+        found = {name: module for name, module in unet.named_modules() if f".{name}".endswith(f".{wanted}")}
+        layers = {name: module for name, module in found.items() if isinstance(module, LAYERS)}
+        if not found:
+            known = ", ".join(_ends(unet))
+            yield f"`finetune.lora.target_modules`: no layer of the U-Net is called '{wanted}'; there are: {known}"
+        elif other := next((name for name in found if name not in layers), None):
+            kind = type(found[other]).__name__
+            yield f"`finetune.lora.target_modules`: '{wanted}' is {other}, a {kind}; name linear layers or convolutions, such as to_q"
+        narrowest = min(layers, key=lambda name: _width(layers[name]), default=None)
+        if narrowest and lora.rank > (width := _width(layers[narrowest])):
+            yield (
+                f"`finetune.lora.rank`: {lora.rank}, but the weights of {narrowest} have rank {width} at most; lower it, or leave "
+                f"'{wanted}' out"
+            )
+
+
+def _width(layer: Any) -> int:
+    """The largest rank that a layer's weights, as a matrix, can have."""
+    return min(layer.weight.flatten(1).shape)
+
+
+def _ends(unet: torch.nn.Module) -> Sequence[str]:
+    """What layers are called that can be updated, from the last name that is no number on."""
+    found = set()
+    for name, module in unet.named_modules():
+        if isinstance(module, LAYERS):
+            parts = name.split(".")
+            last = max(index for index, part in enumerate(parts) if not part.isdigit())
+            found.add(".".join(parts[last:]))
+    return sorted(found)
