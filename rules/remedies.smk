@@ -1,5 +1,6 @@
 # What comes of remedies: arms that are compared with the plain mixture.
 
+
 def remedy_samples(wildcards):
     """What figure 9 shows: the last samples of the plain mixture and of every remedy, ratio by ratio, at the first seed."""
     plain = grid.arm("none")
