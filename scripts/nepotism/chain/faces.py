@@ -19,6 +19,7 @@ class Regime:
         plan: the sources of an iteration's training set, from slots, ratio, iteration and parameters: a pure function.
         accumulates: whether a training set holds rows of all earlier models, not of the last one only.
         takes_ratio: whether the ratio says how many generated rows there are; where not, it is 100.
+        adds: whether generated rows come on top of all original ones, so that a ratio may exceed 100.
         generates: whether generated rows are trained on at all.
         needs_fresh: whether it takes real rows that no training set has held before.
         parameters: JSON schema of each key of an arm's `parameters` that belongs to it: type, range, default, description.
@@ -31,6 +32,7 @@ class Regime:
     plan: Callable[["Slots", str, int, Mapping[str, Any]], "list[Source]"]
     accumulates: bool = False
     takes_ratio: bool = True
+    adds: bool = False
     generates: bool = True
     needs_fresh: bool = False
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

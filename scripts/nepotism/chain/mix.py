@@ -22,6 +22,7 @@ def mix(
     first: int = 0,
     fresh: Images | None = None,
     drop_missing: bool = False,
+    draws: Sequence[Images] = (),
 ) -> tuple[list[Record], list[str]]:
     """Choose the images of a training set.
 
@@ -32,6 +33,7 @@ def mix(
         first: iteration of the first of those models.
         fresh: real images that are reserved for this training set, one record per slot.
         drop_missing: leave out generated images that are not there, instead of raising.
+        draws: further draws of the last model, from the second on.
 
     Returns:
         The records, slot by slot in the order of ``real``, and the file of each. Of several images of a slot, those of
@@ -44,7 +46,7 @@ def mix(
     for place, source in enumerate(sources):
         if not len(source.slots):
             continue
-        held = _held(source, real, generated, first, fresh)
+        held = _held(source, real, generated, first, fresh, draws)
         by_slot = {record.slot: record for record in held.records}
         wanted = [(int(index), real.records[index].slot) for index in source.slots]
         absent = [slot for _, slot in wanted if slot not in by_slot]
@@ -55,13 +57,21 @@ def mix(
     return [record for _, _, record, _ in chosen], [file for _, _, _, file in chosen]
 
 
-def _held(source: Source, real: Images, generated: Sequence[Images], first: int, fresh: Images | None) -> Images:
+def _held(
+    source: Source, real: Images, generated: Sequence[Images], first: int, fresh: Images | None, draws: Sequence[Images]
+) -> Images:
     if source.origin == "real":
         return real
     if source.origin == "generated":
         position = source.iteration - first
         if not 0 <= position < len(generated):
             raise ValueError(f"the images of iteration {source.iteration} are not among those that are given")
+        if source.draw:
+            if position < len(generated) - 1 or source.draw > len(draws):
+                raise ValueError(
+                    f"draw {source.draw} of iteration {source.iteration} is not among those that are given"
+                )
+            return draws[source.draw - 1]
         return generated[position]
     if fresh is None:
         raise ValueError("the images that are reserved for this training set are not given")

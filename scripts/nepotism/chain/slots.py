@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nepotism.data.images import ImageSet, Record, read_image_set
-from nepotism.experiment.cells import generated_count
+from nepotism.experiment.cells import canonical_ratio, generated_count
 from nepotism.runtime import streams
 from nepotism.runtime.errors import UserError
 
@@ -27,11 +28,13 @@ class Source:
         origin: see `Origin`.
         iteration: of the model that drew them, or of the training set that fresh rows are reserved for; 0 of the reference.
         slots: which of its rows.
+        draw: which of the rows that the model drew for each slot; 0 is the first, which all models draw.
     """
 
     origin: Origin
     iteration: int
     slots: Indices
+    draw: int = 0
 
 
 class Slots:
@@ -57,9 +60,9 @@ class Slots:
         """Rows that are reserved for the training set of an iteration."""
         return Source("fresh", iteration, slots)
 
-    def generated(self, iteration: int, slots: Indices | None = None) -> Source:
-        """Rows that the model of an iteration drew; all without ``slots``."""
-        return Source("generated", iteration, self.everything if slots is None else slots)
+    def generated(self, iteration: int, slots: Indices | None = None, draw: int = 0) -> Source:
+        """Rows that the model of an iteration drew, the first of each slot or another ``draw``; all without ``slots``."""
+        return Source("generated", iteration, self.everything if slots is None else slots, draw)
 
     def split(self, ratio: str, *redrawn: int) -> tuple[Indices, Indices]:
         """The slots of generated rows at a ratio, and the others: a pure function of groups, ratio, seed and ``redrawn``.
@@ -77,6 +80,24 @@ class Slots:
             raise UserError(f"`arms.ratios`: {ratio} % of {len(self)} slots is all of them; choose 100, or more rows")
         taken = self._order(*redrawn)
         return np.sort(taken[:count]), np.sort(taken[count:])
+
+    def draws(self, ratio: str) -> list[Indices]:
+        """The slots of every draw at a ratio that may exceed 100: all slots of draws 0 and 1 at 250 %, and of draw 2 those
+        that `split` takes at 50 %. They are nested: what a ratio takes is among what a higher one does.
+
+        Raises:
+            UserError: as `split`, of the part of the ratio that is beyond whole draws.
+        """
+        whole, rest = divmod(Fraction(canonical_ratio(ratio)), 100)
+        taken = [self.everything] * whole
+        if not rest:
+            return taken
+        try:
+            return [*taken, self.split(canonical_ratio(float(rest)))[0]]
+        except UserError as error:
+            raise UserError(
+                f"{error}; it is what {ratio} % takes beyond whole draws" if whole else str(error)
+            ) from None
 
     def _order(self, *redrawn: int) -> Indices:
         """All slots in the order in which generated rows take them over.
