@@ -251,10 +251,6 @@ def sampled_model(wildcards):
     return with_advice(grid.sampled_model, cell_of(wildcards))
 
 
-def generated_option(wildcards, input):
-    return f"--generated {input.generated}" if input.generated else ""
-
-
 def fresh_option(wildcards, input):
     return f"--fresh {input.fresh}" if input.fresh else ""
 
@@ -291,7 +287,8 @@ def named_place(wildcards):
 
 
 def named_cell(wildcards):
-    return f"{named_place(wildcards)} --iteration {getattr(wildcards, 'iteration', 0)}"
+    draw = f" --draw {wildcards.draw}" if hasattr(wildcards, "draw") else ""
+    return f"{named_place(wildcards)} --iteration {getattr(wildcards, 'iteration', 0)}{draw}"
 
 
 def sampled_cell(wildcards, input):

@@ -8,6 +8,7 @@ from nepotism.families.diffusion import sampling
 from nepotism.runtime import cli
 from nepotism.runtime.devices import start
 from nepotism.runtime.resume.job import Job
+from nepotism.runtime.streams import of_draw
 
 
 def main() -> None:
@@ -17,16 +18,17 @@ def main() -> None:
     parser.add_argument(
         "--noise-iteration", type=int, help="iteration whose noise the images are made of; without it, that of the cell"
     )
+    sampling.add_draw(parser)
     parser.add_argument("--output", type=Path, required=True, help="output: image set")
     cli.run(run, parser.parse_args())
 
 
 def run(arguments: argparse.Namespace) -> None:
     noise = arguments.iteration if arguments.noise_iteration is None else arguments.noise_iteration
-    wanted = sampling.per_slot(read_records(arguments.real), arguments.seed, noise, "sample")
+    wanted = sampling.per_slot(read_records(arguments.real), arguments.seed, noise, "sample", arguments.draw)
     with Job(arguments.output, arguments.checkpoint_seconds) as job:
         device = start(arguments.device, arguments.threads)
-        sampling.draw_image_set(arguments, device, job, "samples", wanted, arguments.output)
+        sampling.draw_image_set(arguments, device, job, of_draw("samples", arguments.draw), wanted, arguments.output)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import copy
 import pytest
 import yaml
 from conftest import ROOT
-from nepotism.experiment.cells import Cell, canonical_ratio, cell_in
+from nepotism.experiment.cells import Cell, canonical_ratio, cell_in, draw_count
 from nepotism.experiment.stages import STAGE_VERSIONS, options, stage_version
 from nepotism.families import FAMILIES
 from nepotism.plan import config as configuration
@@ -142,6 +142,22 @@ def test_fresh_images_are_reserved_for_every_training_set_that_needs_them():
     assert grid_of(arms=[NONE]).fresh_sets() == 0
 
 
+def test_only_rows_that_are_added_may_be_more_than_the_slots():
+    for regime in ("replace", "fresh"):
+        told = mistakes(arms=[{"name": "more", "regime": regime, "ratios": [50, 250]}])
+        assert f"`arms[0].ratios`: 250, but {regime} takes at most 100 %; regimes that take more: augment" in told
+    more = {"name": "more", "regime": "augment", "ratios": [250]}
+    told = mistakes(arms=[{**more, "control": "histogram_match"}])
+    assert "250 % takes several images of a slot, and histogram_match treats one; use at most 100, or" in told
+    grid = grid_of(arms=[NONE, more])
+    assert (draw_count("0"), draw_count("3.3"), draw_count("100"), draw_count("100.1")) == (0, 1, 1, 2)
+    first, later = Cell("more", "250", 0, 1), Cell("more", "250", 0, 3)
+    base, cell = "results/faces/base/seed-0/initial_images", "results/faces/more/ratio-250/seed-0/iteration-2/samples"
+    assert grid.mixed_images(first) == [f"{base}.parquet", f"{base}-1.parquet", f"{base}-2.parquet"]
+    assert grid.mixed_images(later) == [f"{cell}.parquet", f"{cell}-1.parquet", f"{cell}-2.parquet"]
+    assert grid.further_draws(Cell("none", "100", 0, 3)) == grid.further_draws(Cell("none", "0", 0, 3)) == []
+
+
 def test_overrides_are_checked_like_the_settings_they_override():
     arm = {**NONE, "overrides": {"sample": {"guidance": 3}, "finetune": {"epochs": 0}}}
     message = mistakes(arms=[arm])
@@ -222,8 +238,8 @@ def test_numbers_that_are_not_finite_are_told(value):
 
 
 def test_ratios_outside_the_range_and_unknown_arms_are_told():
-    arm = {"name": "none", "ratios": [0, 101]}
-    assert "`arms[0].ratios[1]`: 101 is out of range; allowed: 0 to 100" in mistakes(arms=[arm])
+    arm = {"name": "none", "ratios": [0, 1001]}
+    assert "`arms[0].ratios[1]`: 1001 is out of range; allowed: 0 to 1000" in mistakes(arms=[arm])
     told = mistakes(arms=[{"name": "none", "regime": "acumulate", "control": "sifid", "ratios": [0]}])
     assert "`arms[0].regime`: 'acumulate' is none of accumulate, accumulate_subsample, augment, fresh," in told
     assert "did you mean accumulate?" in told

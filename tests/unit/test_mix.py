@@ -13,7 +13,7 @@ from nepotism.chain.regimes import REGIMES
 from nepotism.chain.slots import Slots, slots_of
 from nepotism.controls import CONTROLS
 from nepotism.data.images import Record
-from nepotism.experiment.cells import canonical_ratio, generated_count
+from nepotism.experiment.cells import canonical_ratio, draw_count, generated_count
 from nepotism.families.diffusion.training_set import row_names
 from nepotism.plan import config as configuration
 from nepotism.plan.grid import Grid
@@ -178,6 +178,53 @@ def test_what_augments_keeps_all_real_images_and_adds_those_of_the_mixture():
     plain, _ = mixed("replace", records("real"), of_models(1), "25")
     assert Counter(record.origin for record in chosen) == {"real": 8, "generated": 2}
     assert {r.slot for r in chosen if r.origin == "generated"} == {r.slot for r in plain if r.origin == "generated"}
+
+
+@pytest.mark.parametrize("ratio", ["0", "50", "100", "150", "250", "300", "1000"])
+def test_above_100_percent_whole_draws_are_added_and_of_one_more_what_a_mixture_takes(ratio):
+    further = [[replace(each, id=f"draw-{draw}/{each.slot}") for each in records("generated")] for draw in range(1, 10)]
+    sources = REGIMES["augment"].plan(slots_of(records("real"), 0), ratio, 1, {})
+    images = [Images(each, f"draw-{draw}.parquet") for draw, each in enumerate(further, 1)]
+    given = (Images(records("real"), "real.parquet"), [Images(records("generated"), "draw-0.parquet")], 0)
+    chosen, files = mix(sources, *given, draws=images[: max(0, draw_count(ratio) - 1)])
+    whole, rest = divmod(int(ratio), 100)
+    assert Counter(files) == +Counter(
+        {
+            "real.parquet": 8,
+            **{f"draw-{draw}.parquet": 8 for draw in range(whole)},
+            f"draw-{whole}.parquet": 8 * rest // 100,
+        }
+    )
+    taken = {record.slot for record, file in zip(chosen, files) if file == f"draw-{whole}.parquet"}
+    assert taken == {records("real")[index].slot for index in slots_of(records("real"), 0).split(str(rest))[0]}
+    assert len(chosen) == 8 + generated_count(ratio, 8)
+    named = row_names(chosen)
+    assert len(set(named)) == len(named), "every image has a random stream of its own"
+    of_slot = [name for record, name in zip(chosen, named) if record.slot == "a/000"]
+    assert of_slot[:4] == ["a/000", "a/000@0", "a/000@0-1", "a/000@0-2"][: len(of_slot)]
+
+
+@given(sizes, st.integers(0, 3), st.integers(0, 20), st.integers(0, 20))
+def test_draws_are_nested(groups, seed, one, other):
+    slots = Slots(groups, seed)
+    assume(len(slots) > 1)
+    low, high = (slots.draws(str(50 * halves)) for halves in sorted((one, other)))
+    assert len(low) <= len(high)
+    assert all(set(few) <= set(many) for few, many in zip(low, high))
+
+
+def test_a_part_of_a_draw_that_is_no_row_is_an_error():
+    with pytest.raises(
+        UserError, match=r"1 % of 4 slots is no row at all.*; it is what 201 % takes beyond whole draws"
+    ):
+        Slots({"a": 4}, 0).draws("201")
+
+
+def test_a_draw_that_is_not_given_is_told():
+    sources = REGIMES["augment"].plan(slots_of(records("real"), 0), "200", 1, {})
+    given = (Images(records("real"), "real.parquet"), [Images(records("generated"), "made.parquet")], 0)
+    with pytest.raises(ValueError, match="draw 1 of iteration 0 is not among those that are given"):
+        mix(sources, *given)
 
 
 def test_healing_takes_real_images_only_whatever_the_branch():

@@ -18,6 +18,8 @@ PNG_BYTES_PER_PIXEL = 1.6
 CHECKPOINT = 3
 # What is assumed of a U-Net that is not on disk yet: that of Stable Diffusion, 866 million parameters.
 STABLE_DIFFUSION_BYTES = 3_463_726_498
+# Rules whose jobs load the model.
+STARTING = ("finetune", "sample", "sample_draws", "initial_draws", "score", "sifid_cull")
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,7 @@ class Forecast:
     def hours(self, rate: Rate) -> float:
         """Hours of one device at measured speeds."""
         seconds = self.trained / rate.train_per_second + self.passes / rate.passes_per_second
-        starts = sum(
-            count for rule, count in self.jobs.items() if rule in ("finetune", "sample", "score", "sifid_cull")
-        )
+        starts = sum(count for rule, count in self.jobs.items() if rule in STARTING)
         return (seconds + starts * rate.job_seconds) / 3600
 
 
@@ -168,10 +168,15 @@ def forecast(grid: Grid, group_count: int, devices: int = 1) -> Forecast:
     cells = grid.cells()
     bases, redrawn = len(grid.bases) * len(grid.seeds), len(grid.redrawn()) * len(grid.seeds)
     treated = [cell for cell in cells if grid.curated_images(cell)]
+    # Cells at iteration 1 share those of the base model.
+    draws = {file: cell for cell in cells for file in grid.further_draws(cell)}
+    of_base = [cell for cell in draws.values() if grid.parent(cell) is None]
+    of_cells = [cell for cell in draws.values() if grid.parent(cell) is not None]
     culled = [cell for cell in treated if grid.arm(cell.control).control.name == "sifid_cull"]
     jobs = {
         "classify_faces": grid.shards(),
         "initial_images": bases,
+        "initial_draws": len(of_base),
         "sample_base": bases,
         "redraw_base": redrawn,
         "histogram_match": len(treated) - len(culled),
@@ -179,19 +184,24 @@ def forecast(grid: Grid, group_count: int, devices: int = 1) -> Forecast:
         "mix": len(cells),
         "finetune": len(cells),
         "sample": len(cells),
+        "sample_draws": len(of_cells),
         "score": len(cells) + bases + redrawn,
     }
     unseen = len(config["unseen"]["prompts"]) * config["unseen"]["images_per_prompt"]
     arms = [grid.arm(cell.control) for cell in cells]
-    trained = sum(slots * grid.block("finetune", arm)["epochs"] for arm in arms)
+    trained = sum(
+        round(slots * share_of_slots(grid, cell)) * grid.block("finetune", grid.arm(cell.control))["epochs"]
+        for cell in cells
+    )
     passes = sum(passes_per_image(grid.block("sample", arm)) * (slots + unseen) for arm in arms)
     for base in grid.bases:
         first, sample = (grid.block(name, grid.arm_of_base(base)) for name in ("initial_images", "sample"))
-        once = int(passes_per_image(first) * first["strength"]) * slots
-        passes += (once + passes_per_image(sample) * (slots + unseen)) * len(grid.seeds)
+        passes += (_img2img(first) * slots + passes_per_image(sample) * (slots + unseen)) * len(grid.seeds)
+    passes += sum(_img2img(grid.block("initial_images", grid.arm(cell.control))) * slots for cell in of_base)
+    passes += sum(passes_per_image(grid.block("sample", grid.arm(cell.control))) * slots for cell in of_cells)
     passes += passes_per_image(config["sample"]) * (slots + unseen) * redrawn
     pixels = config["model"]["resolution"] ** 2
-    drawn = (len(cells) + redrawn) * (slots + unseen) + bases * (2 * slots + unseen)
+    drawn = (len(cells) + redrawn) * (slots + unseen) + bases * (2 * slots + unseen) + len(draws) * slots
     curated = sum(generated_count(float(cell.ratio), slots) for cell in treated)
     images = int((drawn + curated + 3 * slots) * pixels * PNG_BYTES_PER_PIXEL)
     unet = unet_bytes(grid)
@@ -215,6 +225,20 @@ def _kept(grid: Grid, cells: Sequence[Cell]) -> int:
     if grid.config["execution"]["keep_models"] == "all":
         return len(cells)
     return len(grid.last_cells())
+
+
+def share_of_slots(grid: Grid, cell: Cell) -> float:
+    """How many images an epoch of a cell sees, over the number of slots: more than 1 where each image is seen equally often and
+    generated ones come on top of all real ones."""
+    arm = grid.arm(cell.control)
+    if not arm.regime.adds or grid.block("finetune", arm)["budget"] == "steps":
+        return 1.0
+    return 1 + float(cell.ratio) / 100
+
+
+def _img2img(block: Mapping[str, Any]) -> int:
+    """Network passes for one image that begins at a real one."""
+    return int(passes_per_image(block) * block["strength"])
 
 
 def passes_per_image(block: Mapping[str, Any]) -> int:

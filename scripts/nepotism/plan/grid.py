@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from nepotism.experiment.cells import BASELINE_ARM, Cell
+from nepotism.experiment.cells import BASELINE_ARM, Cell, draw_count
 from nepotism.families import decisive_settings, family_package
 from nepotism.plan.arms import Arm, arm_of
 from nepotism.weights.locations import location, staged_name
@@ -250,8 +250,20 @@ class Grid:
         return f"{self.folder}/{cell.path}/curated.parquet"
 
     def mixed_images(self, cell: Cell) -> list[str]:
-        """The image sets that generated rows of ``cell``'s training set come from, after the control: the last model's, or,
-        where its regime accumulates, those of all models so far, in order."""
+        """All image sets that generated rows of ``cell``'s training set come from."""
+        return [*self.drawn_images(cell), *self.further_draws(cell)]
+
+    def further_draws(self, cell: Cell) -> list[str]:
+        """The image sets of the last model's further draws, from the second on, that a ratio above 100 takes."""
+        first = self.generated_images(cell)
+        if first is None:
+            return []
+        path, dot, suffix = first.rpartition(".")
+        return [f"{path}-{draw}{dot}{suffix}" for draw in range(1, draw_count(cell.ratio))]
+
+    def drawn_images(self, cell: Cell) -> list[str]:
+        """The image sets of the chain's models, after the control: the last model's, or, where its regime accumulates, those
+        of all models so far, in order."""
         cells: list[Cell] = [cell]
         while self.arm(cell.control).regime.accumulates and (parent := self.parent(cells[0])):
             cells.insert(0, parent)

@@ -7,8 +7,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
+from nepotism.experiment.cells import Cell, draw_count
 from nepotism.plan.arms import Arm
-from nepotism.plan.forecast import Rate, fitting_rates, passes_per_image, unet_bytes
+from nepotism.plan.forecast import Rate, fitting_rates, passes_per_image, share_of_slots, unet_bytes
 from nepotism.plan.grid import Grid
 
 # What a job holds beside model and images: 1.1 GB at most were measured on the default run (tables/cost.csv).
@@ -46,6 +47,9 @@ class Needs:
         size = self._grid.config["model"]["resolution"]
         images = self._slots * size * size * 3
         models, sets = MODELS.get(stage, OTHER_MODELS), IMAGE_SETS.get(stage, OTHER_IMAGE_SETS)
+        if stage == "finetune":
+            # Ratios above 100 take several images of a slot.
+            sets += max(0, *(draw_count(ratio) - 1 for arm in self._grid.arms for ratio in arm.ratios))
         return LOADED_MB + math.ceil((models * self._unet + sets * images) / 1e6)
 
     def minutes(self, stage: str, arm: Arm | None) -> int:
@@ -57,7 +61,9 @@ class Needs:
         """
         grid, rate = self._grid, self._rate
         if stage == "finetune":
-            seconds = grid.block("finetune", arm)["epochs"] * self._slots / rate.train_per_second
+            largest = arm and Cell(arm.name, max(arm.ratios, key=float), grid.seeds[0], arm.last)
+            images = self._slots * (share_of_slots(grid, largest) if largest else 1)
+            seconds = grid.block("finetune", arm)["epochs"] * images / rate.train_per_second
         else:
             block = "initial_images" if stage == "initial_images" else "sample"
             seconds = self._drawn(stage, arm) * passes_per_image(grid.block(block, arm)) / rate.passes_per_second

@@ -7,5 +7,5 @@ __all__ = ["METRICS", "RULES", "SPACES"]
 
 # Its files of `rules/`, in this order: some rules are made from others.
 RULES = (
-    "faces", "reference", "controls", "mix", "finetune", "sample", "metrics", "base", "guidance", "figures",
+    "faces", "reference", "controls", "mix", "finetune", "sample", "metrics", "base", "draws", "guidance", "figures",
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """What a retraining sees: the images of a manifest as latents, and their captions as text embeddings."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from nepotism.data.images import Record, read_image_set, read_manifest
 from nepotism.families.diffusion.latents import Posteriors, encode_images, read_encoded
 from nepotism.families.diffusion.pipeline import load_vae
+from nepotism.runtime import streams
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +22,7 @@ class TrainingSet:
 
     Attributes:
         rows: names of the N images; they key the random streams. An image has the name of its slot; further images of the
-            same slot are named after the iteration of their model, too.
+            same slot are named after the iteration of their model, too, and further draws of a model after their number.
         posteriors: of the N images, unscaled.
         scaling_factor: the autoencoder's.
         text: float32 (P, L, D) prompt embeddings; the last is the empty prompt's.
@@ -61,10 +63,15 @@ def load_training_set(mix: Path, latents: Path, base_model: Path, device: torch.
 
 
 def row_names(records: Sequence[Record]) -> list[str]:
-    """What images of a training set are called: by their slots, and further ones of a slot by their model's iteration, too."""
-    seen: set[str] = set()
+    """What images of a training set are called: by their slots, and further ones of a slot by their model's iteration, too.
+
+    Of several draws of one model, all but the first are numbered. They are in order, and a ratio that takes a draw of a slot
+    takes those before it, too: names do not depend on the ratio.
+    """
+    seen: Counter[str] = Counter()
     names = []
     for record in records:
-        names.append(f"{record.slot}@{record.iteration}" if record.slot in seen else record.slot)
-        seen.add(record.slot)
+        name = f"{record.slot}@{record.iteration}" if record.slot in seen else record.slot
+        names.append(streams.of_draw(name, seen[name]))
+        seen[name] += 1
     return names
