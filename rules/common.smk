@@ -311,6 +311,8 @@ def scored_cell(wildcards, input):
         words += f" --initial-images {input.initial_images}"
     elif input.get("curated"):
         words += f" --curated {input.curated[0]} --curated-table {input.curated[1]}"
+    if input.get("other"):
+        words += f" --other {input.other}"
     return words
 
 

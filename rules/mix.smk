@@ -10,6 +10,7 @@ rule mix:
         real="results/{experiment}/reference/real.parquet",
         generated=drawn_images,
         draws=further_draws,
+        other=fed_images,
         fresh=fresh_images,
     output:
         "results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/mix.parquet",

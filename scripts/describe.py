@@ -117,8 +117,11 @@ def _blocks(schema: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator[
 def _regimes() -> Iterator[str]:
     yield "### Regimes\n"
     yield from _table(
-        ("`regime`", "training set of an iteration", "ratios", "reference"),
-        [(f"`{each.name}`", each.summary, _ratios(each), each.citation) for each in REGIMES.values()],
+        ("`regime`", "training set of an iteration", "ratios", "families", "reference"),
+        [
+            (f"`{each.name}`", each.summary, _ratios(each), ", ".join(each.families) or "all", each.citation)
+            for each in REGIMES.values()
+        ],
     )
     yield from _parameters("regime", REGIMES.values())
 

@@ -90,7 +90,7 @@ def base(family, tmp_path):
 
 
 @pytest.mark.parametrize("kept", [True, False])
-@pytest.mark.parametrize("regime", [name for name in REGIMES if name != "heal"])
+@pytest.mark.parametrize("regime", [name for name in REGIMES if name not in ("heal", "feed")])
 def test_chunks_do_not_matter(family, base, tmp_path, regime, kept):
     whole = made(family, tmp_path, base, 1, 6, regime)
     first = made(family, tmp_path, base, 1, 3, regime)
@@ -100,6 +100,11 @@ def test_chunks_do_not_matter(family, base, tmp_path, regime, kept):
     same(whole.models, first.models | second.models)
     assert scored(family, whole, base) == scored(family, first, base) | scored(family, second, base)
     np.testing.assert_array_equal(whole.rows[6], second.rows[6])
+
+
+def test_a_chain_of_generations_has_no_rows_of_another(family, base, tmp_path):
+    with pytest.raises(ValueError, match="a chain of generations has no rows of another chain"):
+        made(family, tmp_path, base, 1, 1, "feed", share=50)
 
 
 def test_several_draws_of_a_model_are_fitted_to_in_whatever_chunks(family, base, tmp_path):

@@ -117,6 +117,8 @@ class History:
             return self._originals[source.slots]
         if source.origin == "fresh":
             return self._family.fresh(source.iteration)[source.slots]
+        if source.origin == "other":
+            raise ValueError("a chain of generations has no rows of another chain")
         if source.draw:
             # Of one training set only, so they are not held.
             model = self.models[source.iteration]

@@ -22,6 +22,8 @@ class Regime:
         adds: whether generated rows come on top of all original ones, so that a ratio may exceed 100.
         generates: whether generated rows are trained on at all.
         needs_fresh: whether it takes real rows that no training set has held before.
+        listens: whether it also takes rows that another chain drew, which its parameters ``other`` and ``seed`` name.
+        families: the kinds of models whose chains it can be of; empty for all.
         parameters: JSON schema of each key of an arm's `parameters` that belongs to it: type, range, default, description.
         required: the keys without a default.
     """
@@ -35,6 +37,8 @@ class Regime:
     adds: bool = False
     generates: bool = True
     needs_fresh: bool = False
+    listens: bool = False
+    families: tuple[str, ...] = ()
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     required: tuple[str, ...] = ()
 

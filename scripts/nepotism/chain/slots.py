@@ -16,8 +16,9 @@ from nepotism.runtime import streams
 from nepotism.runtime.errors import UserError
 
 Indices = NDArray[np.int64]
-# real: of the reference; fresh: real rows that no training set has held before; generated: by a model of the chain.
-Origin = Literal["real", "fresh", "generated"]
+# real: of the reference; fresh: real rows that no training set has held before; generated: by a model of the chain; other: by
+# one of another chain.
+Origin = Literal["real", "fresh", "generated", "other"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,10 @@ class Slots:
         """Rows that the model of an iteration drew, the first of each slot or another ``draw``; all without ``slots``."""
         return Source("generated", iteration, self.everything if slots is None else slots, draw)
 
+    def other(self, iteration: int, slots: Indices) -> Source:
+        """Rows that the model of an iteration of another chain drew."""
+        return Source("other", iteration, slots)
+
     def split(self, ratio: str, *redrawn: int) -> tuple[Indices, Indices]:
         """The slots of generated rows at a ratio, and the others: a pure function of groups, ratio, seed and ``redrawn``.
 
@@ -80,6 +85,25 @@ class Slots:
             raise UserError(f"`arms.ratios`: {ratio} % of {len(self)} slots is all of them; choose 100, or more rows")
         taken = self._order(*redrawn)
         return np.sort(taken[:count]), np.sort(taken[count:])
+
+    def shared(self, ratio: str, share: float) -> tuple[Indices, Indices]:
+        """The generated slots at a ratio, shared with another chain: its own, and the other's ``share`` percent of them.
+
+        The other's are the first of the order that `split` follows, so that they are balanced over the groups, and nested: those
+        at a lower share, or a lower ratio, are among those at a higher one.
+
+        Raises:
+            UserError: as `split`; or if a share above 0 gives no slot at all, or one below 100 all of them.
+        """
+        generated, _ = self.split(ratio)
+        count = generated_count(share, len(generated))
+        told = f"`arms.parameters.share`: {share:g} % of {len(generated)} generated slots"
+        if len(generated) and share > 0 and count == 0:
+            raise UserError(f"{told} is none at all; raise it, the ratio, or the number of images")
+        if len(generated) and share < 100 and count == len(generated):
+            raise UserError(f"{told} is all of them; choose 100, a higher ratio, or more images")
+        fed = np.sort(self._order()[:count])
+        return np.setdiff1d(generated, fed), fed
 
     def draws(self, ratio: str) -> list[Indices]:
         """The slots of every draw at a ratio that may exceed 100: all slots of draws 0 and 1 at 250 %, and of draw 2 those

@@ -10,6 +10,7 @@ from nepotism.controls import CONTROLS
 from nepotism.experiment.cells import BASELINE_ARM, canonical_ratio
 from nepotism.families import family_package
 from nepotism.plan.grid import DIFFUSION
+from nepotism.plan.populations import feed_contradictions
 from nepotism.weights.locations import hub, staged_name
 
 # Of arms that name neither: the plain mixture.
@@ -117,6 +118,12 @@ def _arm_contradictions(
         treated = ", ".join(control.families)
         yield f"`{key}.control`: {control.name} treats rows of the family {treated}, and none of {family}; choose another control"
         return
+    if regime.families and family not in regime.families:
+        fed = ", ".join(regime.families)
+        yield f"`{key}.regime`: {regime.name} is of chains of the family {fed}, and not of {family}; choose another regime"
+        return
+    if regime.listens:
+        yield from feed_contradictions(config, key, arm, ratios)
     if not regime.takes_ratio and ratios != ["100"]:
         yield f"`{key}.ratios`: {regime.name} says itself what a training set holds; write ratios: [100]"
     above = [ratio for ratio in ratios if float(ratio) > 100] if regime.takes_ratio else []

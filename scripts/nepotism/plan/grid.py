@@ -12,6 +12,7 @@ from typing import Any
 from nepotism.experiment.cells import BASELINE_ARM, Cell, draw_count
 from nepotism.families import decisive_settings, family_package
 from nepotism.plan.arms import Arm, arm_of
+from nepotism.plan.populations import feeding
 from nepotism.weights.locations import location, staged_name
 
 DIFFUSION = "diffusion"
@@ -236,9 +237,12 @@ class Grid:
 
     def generated_images(self, cell: Cell) -> str | None:
         """The image set that the last model drew for ``cell``'s training set; None where it has real images only."""
+        drawn = self._last_drawn(cell)
+        return drawn if self.trains_on_generated(cell) else None
+
+    def _last_drawn(self, cell: Cell) -> str:
+        """The image set that the model before ``cell`` drew."""
         parent = self.parent(cell)
-        if not self.trains_on_generated(cell):
-            return None
         if parent is None:
             return f"{self.folder}/{self.arm(cell.control).base}/seed-{cell.seed}/initial_images.parquet"
         return f"{self.folder}/{parent.path}/samples.parquet"
@@ -251,7 +255,19 @@ class Grid:
 
     def mixed_images(self, cell: Cell) -> list[str]:
         """All image sets that generated rows of ``cell``'s training set come from."""
-        return [*self.drawn_images(cell), *self.further_draws(cell)]
+        fed = self.fed_images(cell)
+        return [*self.drawn_images(cell), *self.further_draws(cell), *([fed] if fed else [])]
+
+    def other(self, cell: Cell) -> Cell | None:
+        """The cell at the same iteration of the chain that feeds ``cell``'s; None where its arm listens to no other."""
+        # Told if there is no such cell.
+        self.parent(cell)
+        return feeding(self.arm(cell.control), cell, self.seeds)
+
+    def fed_images(self, cell: Cell) -> str | None:
+        """The image set of another chain that ``cell``'s training set takes from; None where it takes none."""
+        other = self.other(cell) if self.trains_on_generated(cell) else None
+        return self._last_drawn(other) if other and self.arm(cell.control).parameters["share"] else None
 
     def further_draws(self, cell: Cell) -> list[str]:
         """The image sets of the last model's further draws, from the second on, that a ratio above 100 takes."""

@@ -50,6 +50,8 @@ class Needs:
         if stage == "finetune":
             # Ratios above 100 take several images of a slot.
             sets += max(0, *(draw_count(ratio) - 1 for arm in self._grid.arms for ratio in arm.ratios))
+        # What the chain that feeds a cell's draws is embedded, too.
+        sets += stage == "score" and any(arm.regime.listens for arm in self._grid.arms)
         return LOADED_MB + math.ceil((models * self._unet + sets * images) / 1e6)
 
     def minutes(self, stage: str, arm: Arm | None) -> int:
