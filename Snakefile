@@ -13,6 +13,7 @@ include: "rules/common.smk"
 include: "rules/weights.smk"
 include: "rules/chunks.smk"
 include: "rules/repairs.smk"
+include: "rules/mixed.smk"
 include: "rules/shown.smk"
 
 
@@ -23,7 +24,8 @@ wildcard_constraints:
     experiment=grid.experiment,
     control=r"(?!(base(-[a-z0-9_-]+)?|reference|report|tables|figures|logs|benchmarks)/)[a-z0-9_-]+",
     base=r"base(-[a-z0-9_-]+)?",
-    ratio=r"100|0|[1-9]?[0-9](\.[0-9]*[1-9])?",
+    ratio=r"1000|(0|[1-9][0-9]?[0-9]?)(\.[0-9]*[1-9])?",
+    draw=r"[1-9]",
     seed=r"0|[1-9][0-9]*",
     iteration=r"[1-9][0-9]*",
     shard=r"0|[1-9][0-9]*",

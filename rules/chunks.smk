@@ -1,4 +1,5 @@
 # Of families whose generations are made in chunks: what their jobs need. Functions only.
+from nepotism.experiment.cells import draw_count
 from nepotism.families import family_package, rule_files
 from nepotism.plan.grid import CHUNK_FILES
 
@@ -32,10 +33,11 @@ def read_chunks(wildcards):
 
 
 def earlier_models(wildcards):
-    """Models that a chunk reads: to be fitted from, or to draw again what an accumulating arm keeps."""
+    """Models that a chunk reads: to be fitted from, to draw again what an accumulating arm keeps, or to draw several rows of
+    a slot."""
     arm = arm_of(wildcards)
     reads = family_package(grid.family).reads_parent(grid.family_block(arm))
-    if not reads and not arm.regime.accumulates:
+    if not reads and not arm.regime.accumulates and draw_count(wildcards.ratio) < 2:
         return []
     return [f"{folder}/model/{CHUNK_FILES[0]}" for folder in read_chunks(wildcards)]
 
@@ -71,9 +73,10 @@ def chunk_of_generations(wildcards):
 
 
 def memory_of_generations(wildcards, attempt):
-    """Megabytes of a job: an arm that accumulates fits to the rows of all generations so far."""
+    """Megabytes of a job: an arm that accumulates fits to the rows of all generations so far, others to those of all draws."""
     arm = arm_of(wildcards)
     held = 1
     if arm and arm.regime.accumulates:
         held += int(getattr(wildcards, "iteration", 0))
+    held += max(0, draw_count(getattr(wildcards, "ratio", 0)) - 1)
     return attempt * family_package(grid.family).memory_mb(grid.family_block(arm), held)

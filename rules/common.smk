@@ -255,10 +255,6 @@ def sampled_model(wildcards):
     return with_advice(grid.sampled_model, cell_of(wildcards))
 
 
-def generated_option(wildcards, input):
-    return f"--generated {input.generated}" if input.generated else ""
-
-
 def fresh_option(wildcards, input):
     return f"--fresh {input.fresh}" if input.fresh else ""
 
@@ -295,7 +291,8 @@ def named_place(wildcards):
 
 
 def named_cell(wildcards):
-    return f"{named_place(wildcards)} --iteration {getattr(wildcards, 'iteration', 0)}"
+    draw = f" --draw {wildcards.draw}" if hasattr(wildcards, "draw") else ""
+    return f"{named_place(wildcards)} --iteration {getattr(wildcards, 'iteration', 0)}{draw}"
 
 
 def sampled_cell(wildcards, input):
@@ -317,6 +314,8 @@ def scored_cell(wildcards, input):
         words += f" --curated {input.curated[0]} --curated-table {input.curated[1]}"
     if input.get("filtered"):
         words += f" --filtered-table {input.filtered}"
+    if input.get("other"):
+        words += f" --other {input.other}"
     return words
 
 

@@ -12,6 +12,7 @@ rule score:
         samples="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/samples.parquet",
         curated=curated_files,
         filtered=filtered_table,
+        other=other_samples,
         reference="results/{experiment}/reference/embeddings.npz",
         base=base_model,
         evaluator=evaluator_files,

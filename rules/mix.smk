@@ -8,7 +8,9 @@ localrules:
 rule mix:
     input:
         real="results/{experiment}/reference/real.parquet",
-        generated=mixed_images,
+        generated=drawn_images,
+        draws=further_draws,
+        other=fed_images,
         fresh=fresh_images,
     output:
         "results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/mix.parquet",

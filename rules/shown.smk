@@ -1,4 +1,5 @@
 # What figures and the report show: functions only.
+from nepotism.plan.lines import lines
 from nepotism.plan.remedies import remedies
 
 
@@ -151,7 +152,7 @@ def figure_files(wildcards):
     names = list(family_figures)
     if grid.family == DIFFUSION:
         numbers = [1, 2, 5, 7]
-        numbers += [3] if grid.curves("figure_3") else []
+        numbers += [3] if lines(grid, "figure_3") else []
         numbers += [4] if grid.judged_arm("heal") else []
         numbers += [6] if grid.judged_arm("sifid_cull") else []
         numbers += [8] if any(arm.filters for arm in remedies(grid)) else []

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nepotism.chain.faces import Regime
 from nepotism.chain.regimes import REGIMES
 from nepotism.controls import CONTROLS
 from nepotism.families import FAMILIES, family_package
@@ -118,17 +119,17 @@ def _regimes() -> Iterator[str]:
     yield from _table(
         ("`regime`", "training set of an iteration", "ratios", "families", "reference"),
         [
-            (
-                f"`{each.name}`",
-                each.summary,
-                "any" if each.takes_ratio else "100 only",
-                ", ".join(each.families) or "all",
-                each.citation,
-            )
+            (f"`{each.name}`", each.summary, _ratios(each), ", ".join(each.families) or "all", each.citation)
             for each in REGIMES.values()
         ],
     )
     yield from _parameters("regime", REGIMES.values())
+
+
+def _ratios(regime: Regime) -> str:
+    if not regime.takes_ratio:
+        return "100 only"
+    return "up to 1000" if regime.adds else "up to 100"
 
 
 def _controls() -> Iterator[str]:

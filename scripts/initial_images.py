@@ -9,6 +9,7 @@ from nepotism.runtime import cli
 from nepotism.runtime.devices import start
 from nepotism.runtime.options import add_keys
 from nepotism.runtime.resume.job import Job
+from nepotism.runtime.streams import of_draw
 
 
 def main() -> None:
@@ -16,6 +17,7 @@ def main() -> None:
     sampling.add_options(parser)
     add_keys(parser, "initial_images", "strength")
     parser.add_argument("--real", type=Path, required=True, help="image set to start from")
+    sampling.add_draw(parser)
     parser.add_argument("--output", type=Path, required=True, help="output: image set")
     cli.run(run, parser.parse_args())
 
@@ -25,8 +27,9 @@ def run(arguments: argparse.Namespace) -> None:
         device = start(arguments.device, arguments.threads)
         real = read_image_set(arguments.real)
         # The name of a random stream stays what it was: another one draws other images.
-        wanted = sampling.per_slot(real.records, arguments.seed, arguments.iteration, "seed_images")
-        sampling.draw_image_set(arguments, device, job, "initial_images", wanted, arguments.output, sources=real)
+        wanted = sampling.per_slot(real.records, arguments.seed, arguments.iteration, "seed_images", arguments.draw)
+        name = of_draw("initial_images", arguments.draw)
+        sampling.draw_image_set(arguments, device, job, name, wanted, arguments.output, sources=real)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from nepotism.families.diffusion import sampling
 from nepotism.runtime import cli
 from nepotism.runtime.devices import start
 from nepotism.runtime.resume.job import Job
+from nepotism.runtime.streams import of_draw
 
 
 def main() -> None:
@@ -20,16 +21,18 @@ def main() -> None:
     parser.add_argument(
         "--purpose", default="sample", help="what the images are for: those for another purpose are of other noise"
     )
+    sampling.add_draw(parser)
     parser.add_argument("--output", type=Path, required=True, help="output: image set")
     cli.run(run, parser.parse_args())
 
 
 def run(arguments: argparse.Namespace) -> None:
     noise = arguments.iteration if arguments.noise_iteration is None else arguments.noise_iteration
-    wanted = sampling.per_slot(read_records(arguments.real), arguments.seed, noise, arguments.purpose)
+    wanted = sampling.per_slot(read_records(arguments.real), arguments.seed, noise, arguments.purpose, arguments.draw)
+    name = of_draw("samples" if arguments.purpose == "sample" else arguments.output.stem, arguments.draw)
     with Job(arguments.output, arguments.checkpoint_seconds) as job:
         device = start(arguments.device, arguments.threads)
-        sampling.draw_image_set(arguments, device, job, arguments.output.stem, wanted, arguments.output)
+        sampling.draw_image_set(arguments, device, job, name, wanted, arguments.output)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from nepotism.experiment.cells import cell_in
 from nepotism.families.diffusion import sampling
 from nepotism.measure.curation import curation, filtering, selected
 from nepotism.measure.embeddings import write_embedded
-from nepotism.measure.evaluation import RowKey, captions, compare, embed, from_arguments, read_reference
+from nepotism.measure.evaluation import RowKey, apart, captions, compare, embed, from_arguments, read_reference
 from nepotism.runtime import cli
 from nepotism.runtime.devices import start
 from nepotism.runtime.options import add_keys
@@ -31,6 +31,11 @@ def main() -> None:
     parser.add_argument("--curated", type=Path, help="image set after the cell's control")
     parser.add_argument("--curated-table", type=Path, help="what the control did to each image (CSV)")
     parser.add_argument("--filtered-table", type=Path, help="what a filter did to each row of the training set (CSV)")
+    parser.add_argument(
+        "--other",
+        type=Path,
+        help="image set of the chain that feeds the cell's, at the same iteration: how far they are apart",
+    )
     parser.add_argument("--reference", type=Path, required=True, help="features of the real images (.npz)")
     parser.add_argument("--experiment", required=True, help="column of the table")
     parser.add_argument("--unseen", type=Path, required=True, help="output: image set for the unseen captions")
@@ -63,6 +68,8 @@ def draw_and_score(arguments: argparse.Namespace, job: Job) -> None:
     rows = [*captions(place, "unseen", sets["unseen"])]
     for name in [name for name in sets if name != "unseen"]:
         rows += compare(place, name, sets[name], reference)
+    if arguments.other is not None:
+        rows += apart(place, sets["samples"], embed(evaluator, read_image_set(arguments.other)), reference)
     if "initial_images" in sets:
         rows += compare(place, "real", reference.holdout, reference)
     if "curated" in sets:

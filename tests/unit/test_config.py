@@ -5,11 +5,12 @@ import copy
 import pytest
 import yaml
 from conftest import ROOT
-from nepotism.experiment.cells import Cell, canonical_ratio, cell_in
+from nepotism.experiment.cells import Cell, canonical_ratio, cell_in, draw_count
 from nepotism.experiment.stages import STAGE_VERSIONS, options, stage_version
 from nepotism.families import FAMILIES
 from nepotism.plan import config as configuration
 from nepotism.plan.grid import Grid
+from nepotism.plan.lines import lines
 from nepotism.plan.settings import OF_FAMILIES, settings
 
 DEFAULT = yaml.safe_load((ROOT / "workflow_config.yaml").read_text())
@@ -143,6 +144,86 @@ def test_fresh_images_are_reserved_for_every_training_set_that_needs_them():
     assert grid_of(arms=[NONE]).fresh_sets() == 0
 
 
+def test_only_rows_that_are_added_may_be_more_than_the_slots():
+    for regime in ("replace", "fresh"):
+        told = mistakes(arms=[{"name": "more", "regime": regime, "ratios": [50, 250]}])
+        assert f"`arms[0].ratios`: 250, but {regime} takes at most 100 %; regimes that take more: augment" in told
+    more = {"name": "more", "regime": "augment", "ratios": [250]}
+    told = mistakes(arms=[{**more, "control": "histogram_match"}])
+    assert "250 % takes several images of a slot, and histogram_match treats one; use at most 100, or" in told
+    grid = grid_of(arms=[NONE, more])
+    assert (draw_count("0"), draw_count("3.3"), draw_count("100"), draw_count("100.1")) == (0, 1, 1, 2)
+    first, later = Cell("more", "250", 0, 1), Cell("more", "250", 0, 3)
+    base, cell = "results/faces/base/seed-0/initial_images", "results/faces/more/ratio-250/seed-0/iteration-2/samples"
+    assert grid.mixed_images(first) == [f"{base}.parquet", f"{base}-1.parquet", f"{base}-2.parquet"]
+    assert grid.mixed_images(later) == [f"{cell}.parquet", f"{cell}-1.parquet", f"{cell}-2.parquet"]
+    assert grid.further_draws(Cell("none", "100", 0, 3)) == grid.further_draws(Cell("none", "0", 0, 3)) == []
+
+
+def feed(name="left", ratios=(100,), **parameters):
+    other = {"other": "right", **parameters}
+    return {"name": name, "regime": "feed", "ratios": list(ratios), "parameters": other}
+
+
+def test_chains_that_feed_each_other_take_what_was_drawn_at_the_iteration_before():
+    guided = {**feed("right", other="left"), "overrides": {"sample": {"guidance_scale": 2}}}
+    grid = grid_of(arms=[feed(), guided])
+    first, later = Cell("left", "100", 0, 1), Cell("left", "100", 0, 3)
+    base, drawn = (
+        "results/faces/{}/seed-0/initial_images.parquet",
+        "results/faces/{}/ratio-100/seed-0/iteration-2/samples.parquet",
+    )
+    assert grid.mixed_images(first) == [base.format("base"), base.format("base-right")]
+    assert grid.mixed_images(later) == [drawn.format("left"), drawn.format("right")]
+    assert grid.mixed_images(Cell("right", "100", 0, 3)) == [drawn.format("right"), drawn.format("left")]
+    assert grid.other(later) == Cell("right", "100", 0, 3)
+    assert "share" in settings(grid, "mix", grid.arm("left"))
+    # One way: the other does not listen.
+    grid = grid_of(arms=[NONE, feed(other="none", ratios=[0, 25])])
+    assert grid.other(Cell("none", "25", 0, 2)) is None
+    assert grid.fed_images(Cell("left", "25", 0, 2)) == "results/faces/none/ratio-25/seed-0/iteration-1/samples.parquet"
+    assert grid.fed_images(Cell("left", "0", 0, 2)) is None
+    assert grid.other(Cell("left", "0", 0, 2)), "how far they are apart is scored all the same"
+    grid = grid_of(arms=[NONE, feed(other="none", share=0)])
+    assert grid.mixed_images(later) == [grid.generated_images(later)]
+
+
+def test_one_arm_may_be_a_ring_of_seeds():
+    grid = grid_of(seeds=[3, 5, 1], arms=[feed(other=None, seed="next")])
+    assert [grid.other(Cell("left", "100", seed, 2)) for seed in (3, 5, 1)] == [
+        Cell("left", "100", seed, 2) for seed in (5, 1, 3)
+    ]
+    with pytest.raises(ValueError, match="no seed 7"):
+        grid.other(Cell("left", "100", 7, 2))
+
+
+def test_an_arm_cannot_listen_to_what_is_not_there():
+    for parameters in ({"other": None}, {"other": "left"}):
+        told = mistakes(seeds=[0, 1], arms=[feed(**parameters)])
+        assert "`arms[0].parameters.other`: the chain would be fed from itself; write seed: next, or name" in told
+    assert "`arms[0].parameters.seed`: next, but `seeds` has only one" in mistakes(arms=[feed(other=None, seed="next")])
+    assert "`arms[1].parameters.other`: no arm is called 'right'; there are: none, left" in mistakes(
+        arms=[NONE, feed()]
+    )
+    assert "`arms[1].ratios`: 50, but the arm 'none' that feeds it has only: 0, 25, 100" in mistakes(
+        arms=[NONE, feed(other="none", ratios=[25, 50])]
+    )
+    short = {**NONE, "iterations": 2}
+    told = mistakes(arms=[short, feed(other="none")])
+    assert "`arms[1].parameters.other`: the arm 'none' ends at iteration 2, and this one at 4" in told
+    grid_of(arms=[short, {**feed(other="none"), "iterations": 2}])
+    heal = {"name": "heal", "regime": "heal", "ratios": [100], "parameters": {"after": 2, "iterations": 2}}
+    told = mistakes(arms=[NONE, heal, feed(other="heal")])
+    assert "`arms[2].parameters.other`: the arm 'heal' begins at iteration 3; name one that begins at 1" in told
+    told = mistakes(arms=[NONE, {**feed(other="none"), "control": "histogram_match"}])
+    assert "`arms[1].control`: the images of the other chain are trained on as they were drawn" in told
+    assert "`arms[0].parameters.other`: missing" in mistakes(arms=[{**feed(), "parameters": {}}])
+    assert "`arms[0].parameters.share`: 101 is out of range" in mistakes(arms=[feed(share=101)])
+    gmm = yaml.safe_load((ROOT / "resources" / "experiments" / "gmm.yaml").read_text())
+    told = mistakes(**{**gmm, "arms": [*gmm["arms"], {**feed(other="n90"), "ratios": [100]}]})
+    assert "regime`: feed is of chains of the family diffusion, and not of gmm" in told
+
+
 def test_overrides_are_checked_like_the_settings_they_override():
     arm = {**NONE, "overrides": {"sample": {"guidance_scal": 3}, "finetune": {"epochs": 0}}}
     message = mistakes(arms=[arm])
@@ -174,9 +255,9 @@ def test_figures_and_claims_take_the_arms_they_are_about():
     grid = grid_of(arms=[heal, guided, CONTROL, NONE])
     assert grid.judged_arm("histogram_match").name == "match"
     assert grid.shown_arm().name == "none"
-    assert grid.curves("figure_3") == ["heal:heal", "match:control", "none:mixture"]
-    assert grid.curves("figure_7") == ["guided:control:base-guided", "match:control", "none:mixture"]
-    assert grid_of(arms=[guided]).curves("figure_3") == []
+    assert lines(grid, "figure_3") == ["heal:heal", "match:control", "none:mixture"]
+    assert lines(grid, "figure_7") == ["guided:control:base-guided", "match:control", "none:mixture"]
+    assert lines(grid_of(arms=[guided]), "figure_3") == []
     assert grid_of(arms=[guided]).shown_arm().name == "guided"
 
 
@@ -223,10 +304,10 @@ def test_numbers_that_are_not_finite_are_told(value):
 
 
 def test_ratios_outside_the_range_and_unknown_arms_are_told():
-    arm = {"name": "none", "ratios": [0, 101]}
-    assert "`arms[0].ratios[1]`: 101 is out of range; allowed: 0 to 100" in mistakes(arms=[arm])
+    arm = {"name": "none", "ratios": [0, 1001]}
+    assert "`arms[0].ratios[1]`: 1001 is out of range; allowed: 0 to 1000" in mistakes(arms=[arm])
     told = mistakes(arms=[{"name": "none", "regime": "acumulate", "control": "sifid", "ratios": [0]}])
-    assert "`arms[0].regime`: 'acumulate' is none of accumulate, accumulate_subsample, augment, fresh," in told
+    assert "`arms[0].regime`: 'acumulate' is none of accumulate, accumulate_subsample, augment, feed, fresh," in told
     assert "did you mean accumulate?" in told
     assert (
         "`arms[0].control`: 'sifid' is none of none, filter, histogram_match, select_draws, sifid_cull; did you mean sifid_cull?"

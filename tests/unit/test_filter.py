@@ -136,7 +136,7 @@ def test_resampling_ends_where_every_row_of_any_weight_was_taken_thrice():
 def test_rows_have_names_of_their_own_also_when_taken_again():
     first, again = record("real", 0), record("made", 0, "generated", 2)
     assert row_names([first, again, again, again, first]) == [
-        first.slot, f"{first.slot}@2", f"{first.slot}@2+1", f"{first.slot}@2+2", f"{first.slot}@0",
+        first.slot, f"{first.slot}@2", f"{first.slot}@2-1", f"{first.slot}@2-2", f"{first.slot}@0",
     ]  # fmt: skip
 
 

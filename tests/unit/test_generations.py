@@ -7,6 +7,7 @@ import time
 
 import declared
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from interrupted import at_random, until_done
 from nepotism.chain import engine
@@ -89,7 +90,9 @@ def base(family, tmp_path):
 
 
 @pytest.mark.parametrize("kept", [True, False])
-@pytest.mark.parametrize("regime", [name for name, regime in REGIMES.items() if not regime.branches])
+@pytest.mark.parametrize(
+    "regime", [name for name, regime in REGIMES.items() if not regime.branches and not regime.listens]
+)
 def test_chunks_do_not_matter(family, base, tmp_path, regime, kept):
     whole = made(family, tmp_path, base, 1, 6, regime)
     first = made(family, tmp_path, base, 1, 3, regime)
@@ -99,6 +102,50 @@ def test_chunks_do_not_matter(family, base, tmp_path, regime, kept):
     same(whole.models, first.models | second.models)
     assert scored(family, whole, base) == scored(family, first, base) | scored(family, second, base)
     np.testing.assert_array_equal(whole.rows[6], second.rows[6])
+
+
+def test_a_chain_of_generations_has_no_rows_of_another(family, base, tmp_path):
+    with pytest.raises(ValueError, match="a chain of generations has no rows of another chain"):
+        made(family, tmp_path, base, 1, 1, "feed", share=50)
+
+
+def test_several_draws_of_a_model_are_fitted_to_in_whatever_chunks(family, base, tmp_path):
+    fitted = {}
+
+    class Watched:
+        def __getattr__(self, name):
+            return getattr(family, name)
+
+        def fit(self, rows, parent, iteration, checkpoints):
+            fitted[iteration] = rows
+            return family.fit(rows, parent, iteration, checkpoints)
+
+    whole = made(Watched(), tmp_path, base, 1, 4, "augment", "250", kept="fixed")
+    half = Slots({"": 40}, 0).split("50")[0]
+    for iteration in (1, 4):
+        mixtures = gmm.Mixtures(**(base | whole.models)[iteration - 1])
+        # Of the streams' names: what is drawn today, and two more.
+        drawn = [
+            gmm.sample(mixtures, 40, 0, iteration - 1, name).transpose(2, 1, 0)
+            for name in ("sample", "sample-1", "sample-2")
+        ]
+        expected = np.concatenate([family.originals(), drawn[0], drawn[1], drawn[2][half]])
+        np.testing.assert_array_equal(fitted[iteration], expected)
+    first = made(family, tmp_path, base, 1, 2, "augment", "250")
+    second = made(family, tmp_path, {2: first.models[2]}, 3, 4, "augment", "250", rows={2: first.rows[2]})
+    same(whole.models, first.models | second.models)
+    one, two = (
+        made(family, tmp_path, base, 1, 1, "augment", "100"),
+        made(family, tmp_path, base, 1, 1, "augment", "200"),
+    )
+    assert len(two.plans[1]) == len(one.plans[1]) + 1
+
+    engine.write_plans(tmp_path / "mix.parquet", whole.plans, 40)
+    rows = pq.read_table(tmp_path / "mix.parquet").to_pylist()
+    assert [(row["origin"], row["draw"], row["rows"]) for row in rows if row["iteration"] == 4] == [
+        ("real", 0, 40), ("generated", 0, 40), ("generated", 1, 40), ("generated", 2, 20),
+    ]  # fmt: skip
+    assert {row["source_iteration"] for row in rows if row["iteration"] == 4} == {0, 3}
 
 
 @pytest.mark.parametrize("regime", ["replace", "accumulate", "accumulate_subsample"])

@@ -252,6 +252,26 @@ def test_rows_are_texts_that_keep_their_tokens(family, first, tmp_path):
     assert table["text"][3].as_py() == family._tokenizer.decode(rows[3].tolist(), skip_special_tokens=False)
 
 
+def test_further_draws_are_tokens_of_the_models_distribution_whatever_the_batch(family, first, reference):
+    drawn = family.sample(first, 1, draw=1)
+    np.testing.assert_array_equal(drawn, family.sample(first, 1, draw=1))
+    assert not np.array_equal(drawn, family.sample(first, 1))
+    assert not np.array_equal(drawn, family.sample(first, 1, draw=2))
+    assert not np.array_equal(drawn, family.sample(first, 2, draw=1))
+    other = lm.Family({**SMALL, "generation_batch": 7}, 0, reference)
+    assert (drawn == other.sample(first, 1, draw=1)).mean() > 0.99, "but for rounding"
+    assert family.stream(1, 1) == (0, 1, "sample-1")
+    assert family.stream(1) is None
+
+
+def test_noise_on_logits_draws_from_the_softmax():
+    logits = torch.log(torch.tensor([[0.5, 0.3, 0.2, 0.0]]))
+    noisy = networks._Gumbel(("test",), range(4000))(None, logits.expand(4000, 4))
+    shares = np.bincount(noisy.argmax(1).numpy(), minlength=4) / 4000
+    np.testing.assert_allclose(shares, [0.5, 0.3, 0.2, 0], atol=0.03)
+    assert shares[3] == 0
+
+
 def test_too_little_text_is_told(reference, tmp_path):
     settings = original_settings({**SMALL, "split": {**SMALL["split"], "holdout": 10**6}})
     files = {name: tmp_path / path.name for name, path in reference.items()}

@@ -13,7 +13,7 @@ from nepotism.chain.regimes import REGIMES
 from nepotism.chain.slots import Slots, slots_of
 from nepotism.controls import CONTROLS
 from nepotism.data.images import Record
-from nepotism.experiment.cells import canonical_ratio, generated_count
+from nepotism.experiment.cells import canonical_ratio, draw_count, generated_count
 from nepotism.families.diffusion.training_set import row_names
 from nepotism.plan import config as configuration
 from nepotism.plan.grid import Grid
@@ -90,12 +90,13 @@ def records(origin):
     return [Record(f"{origin}/{g}/{i}", "p", g, f"{g}/{i:03d}", origin) for g in "ab" for i in range(4)]
 
 
-def mixed(regime, real, generated, ratio, iteration=1, drop_missing=False, fresh=None, **parameters):
+def mixed(regime, real, generated, ratio, iteration=1, drop_missing=False, fresh=None, other=None, **parameters):
     """Ids of a training set; ``generated`` are the records of every model so far."""
     sources = REGIMES[regime].plan(slots_of(real, 0), ratio, iteration, REGIMES[regime].filled(parameters))
     made = [Images(each, f"made-{number}.parquet") for number, each in enumerate(generated)]
     reserved = Images(fresh, "fresh.parquet") if fresh else None
-    return mix(sources, Images(real, "real.parquet"), made, iteration - len(made), reserved, drop_missing)
+    fed = Images(other, "other.parquet") if other else None
+    return mix(sources, Images(real, "real.parquet"), made, iteration - len(made), reserved, drop_missing, other=fed)
 
 
 def test_a_mixture_takes_each_slot_from_one_file():
@@ -180,6 +181,109 @@ def test_what_augments_keeps_all_real_images_and_adds_those_of_the_mixture():
     assert {r.slot for r in chosen if r.origin == "generated"} == {r.slot for r in plain if r.origin == "generated"}
 
 
+@pytest.mark.parametrize("ratio", ["0", "50", "100", "150", "250", "300", "1000"])
+def test_above_100_percent_whole_draws_are_added_and_of_one_more_what_a_mixture_takes(ratio):
+    further = [[replace(each, id=f"draw-{draw}/{each.slot}") for each in records("generated")] for draw in range(1, 10)]
+    sources = REGIMES["augment"].plan(slots_of(records("real"), 0), ratio, 1, {})
+    images = [Images(each, f"draw-{draw}.parquet") for draw, each in enumerate(further, 1)]
+    given = (Images(records("real"), "real.parquet"), [Images(records("generated"), "draw-0.parquet")], 0)
+    chosen, files = mix(sources, *given, draws=images[: max(0, draw_count(ratio) - 1)])
+    whole, rest = divmod(int(ratio), 100)
+    assert Counter(files) == +Counter(
+        {
+            "real.parquet": 8,
+            **{f"draw-{draw}.parquet": 8 for draw in range(whole)},
+            f"draw-{whole}.parquet": 8 * rest // 100,
+        }
+    )
+    taken = {record.slot for record, file in zip(chosen, files) if file == f"draw-{whole}.parquet"}
+    assert taken == {records("real")[index].slot for index in slots_of(records("real"), 0).split(str(rest))[0]}
+    assert len(chosen) == 8 + generated_count(ratio, 8)
+    named = row_names(chosen)
+    assert len(set(named)) == len(named), "every image has a random stream of its own"
+    of_slot = [name for record, name in zip(chosen, named) if record.slot == "a/000"]
+    assert of_slot[:4] == ["a/000", "a/000@0", "a/000@0-1", "a/000@0-2"][: len(of_slot)]
+
+
+@given(sizes, st.integers(0, 3), st.integers(0, 20), st.integers(0, 20))
+def test_draws_are_nested(groups, seed, one, other):
+    slots = Slots(groups, seed)
+    assume(len(slots) > 1)
+    low, high = (slots.draws(str(50 * halves)) for halves in sorted((one, other)))
+    assert len(low) <= len(high)
+    assert all(set(few) <= set(many) for few, many in zip(low, high))
+
+
+def test_a_part_of_a_draw_that_is_no_row_is_an_error():
+    with pytest.raises(
+        UserError, match=r"1 % of 4 slots is no row at all.*; it is what 201 % takes beyond whole draws"
+    ):
+        Slots({"a": 4}, 0).draws("201")
+
+
+def test_a_draw_that_is_not_given_is_told():
+    sources = REGIMES["augment"].plan(slots_of(records("real"), 0), "200", 1, {})
+    given = (Images(records("real"), "real.parquet"), [Images(records("generated"), "made.parquet")], 0)
+    with pytest.raises(ValueError, match="draw 1 of iteration 0 is not among those that are given"):
+        mix(sources, *given)
+
+
+def fed(share, ratio="50"):
+    """Slots and files of a training set whose chain is fed by another."""
+    other = [replace(record, id=f"other/{record.slot}") for record in records("generated")]
+    return mixed("feed", records("real"), of_models(1), ratio, other=other, share=share)
+
+
+def test_a_chain_that_is_fed_nothing_is_the_plain_mixture():
+    for ratio in ("0", "25", "50", "100"):
+        plain = mixed("replace", records("real"), of_models(1), ratio)
+        assert fed(0, ratio) == plain
+        given = mixed("feed", records("real"), of_models(1), ratio, share=0)
+        assert given == plain, "and needs no images of another chain"
+
+
+def test_what_another_chain_feeds_takes_a_balanced_share_of_the_generated_slots():
+    generated = {
+        record.slot
+        for record in mixed("replace", records("real"), of_models(1), "50")[0]
+        if record.origin == "generated"
+    }
+    taken = {}
+    for share in (0, 25, 50, 75, 100):
+        chosen, files = fed(share)
+        assert [record.slot for record in chosen] == [record.slot for record in records("real")]
+        assert {record.slot for record in chosen if record.origin == "generated"} == generated
+        taken[share] = {record.slot for record, file in zip(chosen, files) if file == "other.parquet"}
+        assert Counter(files) == +Counter(
+            {"real.parquet": 4, "made-0.parquet": 4 - share // 25, "other.parquet": share // 25}
+        )
+        assert row_names(chosen) == [record.slot for record in records("real")]
+    assert taken[25] < taken[50] < taken[75] < taken[100] == generated
+    assert Counter(slot[0] for slot in taken[50]) == {"a": 1, "b": 1}
+    # Against the order that ratios are taken in.
+    assert taken[50] == {records("real")[index].slot for index in slots_of(records("real"), 0).split("25")[0]}
+
+
+@given(sizes, st.integers(0, 3), st.integers(1, 9), st.integers(1, 9))
+def test_shares_are_nested_in_share_and_ratio(groups, seed, one, other):
+    slots = Slots({name: 10 * size for name, size in groups.items()}, seed)
+    low, high = sorted((one, other))
+    own, theirs = slots.shared("50", 10 * low)
+    assert set(theirs) <= set(slots.shared("50", 10 * high)[1])
+    assert set(theirs) <= set(slots.shared("70", 10 * low)[1])
+    assert sorted([*own, *theirs]) == slots.split("50")[0].tolist()
+    assert len(theirs) == generated_count(10 * low, generated_count("50", len(slots)))
+
+
+def test_a_share_that_is_none_or_all_of_the_slots_is_an_error():
+    with pytest.raises(UserError, match=r"`arms.parameters.share`: 10 % of 4 generated slots is none at all"):
+        fed(10)
+    with pytest.raises(UserError, match=r"`arms.parameters.share`: 90 % of 4 generated slots is all of them"):
+        fed(90)
+    with pytest.raises(ValueError, match="the images of the other chain are not given"):
+        mixed("feed", records("real"), of_models(1), "50", share=50)
+
+
 def test_healing_takes_real_images_only_whatever_the_branch():
     chosen, files = mixed("heal", records("real"), [], "25", iteration=4)
     assert [record.id for record in chosen] == [record.id for record in records("real")]
@@ -211,7 +315,7 @@ def test_the_worked_example_of_a_new_regime_is_true(monkeypatch):
 
 def test_plug_ins_are_found_and_say_what_they_are():
     repairs = {"heal", "neon", "sims"}
-    assert set(REGIMES) == {"replace", "accumulate", "accumulate_subsample", "fresh", "augment"} | repairs
+    assert set(REGIMES) == {"replace", "accumulate", "accumulate_subsample", "fresh", "augment", "feed"} | repairs
     assert {name for name, regime in REGIMES.items() if regime.branches} == repairs
     assert set(CONTROLS) == {"none", "histogram_match", "sifid_cull", "filter", "select_draws"}
     for face in (*REGIMES.values(), *CONTROLS.values()):

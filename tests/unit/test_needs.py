@@ -7,7 +7,7 @@ import pytest
 from nepotism.plan import status
 from nepotism.plan.forecast import Rate, forecast, groups_of_folder
 from nepotism.plan.needs import LEAST_MINUTES, Needs
-from test_config import grid_of
+from test_config import DEFAULT, grid_of
 
 
 def rate(**changes):
@@ -38,6 +38,28 @@ def test_iteration_0_takes_as_long_as_its_own_settings_say_whatever_the_first_ar
     assert long > 50 * quick
     plan, swapped = (forecast(grid_of(arms=arms), 30).passes for arms in ([slow, plain], [plain, slow]))
     assert plan == swapped
+
+
+def test_further_draws_are_counted_once_where_they_are_shared():
+    def arm(*ratios, **overrides):
+        return {"name": "more", "regime": "augment", "ratios": list(ratios), "overrides": overrides}
+
+    plan, more = (forecast(grid_of(arms=[arm(*ratios)], iterations=3), 30) for ratios in ((100, 50), (250, 150)))
+    slots = plan.slots
+    # At iteration 1, 150 % takes an image set of the base model that 250 % takes, too.
+    assert (more.jobs["initial_draws"], more.jobs["sample_draws"]) == (2, (2 + 1) * 2)
+    assert not {"initial_draws", "sample_draws"} & plan.jobs.keys()
+    sample, first = (2 * DEFAULT[name]["num_inference_steps"] for name in ("sample", "initial_images"))
+    assert more.passes - plan.passes == slots * (6 * sample + 2 * int(first * DEFAULT["initial_images"]["strength"]))
+    assert more.trained == plan.trained, "at equal steps"
+    assert more.final_bytes > plan.final_bytes
+    equal = grid_of(arms=[arm(250, finetune={"budget": "epochs", "epochs": 2})], iterations=3)
+    assert forecast(equal, 30).trained == 3 * 2 * 3.5 * slots
+    grid = grid_of(arms=[arm(250, finetune={"epochs": 2})])
+    slow = [rate(train_per_second=0.01)]
+    longer = Needs(equal, slow, 30).minutes("finetune", equal.arm("more"))
+    assert longer > 3 * Needs(grid, slow, 30).minutes("finetune", grid.arm("more"))
+    assert Needs(grid, [], 30).memory_mb("finetune") > Needs(grid_of(), [], 30).memory_mb("finetune")
 
 
 def test_memory_grows_with_the_model_and_the_images(tmp_path):

@@ -18,6 +18,7 @@ from nepotism.families.diffusion.pipeline import encode_prompts, load_pipeline, 
 from nepotism.families.diffusion.sample import sample
 from nepotism.families.diffusion.training_set import filled_up
 from nepotism.plan.forecast import forecast
+from nepotism.plan.lines import lines
 from nepotism.plan.needs import Needs
 from nepotism.plan.settings import checks_of_reference, settings
 from nepotism.runtime import streams
@@ -267,7 +268,7 @@ def test_retraining_of_a_repair_is_overridden_like_any_other():
         assert "--learning-rate 1e-05" in settings(grid, "finetune", grid.arm(name))
         assert grid.parent_model(Cell(name, "100", 0, 3))
     assert grid.judged_arm("heal") is None
-    assert grid.curves("figure_3") == ["none:mixture", "heal:heal", "neon:repair"]
+    assert lines(grid, "figure_3") == ["none:mixture", "heal:heal", "neon:repair"]
 
 
 # ---- The grid
@@ -306,7 +307,7 @@ def test_claims_on_healing_are_about_all_real_images():
     assert grid.judged_arm("heal").name == "all"
     assert "--heal all" in settings(grid, "claims")
     assert grid_of(arms=[NONE, arm("heal", share=10)]).judged_arm("heal") is None
-    assert grid.curves("figure_7") == ["none:mixture"]
+    assert lines(grid, "figure_7") == ["none:mixture"]
 
 
 def test_two_networks_take_twice_the_passes_and_the_memory():

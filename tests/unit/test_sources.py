@@ -429,7 +429,9 @@ def test_the_filter_reaches_the_pictures_of_a_folder(tmp_path):
 def test_ratios_are_checked_where_group_sizes_are_known(caplog):
     with pytest.raises(UserError, match=r"0.1 % of 300 slots is no image at all; use at least 0.17 %"):
         reference.check_ratios([0, 0.1], 30, 300)
-    reference.check_ratios([0, 3.3, 100], 30, 300)
+    with pytest.raises(UserError, match=r"0.1 % \(of 200.1 %, beyond whole draws\) of 300 slots is no image at all"):
+        reference.check_ratios([200.1], 30, 300)
+    reference.check_ratios([0, 3.3, 100, 200, 250], 30, 300)
     assert "3.3 % of 300 slots is 10 images, less than one for each of 30 groups" in caplog.text
 
 

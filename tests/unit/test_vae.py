@@ -481,6 +481,7 @@ def test_rows_are_images_that_keep_their_pixels_and_tell_their_class(family, fir
     rows = family.sample(first, 3)
     np.testing.assert_array_equal(rows, family.sample(first, 3))
     assert rows.shape == family.originals().shape
+    assert not np.array_equal(rows, family.sample(first, 3, draw=1)), "of a stream of its own"
     records = [Record(str(slot), "", "", f"{slot:05d}", "generated", 3) for slot in range(len(rows))]
     write_rows(tmp_path / "samples.parquet", family.table(rows, records))
     table = pq.read_table(tmp_path / "samples.parquet")

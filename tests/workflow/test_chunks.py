@@ -108,6 +108,28 @@ def test_a_chunk_reads_no_model_without_need(project):
     assert read("none/ratio-100/seed-0/iteration-6", *OPTIONS, "kmeans.yaml") == []
 
 
+def test_several_rows_of_a_slot_are_drawn_by_the_model_before(project):
+    """From scratch: models are read to draw from them only."""
+    arms = [{"name": "more", "regime": "augment", "ratios": [100, 150]}]
+    changes = {"arms": arms, "gmm": {"init": "kmeans"}, "iterations": 3}
+    (project.folder / "drawn.yaml").write_text(
+        yaml.safe_dump({**changes, "experiment": "drawn", "gmm": {"init": "kmeans", "chunk": 2}})
+    )
+    options = (*OPTIONS, "drawn.yaml")
+    folder = "results/drawn/more/ratio-{}/seed-0/iteration-3"
+    told = project.snakemake("-n", "-p", f"{folder.format(150)}/samples.parquet", *options).stdout
+    (command,) = (line for line in told.splitlines() if "--cell more/ratio-150/seed-0/iteration-3" in line)
+    assert "--models results/drawn/more/ratio-150/seed-0/iteration-2/model/generations.safetensors --drawn" in command
+    told = project.snakemake("-n", "-p", f"{folder.format(100)}/samples.parquet", *options).stdout
+    (command,) = (line for line in told.splitlines() if "--cell more/ratio-100/seed-0/iteration-3" in line)
+    assert "--models  --drawn" in command
+    project.snakemake("--cores", "2", f"{folder.format(150)}/metrics.json", *options)
+    plans = pq.read_table(project.folder / folder.format(150) / "mix.parquet").to_pylist()
+    assert [(plan["origin"], plan["source_iteration"], plan["draw"], plan["rows"]) for plan in plans] == [
+        ("real", 0, 0, 50), ("generated", 2, 0, 50), ("generated", 2, 1, 25),
+    ]  # fmt: skip
+
+
 def test_more_iterations_and_another_arm_run_only_what_is_new(project):
     arms = [*SMALL["arms"], {"name": "half", "ratios": [50]}]
     (project.folder / "more.yaml").write_text(yaml.safe_dump({"iterations": 8, "arms": arms}))

@@ -97,6 +97,49 @@ def test_figures_of_arms_that_are_not_there_get_advice(project):
     assert "the config's `arms` has none of type sifid_cull" in result.stdout + result.stderr
 
 
+def test_ratios_above_100_draw_several_images_of_a_slot_where_they_are_needed(project):
+    more = {"name": "more", "regime": "augment", "ratios": [100, 250]}
+    options = config(project, iterations=2, arms=[*arms(100), more])
+    jobs = project.jobs("cells", *options)
+    # Those of the last iteration feed nothing.
+    assert (jobs["initial_draws"], jobs["sample_draws"], jobs["sample"]) == (2, 2, 6)
+    jobs = project.jobs("results/faces/more/ratio-250/seed-0/iteration-2/mix.parquet", *options)
+    assert (jobs["initial_draws"], jobs["sample_draws"], jobs["mix"]) == (2, 2, 2)
+    plain = project.jobs("results/faces/none/ratio-100/seed-0/iteration-2/metrics.json", *options)
+    assert not {"initial_draws", "sample_draws"} & plain.keys()
+    result = project.snakemake(
+        "-n", "results/faces/none/ratio-250/seed-0/iteration-1/mix.parquet", *options, check=False
+    )
+    assert "arm 'none' has no ratio 250; its `ratios` are: 100" in result.stdout + result.stderr
+
+
+def feed(name, **parameters):
+    return {"name": name, "regime": "feed", "ratios": [100], "parameters": parameters}
+
+
+def test_chains_that_feed_each_other_resolve(project):
+    both = [feed("left", other="right"), feed("right", other="left")]
+    jobs = project.jobs("cells", *config(project, iterations=3, arms=both))
+    assert (jobs["finetune"], jobs["sample"], jobs["score"], jobs["initial_images"]) == (6, 6, 6, 1)
+    # One cell needs both chains up to the iteration before, and for its score what the other draws at its own.
+    target = "results/faces/left/ratio-100/seed-0/iteration-2/{}"
+    options = config(project, iterations=3, arms=both)
+    assert project.jobs(target.format("mix.parquet"), *options)["finetune"] == 2
+    jobs = project.jobs(target.format("metrics.json"), *options)
+    assert (jobs["finetune"], jobs["sample"], jobs["score"]) == (4, 4, 1)
+    one_way = config(project, iterations=3, arms=[*arms(100), feed("left", other="none")])
+    assert project.jobs("results/faces/none/ratio-100/seed-0/iteration-3/metrics.json", *one_way)["finetune"] == 3
+
+
+def test_a_ring_of_seeds_resolves(project):
+    ring = config(project, iterations=4, seeds=[0, 1, 2], arms=[feed("ring", other=None, seed="next")])
+    assert project.jobs("cells", *ring)["finetune"] == 12
+    cell = "results/faces/ring/ratio-100/seed-0/iteration-{}/mix.parquet"
+    # Two iterations back, three seeds have part in it.
+    assert project.jobs(cell.format(2), *ring)["finetune"] == 2
+    assert project.jobs(cell.format(3), *ring)["finetune"] == 2 + 3
+
+
 def test_seeds_share_the_reference_and_nothing_else(project):
     jobs = project.jobs(*config(project, seeds=[0, 1, 2], iterations=2, arms=arms(0, 3.3)))
     assert jobs["reference"] == jobs["encode"] == jobs["embed_reference"] == 1
@@ -161,7 +204,7 @@ def test_a_cell_outside_the_grid_gets_advice(project, target, advice):
     assert advice in result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("name", ["ratio-333/seed-0", "ratio-25.0/seed-0", "ratio-025/seed-0", "ratio-25/seed-00"])
+@pytest.mark.parametrize("name", ["ratio-1001/seed-0", "ratio-25.0/seed-0", "ratio-025/seed-0", "ratio-25/seed-00"])
 def test_cells_have_one_spelling(project, name):
     result = project.snakemake("-n", f"results/faces/none/{name}/iteration-1/mix.parquet", check=False)
     assert "MissingRuleException" in result.stdout + result.stderr

@@ -74,10 +74,10 @@ class Family(Protocol):
     def fit(self, rows: Rows, parent: Arrays | None, iteration: int, checkpoints: Store = NOWHERE) -> Arrays:
         """Fit a model to ``rows``; ``parent`` is the model of the generation before, if the family's package reads it."""
 
-    def sample(self, model: Arrays, iteration: int, checkpoints: Store = NOWHERE) -> Rows:
-        """Draw one row per slot; the same model and iteration give the same rows."""
+    def sample(self, model: Arrays, iteration: int, checkpoints: Store = NOWHERE, draw: int = 0) -> Rows:
+        """Draw one row per slot; the same model, iteration and draw give the same rows, and further draws others."""
 
-    def stream(self, iteration: int) -> streams.StreamKey | None:
+    def stream(self, iteration: int, draw: int = 0) -> streams.StreamKey | None:
         """The random stream that `sample` draws from; None if it draws nothing."""
 
     def score(self, model: Arrays, rows: Callable[[], Rows], iteration: int, first: Arrays) -> Iterable[Score]:
@@ -111,12 +111,18 @@ class History:
         """Number of original rows."""
         return len(self._originals)
 
-    def rows(self, source: Source) -> Rows:
-        """The rows that a source names."""
+    def rows(self, source: Source, checkpoints: Store = NOWHERE) -> Rows:
+        """The rows that a source names; ``checkpoints`` are of a further draw."""
         if source.origin == "real":
             return self._originals[source.slots]
         if source.origin == "fresh":
             return self._family.fresh(source.iteration)[source.slots]
+        if source.origin == "other":
+            raise ValueError("a chain of generations has no rows of another chain")
+        if source.draw:
+            # Of one training set only, so they are not held.
+            model = self.models[source.iteration]
+            return self._family.sample(model, source.iteration, checkpoints, source.draw)[source.slots]
         if source.iteration not in self.drawn:
             self.drawn[source.iteration] = self._family.sample(self.models[source.iteration], source.iteration)
         return self.drawn[source.iteration][source.slots]
@@ -146,7 +152,7 @@ def run(
         job: whose checkpoints hold what was made so far: finished generations, each written once, and the state of the one
             that is being fitted or drawn from.
         models: of those before ``first`` that are read: the last one if generations are fitted from the one before, and all
-            if the regime accumulates.
+            if the regime accumulates; the last one, too, if the ratio takes several rows of a slot.
         rows: of earlier generations, where they were kept.
         regime, parameters: what training sets are made of. Generation 0 is fitted to original rows.
         ratio, seed: of the cell.
@@ -186,9 +192,13 @@ def run(
         # Of a generation that goes on from others, which a killed job must find too.
         return job.checkpoints(work, "numpy", before=save_finished, iteration=iteration, **chain)
 
+    def taken(source: Source) -> Rows:
+        work = streams.of_draw("sample", source.draw)
+        return history.rows(source, inside(work, source.iteration) if source.draw else NOWHERE)
+
     with Progress(last - first + 1, label, "generation", done=begin - first) as progress, finished.defer_signals():
         for iteration in range(begin, last + 1):
-            training = np.concatenate([history.rows(source) for source in made.plans[iteration]])
+            training = np.concatenate([taken(source) for source in made.plans[iteration]])
             model = family.fit(training, history.models.get(iteration - 1), iteration, inside("fit", iteration))
             made.models[iteration] = history.models[iteration] = model
             drawn = family.sample(model, iteration, inside("sample", iteration))
@@ -271,6 +281,7 @@ PLAN_SCHEMA = pa.schema(
         ("iteration", pa.int64()),
         ("origin", pa.string()),
         ("source_iteration", pa.int64()),
+        ("draw", pa.int64()),
         ("rows", pa.int64()),
         ("slots", pa.list_(pa.int32())),
     ]
@@ -287,6 +298,7 @@ def write_plans(path: Path, plans: dict[int, list[Source]], slots: int) -> None:
             "iteration": iteration,
             "origin": source.origin,
             "source_iteration": source.iteration,
+            "draw": source.draw,
             "rows": len(source.slots),
             "slots": None if len(source.slots) == slots else source.slots.tolist(),
         }

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
@@ -10,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nepotism.data.images import ImageSet, Record, read_image_set
-from nepotism.experiment.cells import generated_count
+from nepotism.experiment.cells import canonical_ratio, generated_count
 from nepotism.runtime import streams
 from nepotism.runtime.errors import UserError
 
 Indices = NDArray[np.int64]
-# real: of the reference; fresh: real rows that no training set has held before; generated: by a model of the chain.
-Origin = Literal["real", "fresh", "generated"]
+# real: of the reference; fresh: real rows that no training set has held before; generated: by a model of the chain; other: by
+# one of another chain.
+Origin = Literal["real", "fresh", "generated", "other"]
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,13 @@ class Source:
         origin: see `Origin`.
         iteration: of the model that drew them, or of the training set that fresh rows are reserved for; 0 of the reference.
         slots: which of its rows.
+        draw: which of the rows that the model drew for each slot; 0 is the first, which all models draw.
     """
 
     origin: Origin
     iteration: int
     slots: Indices
+    draw: int = 0
 
 
 class Slots:
@@ -57,9 +61,13 @@ class Slots:
         """Rows that are reserved for the training set of an iteration."""
         return Source("fresh", iteration, slots)
 
-    def generated(self, iteration: int, slots: Indices | None = None) -> Source:
-        """Rows that the model of an iteration drew; all without ``slots``."""
-        return Source("generated", iteration, self.everything if slots is None else slots)
+    def generated(self, iteration: int, slots: Indices | None = None, draw: int = 0) -> Source:
+        """Rows that the model of an iteration drew, the first of each slot or another ``draw``; all without ``slots``."""
+        return Source("generated", iteration, self.everything if slots is None else slots, draw)
+
+    def other(self, iteration: int, slots: Indices) -> Source:
+        """Rows that the model of an iteration of another chain drew."""
+        return Source("other", iteration, slots)
 
     def split(self, ratio: str, *redrawn: int, key: str = "arms.ratios") -> tuple[Indices, Indices]:
         """The slots of generated rows at a ratio, and the others: a pure function of groups, ratio, seed and ``redrawn``.
@@ -79,6 +87,43 @@ class Slots:
             raise UserError(f"`{key}`: {ratio} % of {len(self)} slots is all of them; choose 100, or more rows")
         taken = self._order(*redrawn)
         return np.sort(taken[:count]), np.sort(taken[count:])
+
+    def shared(self, ratio: str, share: float) -> tuple[Indices, Indices]:
+        """The generated slots at a ratio, shared with another chain: its own, and the other's ``share`` percent of them.
+
+        The other's are the first of the order that `split` follows, so that they are balanced over the groups, and nested: those
+        at a lower share, or a lower ratio, are among those at a higher one.
+
+        Raises:
+            UserError: as `split`; or if a share above 0 gives no slot at all, or one below 100 all of them.
+        """
+        generated, _ = self.split(ratio)
+        count = generated_count(share, len(generated))
+        told = f"`arms.parameters.share`: {share:g} % of {len(generated)} generated slots"
+        if len(generated) and share > 0 and count == 0:
+            raise UserError(f"{told} is none at all; raise it, the ratio, or the number of images")
+        if len(generated) and share < 100 and count == len(generated):
+            raise UserError(f"{told} is all of them; choose 100, a higher ratio, or more images")
+        fed = np.sort(self._order()[:count])
+        return np.setdiff1d(generated, fed), fed
+
+    def draws(self, ratio: str) -> list[Indices]:
+        """The slots of every draw at a ratio that may exceed 100: all slots of draws 0 and 1 at 250 %, and of draw 2 those
+        that `split` takes at 50 %. They are nested: what a ratio takes is among what a higher one does.
+
+        Raises:
+            UserError: as `split`, of the part of the ratio that is beyond whole draws.
+        """
+        whole, rest = divmod(Fraction(canonical_ratio(ratio)), 100)
+        taken = [self.everything] * whole
+        if not rest:
+            return taken
+        try:
+            return [*taken, self.split(canonical_ratio(float(rest)))[0]]
+        except UserError as error:
+            raise UserError(
+                f"{error}; it is what {ratio} % takes beyond whole draws" if whole else str(error)
+            ) from None
 
     def _order(self, *redrawn: int) -> Indices:
         """All slots in the order in which generated rows take them over.
@@ -159,16 +204,15 @@ def read_treated(generated: Path, real: Sequence[Record], ratio: str, seed: int)
 
 
 def row_names(records: Iterable[Record]) -> list[str]:
-    """What the rows of a training set are called: by their slots, further ones of a slot by their model's iteration, too, and what
-    is in it again by a number."""
+    """What the rows of a training set are called: by their slots, and further rows of a slot by their model's iteration, too.
+
+    Of several rows of one slot and model, which are several draws, or one that is in the set again, all but the first are numbered.
+    Draws are in order, and a ratio that takes a draw of a slot takes those before it, too: names do not depend on the ratio.
+    """
     seen: Counter[str] = Counter()
     names = []
     for record in records:
-        name = f"{record.slot}@{record.iteration}" if seen[record.slot] else record.slot
-        seen[record.slot] += 1
-        if name != record.slot:
-            names.append(f"{name}+{seen[name]}" if seen[name] else name)
-            seen[name] += 1
-        else:
-            names.append(name)
+        name = f"{record.slot}@{record.iteration}" if record.slot in seen else record.slot
+        names.append(streams.of_draw(name, seen[name]))
+        seen[name] += 1
     return names

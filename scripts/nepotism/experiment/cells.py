@@ -1,5 +1,6 @@
 """Cells and ratios. Standard library only."""
 
+import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +17,11 @@ def canonical_ratio(ratio: float | str) -> str:
 def generated_count(ratio: float | str, slots: int) -> int:
     """How many of ``slots`` hold generated images at ``ratio`` percent, rounded half up (3.3 % of 900 is 30)."""
     return int(Fraction(canonical_ratio(ratio)) * slots / 100 + Fraction(1, 2))
+
+
+def draw_count(ratio: float | str) -> int:
+    """How many rows of a slot a ratio takes at most: 1 up to 100 percent, 3 at 250; 0 at ratio 0."""
+    return math.ceil(Fraction(canonical_ratio(ratio)) / 100)
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,35 @@ def compare(place: RowKey, name: str, generated: Embedded, reference: Reference)
         yield row_of(place, name, "pixels", value, scores.mean(generated.values[value], positions))
 
 
+def apart(place: RowKey, mine: Embedded, other: Embedded, reference: Reference) -> Iterable[Row]:
+    """How far the images of two chains are apart, in every feature space: homogenisation is that this falls.
+
+    It is of as many images as `compare` takes, so that it can be held against their distances to real ones.
+
+    Args:
+        place: of the cell.
+        mine: what its chain drew, one image per slot.
+        other: what the other chain drew, of the same slots in the same order.
+        reference: features of the real images.
+
+    Raises:
+        ValueError: if the slots differ.
+    """
+    if mine.groups != other.groups:
+        raise ValueError("the two chains have not drawn images of the same slots")
+    pairing = scores.pair(mine.groups, reference.holdout.groups, reference.real.groups)
+    for space in reference.holdout.spaces:
+        ours, theirs = (each.spaces[space][pairing.generated] for each in (mine, other))
+        distance = partial(_frechet_of, ours, theirs)
+        estimate = scores.jackknife(distance, pairing.blocks)
+        if not math.isnan(estimate.value):
+            yield row_of(place, "samples", space, "fid_to_other", estimate)
+
+
+def _frechet_of(one: features.Features, other: features.Features, kept: scores.Indices) -> float:
+    return scores.frechet(one[kept], other[kept])
+
+
 def captions(place: RowKey, name: str, generated: Embedded) -> Iterable[Row]:
     """CLIP scores of one set: their mean, and their spread inside groups."""
     positions = scores.positions(generated.groups)

@@ -71,6 +71,11 @@ METRICS = declared(
         "[0, inf)", "lower", "Heusel et al. 2017 (arXiv 1706.08500)",
     ),
     Metric(
+        "fid_to_other", "of chains that another one feeds (regime `feed`): Fréchet distance between the features of its images and "
+        "of the other's, at the same iteration; of chains of one seed, both are made of the same noise",
+        "[0, inf), 0 when equal", "neither", "Heusel et al. 2017 (arXiv 1706.08500)",
+    ),
+    Metric(
         "kid", "unbiased squared maximum mean discrepancy between the features of generated and of real images, with "
         "the cubic polynomial kernel",
         "(-inf, inf), around 0 when equal", "lower", "Bińkowski et al. 2018 (arXiv 1801.01401), by torchmetrics",

@@ -12,6 +12,7 @@ from nepotism.experiment.cells import BASELINE_ARM, canonical_ratio
 from nepotism.families import family_package
 from nepotism.plan.grid import DIFFUSION
 from nepotism.plan.knobs import knob_contradictions
+from nepotism.plan.populations import feed_contradictions
 from nepotism.weights.locations import hub, staged_name
 
 # Of arms that name neither: the plain mixture.
@@ -124,8 +125,19 @@ def _arm_contradictions(
         made = ", ".join(regime.families)
         yield f"`{key}.regime`: {regime.name} is for models of the family {made}, and not of {family}; choose another regime"
         return
+    if regime.listens:
+        yield from feed_contradictions(config, key, arm, ratios)
     if not regime.takes_ratio and ratios != ["100"]:
         yield f"`{key}.ratios`: {regime.name} says itself what a training set holds; write ratios: [100]"
+    above = [ratio for ratio in ratios if float(ratio) > 100] if regime.takes_ratio else []
+    for ratio in above if not regime.adds else ():
+        adding = ", ".join(each.name for each in REGIMES.values() if each.adds)
+        yield f"`{key}.ratios`: {ratio}, but {regime.name} takes at most 100 %; regimes that take more: {adding}"
+    if above and regime.adds and control.name != "none":
+        yield (
+            f"`{key}.ratios`: {above[0]} % takes several images of a slot, and {control.name} treats one; use at most 100, or "
+            "leave `control` out"
+        )
     if control.name != "none" and not regime.generates:
         yield f"`{key}.control`: {regime.name} trains on real rows only, and leaves nothing for {control.name} to treat; leave it out"
     elif control.name != "none" and regime.branches:

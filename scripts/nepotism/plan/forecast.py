@@ -19,6 +19,8 @@ from nepotism.weights.locations import location
 PNG_BYTES_PER_PIXEL = 1.6
 # What is assumed of a U-Net that is not on disk yet: that of Stable Diffusion, 866 million parameters.
 STABLE_DIFFUSION_BYTES = 3_463_726_498
+# Rules whose jobs load the model.
+STARTING = ("finetune", "sample", "sample_draws", "initial_draws", "score", "sifid_cull")
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,7 @@ class Forecast:
     def hours(self, rate: Rate) -> float:
         """Hours of one device at measured speeds."""
         seconds = self.trained / rate.train_per_second + self.passes / rate.passes_per_second
-        starts = sum(
-            count
-            for rule, count in self.jobs.items()
-            if rule in ("finetune", "sample", "score", "sifid_cull", "select_draws")
-        )
+        starts = sum(count for rule, count in self.jobs.items() if rule in STARTING)
         return (seconds + starts * rate.job_seconds) / 3600
 
 
@@ -171,31 +169,41 @@ def forecast(grid: Grid, group_count: int, devices: int = 1) -> Forecast:
     cells = grid.cells()
     bases, redrawn = len(grid.bases) * len(grid.seeds), len(grid.redrawn()) * len(grid.seeds)
     treated = [cell for cell in cells if grid.curated_images(cell)]
+    # Cells at iteration 1 share those of the base model.
+    draws = {file: cell for cell in cells for file in grid.further_draws(cell)}
+    of_base = [cell for cell in draws.values() if grid.parent(cell) is None]
+    of_cells = [cell for cell in draws.values() if grid.parent(cell) is not None]
     jobs = {
         "classify_faces": grid.shards(),
         "initial_images": bases,
+        "initial_draws": len(of_base),
         "sample_base": bases,
         "redraw_base": redrawn,
         **Counter(grid.arm(cell.control).control.name for cell in treated),
         "mix": len(cells),
         "finetune": len(cells),
         "sample": len(cells),
+        "sample_draws": len(of_cells),
         "score": len(cells) + bases + redrawn,
     }
     unseen = len(config["unseen"]["prompts"]) * config["unseen"]["images_per_prompt"]
     arms = [grid.arm(cell.control) for cell in cells]
-    trained = sum(images_seen(grid.block("finetune", arm), slots) for arm in arms)
+    trained = sum(
+        images_seen(grid.block("finetune", arm), round(slots * share_of_slots(grid, cell)))
+        for cell, arm in zip(cells, arms, strict=True)
+    )
     passes = sum(passes_of(grid, arm, cell.iteration) * (slots + unseen) for cell, arm in zip(cells, arms, strict=True))
     for base in grid.bases:
         arm = grid.arm_of_base(base)
         first, sample = grid.block("initial_images", arm), grid.sampling(arm, 0)
-        once = int(passes_per_image(first) * first["strength"]) * slots
-        passes += (once + passes_per_image(sample) * (slots + unseen)) * len(grid.seeds)
+        passes += (_img2img(first) * slots + passes_per_image(sample) * (slots + unseen)) * len(grid.seeds)
+    passes += sum(_img2img(grid.block("initial_images", grid.arm(cell.control))) * slots for cell in of_base)
+    passes += sum(passes_of(grid, grid.arm(cell.control), cell.iteration - 1) * slots for cell in of_cells)
     again = sum(passes_per_image(grid.sampling(None, iteration)) for iteration in grid.redrawn())
     passes += again * (slots + unseen) * len(grid.seeds)
     passes += sum(_selected_passes(grid, cell, slots) for cell in treated)
     pixels = config["model"]["resolution"] ** 2
-    drawn = (len(cells) + redrawn) * (slots + unseen) + bases * (2 * slots + unseen)
+    drawn = (len(cells) + redrawn) * (slots + unseen) + bases * (2 * slots + unseen) + len(draws) * slots
     curated = sum(generated_count(float(cell.ratio), slots) for cell in treated)
     images = int((drawn + curated + 3 * slots) * pixels * PNG_BYTES_PER_PIXEL)
     unet = unet_bytes(grid)
@@ -236,6 +244,20 @@ def _kept(grid: Grid, cells: Sequence[Cell]) -> int:
     if grid.config["execution"]["keep_models"] == "all":
         return len(cells)
     return len(grid.last_cells())
+
+
+def share_of_slots(grid: Grid, cell: Cell) -> float:
+    """How many images an epoch of a cell sees, over the number of slots: more than 1 where each image is seen equally often and
+    generated ones come on top of all real ones."""
+    arm = grid.arm(cell.control)
+    if not arm.regime.adds or grid.block("finetune", arm)["budget"] == "steps":
+        return 1.0
+    return 1 + float(cell.ratio) / 100
+
+
+def _img2img(block: Mapping[str, Any]) -> int:
+    """Network passes for one image that begins at a real one."""
+    return int(passes_per_image(block) * block["strength"])
 
 
 def passes_per_image(block: Mapping[str, Any]) -> int:

@@ -10,10 +10,11 @@ from dataclasses import replace
 from typing import Any
 
 from nepotism.chain.regimes import REGIMES
-from nepotism.experiment.cells import BASELINE_ARM, Cell
+from nepotism.experiment.cells import BASELINE_ARM, Cell, draw_count
 from nepotism.families import decisive_settings, family_package
 from nepotism.plan.arms import Arm, arm_of
 from nepotism.plan.knobs import at_iteration, laid_over
+from nepotism.plan.populations import feeding
 from nepotism.weights.locations import location, staged_name
 
 DIFFUSION = "diffusion"
@@ -158,19 +159,6 @@ class Grid:
         """The arm of figure 2: the plain mixture, or else the first that begins at iteration 1."""
         return self._arms.get(BASELINE_ARM) or next(arm for arm in self.arms if arm.first == 1)
 
-    def curves(self, figure: str) -> list[str]:
-        """The arms that a figure of scores draws, as name:kind, with the folder of an iteration 0 that is not the plain one.
-
-        Figure 3 is the paper's; arms with other settings, the diagnostics, are in figure 7. Of arms that branch, those that
-        are only retrained in another way are in figure 3 too: it is a part of their dose.
-        """
-        third = figure == "figure_3"
-        return [
-            f"{arm.name}:{_drawn_as(arm)}" + (f":{arm.base}" if arm.base != "base" else "")
-            for arm in self.arms
-            if (_is_in_figure_3(arm) if third else not arm.regime.branches)
-        ]
-
     def arm(self, name: str) -> Arm:
         """The arm of that name.
 
@@ -252,9 +240,12 @@ class Grid:
 
     def generated_images(self, cell: Cell) -> str | None:
         """The image set that the last model drew for ``cell``'s training set; None where it has real images only."""
+        drawn = self._last_drawn(cell)
+        return drawn if self.trains_on_generated(cell) else None
+
+    def _last_drawn(self, cell: Cell) -> str:
+        """The image set that the model before ``cell`` drew."""
         parent = self.parent(cell)
-        if not self.trains_on_generated(cell):
-            return None
         if parent is None:
             return f"{self.folder}/{self.arm(cell.control).base}/seed-{cell.seed}/initial_images.parquet"
         return f"{self.folder}/{parent.path}/samples.parquet"
@@ -266,8 +257,32 @@ class Grid:
         return f"{self.folder}/{cell.path}/curated.parquet"
 
     def mixed_images(self, cell: Cell) -> list[str]:
-        """The image sets that generated rows of ``cell``'s training set come from, after the control: the last model's, or,
-        where its regime accumulates, those of all models so far, in order."""
+        """All image sets that generated rows of ``cell``'s training set come from."""
+        fed = self.fed_images(cell)
+        return [*self.drawn_images(cell), *self.further_draws(cell), *([fed] if fed else [])]
+
+    def other(self, cell: Cell) -> Cell | None:
+        """The cell at the same iteration of the chain that feeds ``cell``'s; None where its arm listens to no other."""
+        # Told if there is no such cell.
+        self.parent(cell)
+        return feeding(self.arm(cell.control), cell, self.seeds)
+
+    def fed_images(self, cell: Cell) -> str | None:
+        """The image set of another chain that ``cell``'s training set takes from; None where it takes none."""
+        other = self.other(cell) if self.trains_on_generated(cell) else None
+        return self._last_drawn(other) if other and self.arm(cell.control).parameters["share"] else None
+
+    def further_draws(self, cell: Cell) -> list[str]:
+        """The image sets of the last model's further draws, from the second on, that a ratio above 100 takes."""
+        first = self.generated_images(cell)
+        if first is None:
+            return []
+        path, dot, suffix = first.rpartition(".")
+        return [f"{path}-{draw}{dot}{suffix}" for draw in range(1, draw_count(cell.ratio))]
+
+    def drawn_images(self, cell: Cell) -> list[str]:
+        """The image sets of the chain's models, after the control: the last model's, or, where its regime accumulates, those
+        of all models so far, in order."""
         cells: list[Cell] = [cell]
         while self.arm(cell.control).regime.accumulates and (parent := self.parent(cells[0])):
             cells.insert(0, parent)
@@ -331,18 +346,3 @@ class Grid:
             f"{self.folder}/{arm.base}/seed-{cell.seed}",
             *(chain if arm.regime.accumulates else chain[-1:]),
         ]
-
-
-def _drawn_as(arm: Arm) -> str:
-    """What kind of line stands for an arm in figures."""
-    if arm.is_plain:
-        return "mixture"
-    if arm.is_controlled:
-        return "control"
-    if arm.regime.branches:
-        return "repair" if arm.regime.generates else "heal"
-    return "regime"
-
-
-def _is_in_figure_3(arm: Arm) -> bool:
-    return not arm.overrides or (arm.regime.branches and list(arm.overrides) == ["finetune"])

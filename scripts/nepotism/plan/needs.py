@@ -7,8 +7,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
+from nepotism.experiment.cells import Cell, draw_count
 from nepotism.plan.arms import Arm
-from nepotism.plan.forecast import Rate, fitting_rates, new_draws, passes_per_image, unet_bytes
+from nepotism.plan.forecast import Rate, fitting_rates, new_draws, passes_per_image, share_of_slots, unet_bytes
 from nepotism.plan.grid import Grid
 from nepotism.plan.knobs import images_seen, most_guided, weights_kept
 
@@ -58,6 +59,11 @@ class Needs:
         if stage == "select_draws":
             assert arm is not None
             sets += IMAGE_SETS_OF_DRAWS * new_draws(arm)
+        if stage == "finetune":
+            # Ratios above 100 take several images of a slot.
+            sets += max(0, *(draw_count(ratio) - 1 for arm in self._grid.arms for ratio in arm.ratios))
+        # What the chain that feeds a cell's draws is embedded, too.
+        sets += stage == "score" and any(arm.regime.listens for arm in self._grid.arms)
         return LOADED_MB + math.ceil((models * self._unet + sets * images) / 1e6)
 
     def minutes(self, stage: str, arm: Arm | None) -> int:
@@ -69,7 +75,9 @@ class Needs:
         """
         grid, rate = self._grid, self._rate
         if stage == "finetune":
-            seconds = images_seen(grid.block("finetune", arm), self._slots) / rate.train_per_second
+            largest = arm and Cell(arm.name, max(arm.ratios, key=float), grid.seeds[0], arm.last)
+            images = self._slots * (share_of_slots(grid, largest) if largest else 1)
+            seconds = images_seen(grid.block("finetune", arm), round(images)) / rate.train_per_second
         else:
             initial = stage == "initial_images"
             block = grid.block(stage, arm) if initial else most_guided(grid.block("sample", arm))

@@ -12,6 +12,7 @@ from nepotism.families import decisive_settings, family_package
 from nepotism.plan.arms import Arm
 from nepotism.plan.grid import DIFFUSION, Grid
 from nepotism.plan.knobs import decisive_training, most_guided
+from nepotism.plan.lines import lines
 from nepotism.plan.remedies import JUDGED, described, remedies
 from nepotism.weights.locations import CLEAN_FID_SHA256, in_project, location
 
@@ -140,7 +141,7 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
         case "figure_2":
             return {"dpi": config["figures"]["dpi"], "slot": config["figures"]["slot"]}
         case "figure_3" | "figure_7":
-            return {"dpi": config["figures"]["dpi"], "clip": score["clip"], "arms": grid.curves(stage)}
+            return {"dpi": config["figures"]["dpi"], "clip": score["clip"], "arms": lines(grid, stage)}
         case "figure_4" | "figure_6" | "figure_9":
             return {"dpi": config["figures"]["dpi"]}
         case "mix":

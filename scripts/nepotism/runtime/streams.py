@@ -18,6 +18,11 @@ def name(key: StreamKey) -> str:
     return "/".join(str(part) for part in key)
 
 
+def of_draw(purpose: str, draw: int) -> str:
+    """What a draw is called in the names of streams and files: the first one by its purpose, others by their number, too."""
+    return f"{purpose}-{draw}" if draw else purpose
+
+
 def _digest(key: StreamKey) -> bytes:
     # JSON keeps 1 and "1" apart, and cannot confuse ("a", "b") with ("a/b",).
     return hashlib.blake2b(json.dumps(key).encode(), digest_size=16).digest()

@@ -62,17 +62,20 @@ def check_ratios(ratios: Sequence[float], groups: int, slots: int, key: str = "a
         UserError: naming the ratios that give none, and the least one that does.
     """
     for ratio in ratios:
-        count = generated_count(ratio, slots)
+        # Above 100 %, what it takes beyond whole draws.
+        rest = ratio % 100 or ratio
+        count = generated_count(rest, slots)
         if ratio > 0 and count == 0:
             least = 50 / slots
+            beyond = f" (of {ratio:g} %, beyond whole draws)" if rest < ratio else ""
             raise UserError(
-                f"`{key}`: {ratio:g} % of {slots} slots is no image at all; use at least {least:.2g} % "
+                f"`{key}`: {rest:g} %{beyond} of {slots} slots is no image at all; use at least {least:.2g} % "
                 "or raise `reference.images_per_group`"
             )
         if 0 < count < groups:
             logger.warning(
                 "warning: %g %% of %d slots is %d images, less than one for each of %d groups",
-                ratio,
+                rest,
                 slots,
                 count,
                 groups,

@@ -1,4 +1,4 @@
-"""Augment: all original rows stay, and a share of as many generated ones is added."""
+"""Augment: all original rows stay, and generated ones are added: a share of as many, or several times as many."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,9 +10,10 @@ if TYPE_CHECKING:
 
 
 def plan(slots: "Slots", ratio: str, iteration: int, parameters: Mapping[str, Any]) -> "list[Source]":
-    """All original rows, and on top of them the rows of the last model that replace would take."""
-    generated, _ = slots.split(ratio)
-    return [slots.real(), slots.generated(iteration - 1, generated)]
+    """All original rows, and on top of them the rows of the last model that replace would take; above 100 %, whole draws of
+    it, and of one more draw what replace would take at the rest."""
+    drawn = enumerate(slots.draws(ratio))
+    return [slots.real(), *(slots.generated(iteration - 1, taken, draw) for draw, taken in drawn)]
 
 
 REGIME = Regime(
@@ -20,4 +21,5 @@ REGIME = Regime(
     "All original rows, and on top of them a ratio of as many rows of the last model.",
     "Bertrand et al., arXiv 2310.00429",
     plan,
+    adds=True,
 )

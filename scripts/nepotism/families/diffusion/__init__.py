@@ -7,6 +7,6 @@ __all__ = ["METRICS", "RULES", "SPACES"]
 
 # Its files of `rules/`, in this order: some rules are made from others.
 RULES = (
-    "faces", "reference", "controls", "mix", "filter", "finetune", "sample", "metrics", "base", "detector", "guidance",
-    "figures", "remedies",
+    "faces", "reference", "controls", "mix", "filter", "finetune", "sample", "metrics", "base", "draws", "detector",
+    "guidance", "figures", "remedies",
 )  # fmt: skip

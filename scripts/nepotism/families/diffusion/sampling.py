@@ -17,7 +17,7 @@ from nepotism.families.diffusion.sample import sample
 from nepotism.runtime import cli
 from nepotism.runtime.options import add_key, add_keys
 from nepotism.runtime.resume.job import Job
-from nepotism.runtime.streams import StreamKey
+from nepotism.runtime.streams import StreamKey, of_draw
 from nepotism.runtime.streams import name as stream_name
 
 logger = logging.getLogger(__name__)
@@ -160,9 +160,20 @@ def draw_image_set(
     return images
 
 
-def per_slot(records: Sequence[Record], seed: int, iteration: int, purpose: str) -> list[Wanted]:
-    """One image for every slot of ``records``, from its caption; ``purpose`` keeps random streams apart."""
-    return [(each.slot, each.group, each.prompt, (seed, iteration, purpose, each.slot)) for each in records]
+def add_draw(parser: argparse.ArgumentParser) -> None:
+    """``--draw``."""
+    parser.add_argument(
+        "--draw",
+        type=int,
+        default=0,
+        help="which image of every slot: 0 is the first, and others are drawn from other noise",
+    )
+
+
+def per_slot(records: Sequence[Record], seed: int, iteration: int, purpose: str, draw: int = 0) -> list[Wanted]:
+    """One image for every slot of ``records``, from its caption; ``purpose`` and ``draw`` keep random streams apart."""
+    named = of_draw(purpose, draw)
+    return [(each.slot, each.group, each.prompt, (seed, iteration, named, each.slot)) for each in records]
 
 
 def per_prompt(prompts: Sequence[str], count: int, seed: int, iteration: int) -> list[Wanted]:

@@ -21,8 +21,8 @@ class TrainingSet:
     """The images of a training set, encoded.
 
     Attributes:
-        rows: names of the N images, which key the random streams (`slots.row_names`); repeated ones are also named after how often
-            they came before.
+        rows: names of the N images, which key the random streams (`slots.row_names`); those that fill it up are also named
+            after how often they came before.
         posteriors: of the N images, unscaled.
         scaling_factor: the autoencoder's.
         text: float32 (P, L, D) prompt embeddings; the last is the empty prompt's.

@@ -80,13 +80,13 @@ class Family:
             np.array([each.covariances_ for each in found]),
         )
 
-    def sample(self, model: Arrays, iteration: int, checkpoints: Store = NOWHERE) -> Rows:
+    def sample(self, model: Arrays, iteration: int, checkpoints: Store = NOWHERE, draw: int = 0) -> Rows:
         """As many samples of every chain as it was fitted to at first."""
-        return sample(Mixtures(**model), self.samples, *self.stream(iteration)).transpose(2, 1, 0)
+        return sample(Mixtures(**model), self.samples, *self.stream(iteration, draw)).transpose(2, 1, 0)
 
-    def stream(self, iteration: int) -> streams.StreamKey:
+    def stream(self, iteration: int, draw: int = 0) -> streams.StreamKey:
         """Of all chains; each has its own within it."""
-        return (self.seed, iteration, "sample")
+        return (self.seed, iteration, streams.of_draw("sample", draw))
 
     def is_shown(self, iteration: int) -> bool:
         """Snapshots are kept, and scored by what takes long."""

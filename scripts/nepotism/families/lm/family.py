@@ -21,6 +21,7 @@ from nepotism.data.jackknife import LeftOut, half_width, standard_error
 from nepotism.data.rows import rows_table, write_rows
 from nepotism.families.lm import BINS, BINS_PER_OCTAVE, GENERATION_0, RARE, REPEATED, data, networks
 from nepotism.families.lm.networks import Tokens
+from nepotism.runtime import streams
 from nepotism.runtime.errors import UserError
 from nepotism.runtime.files import atomic_write
 from nepotism.runtime.resume.checkpoints import NOWHERE, Store
@@ -79,16 +80,18 @@ class Family:
         )  # fmt: skip
         return networks.arrays(model)
 
-    def sample(self, model: Arrays, iteration: int, checkpoints: Store = NOWHERE) -> Rows:
-        """What the model writes after each original block."""
+    def sample(self, model: Arrays, iteration: int, checkpoints: Store = NOWHERE, draw: int = 0) -> Rows:
+        """What the model writes after each original block: first by beam search, which would write the same again; in further
+        draws, each token is drawn from the model's distribution."""
         chosen = self._settings
         return networks.write_on(
             self._restored(model), self._real, chosen["num_beams"], chosen["repetition_penalty"], chosen["generation_batch"],
-            checkpoints,
+            checkpoints, self.stream(iteration, draw),
         )  # fmt: skip
 
-    def stream(self, iteration: int) -> None:
-        """Beam search draws nothing."""
+    def stream(self, iteration: int, draw: int = 0) -> streams.StreamKey | None:
+        """Beam search draws nothing; of further draws, each block has its own within it."""
+        return (self._seed, iteration, streams.of_draw("sample", draw)) if draw else None
 
     def is_shown(self, iteration: int) -> bool:
         """All that is written is kept: it took long, and is small."""

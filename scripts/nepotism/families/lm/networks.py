@@ -1,7 +1,7 @@
 """Causal language models: built, trained, sampled and asked for likelihoods. transformers does the work."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    LogitsProcessor,
+    LogitsProcessorList,
     OPTConfig,
     OPTForCausalLM,
     PreTrainedModel,
@@ -203,12 +205,28 @@ class _AtEachToken(StoppingCriteria):
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)  # type: ignore[return-value]
 
 
+class _Gumbel(LogitsProcessor):
+    """Gumbel noise on the logits of every block, from a stream of its own: the largest is then a draw from the softmax
+    (Gumbel 1954; Maddison et al. 2014, arXiv 1411.0030)."""
+
+    def __init__(self, stream: streams.StreamKey, blocks: Iterable[int]) -> None:
+        self._random = [streams.generator(*stream, block) for block in blocks]
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        noise = np.stack([-np.log(random.standard_exponential(scores.shape[1])) for random in self._random])
+        return scores + torch.from_numpy(noise.astype(np.float32)).to(scores.device)  # type: ignore[return-value]
+
+
 @torch.no_grad()
 def write_on(
     model: PreTrainedModel, prompts: Tokens, num_beams: int, repetition_penalty: float, batch: int,
-    checkpoints: Store = NOWHERE,
+    checkpoints: Store = NOWHERE, stream: streams.StreamKey | None = None,
 ) -> Tokens:  # fmt: skip
-    """What a model writes after each block, as many tokens, by beam search: int32 like ``prompts``."""
+    """What a model writes after each block, as many tokens: int32 like ``prompts``.
+
+    By beam search; or, with a random stream, token by token from the model's distribution, after the penalty on repetition:
+    block s draws from the stream ``(*stream, s)``, whatever the size of a batch.
+    """
     model.eval()
     length = prompts.shape[1]
     found = checkpoints.newest()
@@ -223,10 +241,12 @@ def write_on(
             checkpoints.offer(done, state)
 
     for part in _batches(prompts[done:], batch):
+        noise = [_Gumbel(stream, range(done, done + len(part)))] if stream else []
         made = model.generate(
-            input_ids=part, attention_mask=torch.ones_like(part), do_sample=False, num_beams=num_beams,
+            input_ids=part, attention_mask=torch.ones_like(part), do_sample=False, num_beams=1 if stream else num_beams,
             min_new_tokens=length, max_new_tokens=length, repetition_penalty=repetition_penalty,
             pad_token_id=model.config.eos_token_id, stopping_criteria=StoppingCriteriaList([_AtEachToken(pause)]),
+            logits_processor=LogitsProcessorList(noise),
         )  # fmt: skip
         written.append(made[:, length:].cpu().numpy().astype(np.int32))
         done += len(part)

@@ -84,14 +84,14 @@ class Family:
             networks.train_autoencoder(rows, *chosen, self._seed, iteration, "fit", checkpoints=checkpoints)
         )
 
-    def sample(self, model: Arrays, iteration: int, checkpoints: Store = NOWHERE) -> Rows:
+    def sample(self, model: Arrays, iteration: int, checkpoints: Store = NOWHERE, draw: int = 0) -> Rows:
         """As many digits as it was trained on at first: seconds, for as many as MNIST has."""
-        stream = self.stream(iteration)
+        stream = self.stream(iteration, draw)
         return networks.sample(self._restored(model), len(self._real), self._settings["latent"], *stream)
 
-    def stream(self, iteration: int) -> streams.StreamKey:
+    def stream(self, iteration: int, draw: int = 0) -> streams.StreamKey:
         """Of the latents."""
-        return (self._seed, iteration, "sample")
+        return (self._seed, iteration, streams.of_draw("sample", draw))
 
     def is_shown(self, iteration: int) -> bool:
         """Snapshots are kept for the figures."""
