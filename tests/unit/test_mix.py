@@ -266,7 +266,8 @@ def test_what_another_chain_feeds_takes_a_balanced_share_of_the_generated_slots(
 
 @given(sizes, st.integers(0, 3), st.integers(1, 9), st.integers(1, 9))
 def test_shares_are_nested_in_share_and_ratio(groups, seed, one, other):
-    slots = Slots({name: 10 * size for name, size in groups.items()}, seed)
+    # So many that every tenth of the generated ones is a slot.
+    slots = Slots({name: 20 * size for name, size in groups.items()}, seed)
     low, high = sorted((one, other))
     own, theirs = slots.shared("50", 10 * low)
     assert set(theirs) <= set(slots.shared("50", 10 * high)[1])
