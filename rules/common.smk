@@ -315,7 +315,7 @@ def scored_cell(wildcards, input):
     if input.get("filtered"):
         words += f" --filtered-table {input.filtered}"
     if input.get("other"):
-        words += f" --other {input.other}"
+        words += f" --other-samples {input.other}"
     return words
 
 

@@ -221,7 +221,7 @@ def test_an_arm_cannot_listen_to_what_is_not_there():
     assert "`arms[0].parameters.share`: 101 is out of range" in mistakes(arms=[feed(share=101)])
     gmm = yaml.safe_load((ROOT / "resources" / "experiments" / "gmm.yaml").read_text())
     told = mistakes(**{**gmm, "arms": [*gmm["arms"], {**feed(other="n90"), "ratios": [100]}]})
-    assert "regime`: feed is of chains of the family diffusion, and not of gmm" in told
+    assert "regime`: feed is for models of the family diffusion, and not of gmm" in told
 
 
 def test_overrides_are_checked_like_the_settings_they_override():
