@@ -146,6 +146,7 @@ def test_every_metric_of_the_table_is_scored_and_no_other(embedded):
     rows += evaluation.curation(PLACE, records, 3, [True, False, True])
     few = ImageSet(pictures(3, 8), records)
     rows += evaluation.fidelity(PLACE, "vae", few, few)
+    rows += evaluation.marks(PLACE, "samples", few, "key")
     declared.check(diffusion, rows)
     counts = {row.metric: (row.value, row.n) for row in rows if row.features == ""}
     assert counts == {"unique_images": (2, 3), "accepted_share": (2 / 3, 3)}

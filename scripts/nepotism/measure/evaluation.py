@@ -3,7 +3,7 @@
 import argparse
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nepotism.data import watermark
 from nepotism.data.images import ImageSet, Record
 from nepotism.data.tables import Row
 from nepotism.measure import features, scores
 from nepotism.measure.colour import contrast, saturation
 from nepotism.measure.embeddings import Embedded, read_embedded
+from nepotism.measure.metrics import FALSE_POSITIVE_RATE
 from nepotism.measure.neighbours import Neighbourhood, distances, within_group_distance
 from nepotism.measure.scores import Estimate
 
@@ -177,6 +179,24 @@ def curation(place: RowKey, records: Sequence[Record], slots: int, kept: Sequenc
     yield _row(place, "curated", "", "unique_images", Estimate(len({record.sha256 for record in records}), slots))
     if kept is not None:
         yield _row(place, "curated", "", "accepted_share", Estimate(sum(kept) / slots, slots))
+
+
+def marks(place: RowKey, name: str, images: ImageSet, key: int | str) -> Iterable[Row]:
+    """How much of a watermark is in one set: the share of images where it is found, and its mean correlation.
+
+    Args:
+        place: of the cell.
+        name: of the image set.
+        images: marked or not.
+        key: of the watermark.
+    """
+    correlation = watermark.detect(images.pixels, key)
+    found = correlation > watermark.threshold(FALSE_POSITIVE_RATE)
+    positions = _positions([record.group for record in images.records])
+    rate = _row(place, name, "pixels", "watermark_rate", scores.mean(found.astype(np.float64), positions))
+    low, high = scores.binomial_interval(int(found.sum()), len(found))
+    yield replace(rate, ci_low=low, ci_high=high)
+    yield _row(place, name, "pixels", "watermark_z", scores.mean(correlation, positions))
 
 
 def fidelity(place: RowKey, name: str, images: ImageSet, originals: ImageSet) -> Iterable[Row]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import betaincinv
 from torchmetrics.image.kid import poly_mmd
 
 from nepotism.data.jackknife import LeftOut, half_width, standard_error
@@ -129,6 +130,14 @@ def mean(values: NDArray, blocks: NDArray[np.int64]) -> Estimate:
     se = None if sd is None else sd / math.sqrt(len(values))
     left_out = jackknife(lambda kept: float(values[kept].mean()), blocks).left_out
     return Estimate(float(values.mean()), len(values), sd, se, left_out)
+
+
+def binomial_interval(found: int, of: int) -> tuple[float, float]:
+    """The 95 % interval of a share (Clopper and Pearson 1934): no share outside makes ``found`` of ``of``, or more extreme, as
+    likely as 2.5 %."""
+    low = float(betaincinv(found, of - found + 1, 0.025)) if found else 0.0
+    high = float(betaincinv(found + 1, of - found, 0.975)) if found < of else 1.0
+    return low, high
 
 
 def within_group_sd(values: NDArray, groups: Sequence[str]) -> float:

@@ -111,7 +111,11 @@ def _add_plug_ins(arm: dict[str, Any]) -> None:
 def _canonical(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
     if "$ref" in schema:
         schema = root["$defs"][schema["$ref"].rsplit("/", 1)[1]]
-    match schema.get("type"):
+    kind = schema.get("type")
+    if isinstance(kind, list):
+        # Of several types, the value's own.
+        kind = "object" if isinstance(value, Mapping) else None
+    match kind:
         case "object":
             known = dict(schema.get("properties", {}))
             for branch in schema.get("allOf", []):

@@ -14,6 +14,8 @@ from nepotism.weights.locations import hub, staged_name
 
 # Of arms that name neither: the plain mixture.
 DEFAULTS = ("replace", "none")
+# Height and width from which on a mark is found (tests/unit/test_watermark.py).
+LEAST_MARKED = 32
 
 
 def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
@@ -54,6 +56,8 @@ def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         if name not in allowed:
             fields_there_are = ", ".join(f"{{{known}}}" for known in allowed)
             yield f"`reference.{source}.caption`: unknown field {{{name}}}; allowed: {fields_there_are}"
+    yield from _watermark_contradictions(config, "sample", config["sample"])
+    yield from _watermark_contradictions(config, "initial_images", config["initial_images"])
     initial_images = config["initial_images"]
     if initial_images["strength"] * initial_images["num_inference_steps"] < 1:
         yield "`initial_images.strength`: strength x num_inference_steps is below 1, so that no step is run; raise one of them"
@@ -165,10 +169,24 @@ def _arm_contradictions(
             yield f"`{key}.parameters.inception`: '{source}' is not what is needed here; give a path or torchvision"
         elif not staged_name(source) and not parameters.get("inception_sha256"):
             yield f"`{key}.parameters.inception_sha256`: missing; give the checksum of the file that `inception` names"
+    if family == DIFFUSION:
+        for block in ("sample", "initial_images"):
+            yield from _watermark_contradictions(
+                config, f"{key}.overrides.{block}", arm.get("overrides", {}).get(block, {})
+            )
     changed = arm.get("overrides", {}).get("initial_images")
     sampled = {**config["initial_images"], **(changed or {})}
     if changed and sampled["strength"] * sampled["num_inference_steps"] < 1:
         yield f"`{key}.overrides.initial_images`: strength x num_inference_steps is below 1, so that no step is run"
+
+
+def _watermark_contradictions(config: Mapping[str, Any], key: str, block: Mapping[str, Any]) -> Iterator[str]:
+    resolution = config["model"]["resolution"]
+    if block.get("watermark") and resolution < LEAST_MARKED:
+        yield (
+            f"`{key}.watermark`: images of {resolution} pixels are too small to find a mark in; raise `model.resolution` to "
+            f"{LEAST_MARKED} or use null"
+        )
 
 
 def _unreal(value: Any, key: str = "") -> Iterator[tuple[str, float]]:

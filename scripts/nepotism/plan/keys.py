@@ -44,7 +44,7 @@ def key_of(name: str, schema: Mapping[str, Any], default: object = _ABSENT, requ
         required: whether it must be there.
     """
     found = schema.get("default", _ABSENT) if default is _ABSENT else default
-    if _is_block(schema):
+    if _is_block(schema) and found is not None:
         shown = ""
     elif found is not _ABSENT:
         shown = _written(found)
@@ -76,14 +76,15 @@ def keys_of(
 
 
 def _is_block(schema: Mapping[str, Any]) -> bool:
-    return schema.get("type") == "object"
+    named = schema.get("type")
+    return named == "object" or (isinstance(named, list) and "object" in named)
 
 
 def _type(schema: Mapping[str, Any]) -> str:
     """The type in words."""
     named = schema.get("type", "string")
     if isinstance(named, list):
-        return " or ".join(named)
+        return " or ".join(_type({"type": each}) for each in named)
     if named == "array":
         one, *rest = _type(schema["items"]).split(" ")
         return " ".join([f"list of {one}s", *rest])

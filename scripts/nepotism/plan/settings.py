@@ -3,11 +3,9 @@
 One string holds all that decides a stage's result: it is what Snakemake tracks. Standard library only.
 """
 
-import json
-from collections.abc import Mapping
 from typing import Any
 
-from nepotism.experiment.stages import options, stage_version
+from nepotism.experiment.stages import compact_json, options, stage_version
 from nepotism.families import decisive_settings, family_package
 from nepotism.plan.arms import Arm
 from nepotism.plan.grid import DIFFUSION, Grid
@@ -42,7 +40,7 @@ def execution_options(grid: Grid, *names: str) -> str:
 def family_execution_options(grid: Grid, arm: Arm | None) -> str:
     """The same of a family's block, as one option."""
     block = grid.family_block(arm)
-    return options({"family_execution": _json(family_package(grid.family).execution(block))})
+    return options({"family_execution": compact_json(family_package(grid.family).execution(block))})
 
 
 def checks_of_reference(grid: Grid) -> str:
@@ -67,7 +65,8 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
                 "training_precision": config["finetune"]["precision"],
                 "batch_size": config["finetune"]["batch_size"],
             }
-            return {**sampling(), **chosen, "prompts": config["unseen"]["prompts"]}
+            # A mark is no matter of the model.
+            return {**sampling(), **chosen, "prompts": config["unseen"]["prompts"], "watermark": None}
         case "encode":
             return model
         case "initial_images":
@@ -82,7 +81,9 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
         case "embed_reference":
             return score
         case "score":
-            return {**sampling(), **config["unseen"], **score}
+            # The mark to look for: of samples, or else of the images that iteration 0 is trained on.
+            looked_for = grid.block("sample", arm)["watermark"] or grid.block("initial_images", arm)["watermark"]
+            return {**sampling(), **config["unseen"], **score, "watermark": looked_for}
         case "vae_round_trips":
             return {**model, **score, **config["diagnostics"]}
         case "sifid_threshold":
@@ -93,10 +94,10 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             return {**sampling("initial_images" if iteration == 1 else "sample"), **_parameters(arm)}
         case "family_reference":
             chosen = family_package(grid.family).original_settings(grid.family_block(None))
-            return {"family": grid.family, "settings": _json(chosen)}
+            return {"family": grid.family, "settings": compact_json(chosen)}
         case "generations" | "score_generations":
             merged = grid.family_block(arm)
-            own = {"family": grid.family, "settings": _json(decisive_settings(grid.family, merged, iteration))}
+            own = {"family": grid.family, "settings": compact_json(decisive_settings(grid.family, merged, iteration))}
             if stage == "score_generations" or not iteration:
                 return own
             return own | _regime(arm)
@@ -135,14 +136,9 @@ def _guidance(grid: Grid, base: str) -> float:
     return float(grid.block("sample", grid.arm_of_base(base))["guidance_scale"])
 
 
-def _json(values: Mapping[str, Any]) -> str:
-    """One argument for a family's settings, which may be nested."""
-    return json.dumps(values, sort_keys=True, separators=(",", ":"))
-
-
 def _arms(grid: Grid) -> str:
     """Every arm of a family of chunks with its settings."""
-    return _json(
+    return compact_json(
         {
             arm.name: {"regime": arm.regime.name, "ratios": arm.ratios, "last": arm.last, "base": arm.base}
             | decisive_settings(grid.family, grid.family_block(arm), arm.last)
@@ -203,4 +199,4 @@ def _regime(arm: Arm | None) -> dict[str, Any]:
     """An arm's regime with its parameters; nothing without an arm."""
     if arm is None:
         return {}
-    return {"regime": arm.regime.name, "regime_parameters": _json(arm.of_regime())}
+    return {"regime": arm.regime.name, "regime_parameters": compact_json(arm.of_regime())}

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from nepotism.data import watermark
 from nepotism.data.images import ImageSet, Record, contact_sheet, write_image_set
 from nepotism.families.diffusion.pipeline import identity, load_pipeline, unet_digest
 from nepotism.families.diffusion.sample import sample
@@ -20,7 +21,8 @@ from nepotism.runtime.streams import name as stream_name
 
 logger = logging.getLogger(__name__)
 
-# What decides an image, beside its model, caption, source and random stream.
+# What decides an image before its watermark, beside its model, caption, source and random stream. Checkpoints hold images
+# without the mark.
 SETTINGS = (
     "stage_version",
     "guidance_scale",
@@ -40,6 +42,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     cli.add_base_model(parser)
     cli.add_device(parser)
     cli.add_sampling(parser)
+    add_keys(parser, "sample", "watermark")
     add_keys(parser, "model", "resolution")
     parser.add_argument("--model", type=Path, help="folder of the retrained U-Net; without it, the base model's")
     cli.add_resume(parser)
@@ -60,12 +63,19 @@ class Drawer:
         device: where the model runs.
         job: keeps what was drawn, in case the process is ended.
         image_to_image: whether images are drawn from sources (``arguments.strength``).
+        marked: whether images get the mark of ``arguments.watermark``.
     """
 
     def __init__(
-        self, arguments: argparse.Namespace, device: torch.device, job: Job, image_to_image: bool = False
+        self,
+        arguments: argparse.Namespace,
+        device: torch.device,
+        job: Job,
+        image_to_image: bool = False,
+        marked: bool = True,
     ) -> None:
         self._arguments, self._device, self._job, self._image_to_image = arguments, device, job, image_to_image
+        self._mark = arguments.watermark if marked else None
 
     @cached_property
     def _pipeline(self) -> Any:
@@ -110,6 +120,8 @@ class Drawer:
             strength=None if sources is None else chosen.strength,
             checkpoints=checkpoints,
         )
+        if self._mark:
+            pixels = watermark.mark(pixels, self._mark["key"], self._mark["strength"])
         parents = [()] * len(wanted) if sources is None else [(source.id,) for source in sources.records]
         records = [
             Record(
@@ -129,9 +141,10 @@ def draw_image_set(
     wanted: Sequence[Wanted],
     output: Path,
     sources: ImageSet | None = None,
+    marked: bool = True,
 ) -> ImageSet:
     """Draw the ``wanted`` images, write them as the image set ``name`` with its contact sheet, and return them."""
-    drawer = Drawer(arguments, device, job, image_to_image=sources is not None)
+    drawer = Drawer(arguments, device, job, image_to_image=sources is not None, marked=marked)
     images = drawer.draw(name, wanted, arguments.iteration, sources)
     job.check()
     write_image_set(output, images.pixels, images.records)
