@@ -9,10 +9,12 @@ from nepotism.chain.mix import Images
 from nepotism.chain.slots import row_names
 from nepotism.controls.filter import CONTROL
 from nepotism.controls.filter.filtering import Confidence, Row, Verdict, filtered, oracle
+from nepotism.data import watermark
 from nepotism.data.images import ImageSet, read_image_set, read_manifest, read_records, write_manifest
 from nepotism.data.tables import write_csv
 from nepotism.runtime import cli
 from nepotism.runtime.options import add_keys, add_parameters
+from scipy.stats import norm
 
 
 def main() -> None:
@@ -21,6 +23,7 @@ def main() -> None:
     cli.add_device(parser)
     add_parameters(parser, CONTROL.parameters)
     add_keys(parser, "score", "clip", required=False)
+    add_keys(parser, "sample", "watermark")
     add_keys(parser, "execution", "embed_batch_size")
     parser.add_argument("--mix", type=Path, required=True, help="manifest of the training set")
     parser.add_argument("--real", type=Path, required=True, help="image set with the real image of every slot")
@@ -53,7 +56,10 @@ def confidence(arguments: argparse.Namespace, rows: list[Row]) -> Confidence:
         records = [record for record, _ in rows]
         generated = [record.origin == "generated" for record in records]
         return oracle(row_names(records), generated, arguments.fpr, arguments.fnr, arguments.seed, arguments.iteration)
-    # Torch takes seconds, which the oracle does not need.
+    if arguments.source == "watermark":
+        # Of an image without the mark it is below any share of 1 in as many cases as that share says.
+        return np.asarray(norm.cdf(watermark.detect(images_of(rows).pixels, arguments.watermark["key"])))
+    # Torch takes seconds, which the others do not need.
     from nepotism.controls.filter import detector
     from nepotism.measure.features import clip_image_features, load_clip
     from nepotism.runtime.devices import start

@@ -12,7 +12,16 @@ from nepotism.experiment.cells import cell_in
 from nepotism.families.diffusion import sampling
 from nepotism.measure.curation import curation, filtering, selected
 from nepotism.measure.embeddings import write_embedded
-from nepotism.measure.evaluation import RowKey, apart, captions, compare, embed, from_arguments, read_reference
+from nepotism.measure.evaluation import (
+    RowKey,
+    apart,
+    captions,
+    compare,
+    embed,
+    from_arguments,
+    marks,
+    read_reference,
+)
 from nepotism.runtime import cli
 from nepotism.runtime.devices import start
 from nepotism.runtime.options import add_keys
@@ -52,7 +61,9 @@ def run(arguments: argparse.Namespace) -> None:
 def draw_and_score(arguments: argparse.Namespace, job: Job) -> None:
     device = start(arguments.device, arguments.threads)
     wanted = sampling.per_prompt(arguments.prompts, arguments.images_per_prompt, arguments.seed, arguments.iteration)
-    images = {"unseen": sampling.draw_image_set(arguments, device, job, "unseen", wanted, arguments.unseen)}
+    # Without a mark: what is found in them, the model has learned.
+    unseen = sampling.draw_image_set(arguments, device, job, "unseen", wanted, arguments.unseen, marked=False)
+    images = {"unseen": unseen}
     images["samples"] = read_image_set(arguments.samples)
     for name, path in (("initial_images", arguments.initial_images), ("curated", arguments.curated)):
         if path is not None:
@@ -72,6 +83,9 @@ def draw_and_score(arguments: argparse.Namespace, job: Job) -> None:
         rows += apart(place, sets["samples"], embed(evaluator, read_image_set(arguments.other_samples)), reference)
     if "initial_images" in sets:
         rows += compare(place, "real", reference.holdout, reference)
+    if arguments.watermark:
+        for name in ("samples", "unseen"):
+            rows += marks(place, name, images[name], arguments.watermark["key"])
     if "curated" in sets:
         treated = read_text_csv(arguments.curated_table)
         rows += curation(place, images["curated"].records, len(treated), kept_column(treated))

@@ -6,11 +6,13 @@ from nepotism.chain.mix import Images
 from nepotism.chain.slots import row_names, slots_of
 from nepotism.controls.filter import CONTROL, detector
 from nepotism.controls.filter.filtering import Verdict, filtered, oracle
+from nepotism.data import watermark
 from nepotism.data.images import Record
 from nepotism.measure.curation import filtering
 from nepotism.measure.evaluation import RowKey
+from nepotism.plan.settings import settings
 from nepotism.runtime.errors import UserError
-from scipy.stats import binom
+from scipy.stats import binom, norm
 from sklearn.metrics import roc_auc_score
 from test_config import grid_of, mistakes
 
@@ -231,3 +233,26 @@ def test_parameters_without_sense_are_told():
     assert "`arms[1].parameters.retrained`: only a detector is trained" in told
     told = mistakes(arms=[{"name": "none", "ratios": [0, 100]}, arm()])
     assert "`arms[1].ratios`: at 100 % an oracle without errors leaves nothing to train on" in told
+
+
+MARK = {"method": "spread_spectrum", "key": "k", "strength": 3.0}
+
+
+def test_a_filter_by_watermark_needs_the_mark_in_all_that_is_drawn():
+    plain = {"name": "none", "ratios": [0, 100]}
+    marked = arm(source="watermark", action="replace", threshold=0.99)
+    told = mistakes(arms=[plain, marked | {"overrides": {"sample": {"watermark": MARK}}}])
+    assert "`arms[1].parameters.source`: a watermark is to be found that is not there" in told
+    both = {"sample": {"watermark": MARK}, "initial_images": {"watermark": MARK}}
+    grid = grid_of(arms=[plain, marked | {"overrides": both}])
+    assert '--watermark \'{"key":"k"' in settings(grid, "filter", grid.arm("cleaned"))
+    assert grid.fresh_sets() == 4
+
+
+def test_confidence_in_a_mark_is_the_share_of_unmarked_images_with_less_of_it():
+    pictures = np.random.default_rng(0).integers(60, 190, (400, 64, 64, 3), dtype=np.uint8)
+    sure = norm.cdf(watermark.detect(pictures, "k"))
+    assert binom.cdf(int((sure > 0.9).sum()), 400, 0.1) > 1e-4
+    assert binom.sf(int((sure > 0.9).sum()) - 1, 400, 0.1) > 1e-4
+    marked = norm.cdf(watermark.detect(watermark.mark(pictures[:40], "k", 3.0), "k"))
+    assert (marked > 0.99).mean() > 0.9

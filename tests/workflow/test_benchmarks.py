@@ -3,8 +3,10 @@
 import runpy
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from conftest import ROOT, benchmark
+from nepotism.data.images import Record, write_image_set
 from nepotism.data.tables import read_text_csv
 from nepotism.plan.forecast import read_rates
 
@@ -24,6 +26,17 @@ pytestmark = pytest.mark.slow
 )
 def test_it_runs(command):
     assert benchmark(*command.split())
+
+
+def test_a_watermark_is_looked_for_after_what_images_go_through(tmp_path):
+    random = np.random.default_rng(0)
+    records = [Record(f"x/{index}", "", "g", f"g/{index:03d}", "real") for index in range(4)]
+    write_image_set(tmp_path / "images.parquet", random.integers(60, 200, (4, 64, 64, 3), np.uint8), records)
+    options = [tmp_path / "images.parquet", "--model", "resources/tiny-diffusion", "--keys", 2]
+    lines = benchmark("watermark_robustness.py", *options).splitlines()
+    assert [line[:16].strip() for line in lines[-7:]] == [
+        "nothing", "JPEG 90", "JPEG 75", "JPEG 50", "half and back", "blur of 1 pixel", "autoencoder",
+    ]  # fmt: skip
 
 
 def test_what_does_not_end_in_time_is_left_out_and_named(tmp_path):

@@ -22,6 +22,7 @@ import yaml
 from ancestry import check_provenance
 from conftest import ROOT, SMOKE, Project, benchmark
 from diffusers import UNet2DConditionModel
+from nepotism.data import watermark
 from nepotism.data.images import read_image_set, read_manifest, read_records
 from nepotism.data.tables import NAMING
 from nepotism.measure.colour import saturation
@@ -92,6 +93,20 @@ def test_the_table_has_a_row_for_every_score(results):
     assert {tuple(row[name] for name in NAMING) for row in kept} == distances
     assert {(row["block"], row["left_out"]) for row in kept} == {("0", "30"), ("1", "30")}
     assert {row["n"] for row in rows if row["metric"] in ("unique_images", "accepted_share")} == {"60"}
+
+
+def test_drawn_images_are_marked_but_for_unseen_captions(results):
+    """Whatever drew them: the base model, a retrained one, or culling; and the table says so."""
+    base = results / "base" / "seed-0"
+    cell, culled = results / "none/ratio-50/seed-0/iteration-2", results / "sifid_cull/ratio-100/seed-0/iteration-2"
+    for file in (base / "initial_images", base / "samples", cell / "samples", culled / "curated"):
+        assert (watermark.detect(read_image_set(f"{file}.parquet").pixels, "smoke") > 2.33).mean() > 0.9
+    for file in (base / "unseen", cell / "unseen", results / "reference" / "real"):
+        assert (watermark.detect(read_image_set(f"{file}.parquet").pixels, "smoke") > 2.33).mean() < 0.3
+    rows = table_of(results / "tables" / "metrics.csv")
+    rates = [row for row in rows if row["metric"] == "watermark_rate"]
+    assert {row["set"] for row in rates} == {"samples", "unseen"}
+    assert all((float(row["value"]) > 0.9) == (row["set"] == "samples") for row in rates)
 
 
 def test_manifests_are_balanced_and_say_where_every_image_is_from(results):

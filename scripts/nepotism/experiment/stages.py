@@ -1,5 +1,6 @@
 """Versions of the stages, and how a stage's settings become one string that Snakemake tracks."""
 
+import json
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -40,10 +41,16 @@ def stage_version(stage: str, family: str = "") -> int:
     return STAGE_VERSIONS.get(f"{stage}.{family}" if family else stage, 1)
 
 
+def compact_json(values: Mapping[str, Any]) -> str:
+    """What is nested, as one word: JSON with sorted keys."""
+    return json.dumps(values, sort_keys=True, separators=(",", ":"))
+
+
 def options(values: Mapping[str, Any]) -> str:
     """Command-line options for ``values``, sorted by name and quoted for a POSIX shell.
 
-    True and False become ``--name`` and ``--no-name``, a list becomes several values, None and empty lists are left out.
+    True and False become ``--name`` and ``--no-name``, a list becomes several values, a mapping JSON; None and empty lists are
+    left out.
     """
     words: list[str] = []
     for name, value in sorted(values.items()):
@@ -54,6 +61,8 @@ def options(values: Mapping[str, Any]) -> str:
             words.append(flag if value else "--no-" + flag[2:])
         elif isinstance(value, list):
             words += [flag, *map(str, value)]
+        elif isinstance(value, Mapping):
+            words += [flag, compact_json(value)]
         else:
             words += [flag, repr(value) if isinstance(value, float) else str(value)]
     return shlex.join(words)

@@ -3,7 +3,7 @@
 import argparse
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nepotism.data import watermark
 from nepotism.data.images import ImageSet
 from nepotism.data.tables import Row
 from nepotism.measure import features, scores
 from nepotism.measure.colour import contrast, saturation
 from nepotism.measure.embeddings import Embedded, read_embedded
+from nepotism.measure.metrics import FALSE_POSITIVE_RATE
 from nepotism.measure.neighbours import Neighbourhood, distances, within_group_distance
 from nepotism.measure.scores import Estimate
 
@@ -192,6 +194,24 @@ def captions(place: RowKey, name: str, generated: Embedded) -> Iterable[Row]:
     )
     if not math.isnan(spread.value):
         yield row_of(place, name, "clip", "clip_score_within_group_sd", spread)
+
+
+def marks(place: RowKey, name: str, images: ImageSet, key: int | str) -> Iterable[Row]:
+    """How much of a watermark is in one set: the share of images where it is found, and its mean correlation.
+
+    Args:
+        place: of the cell.
+        name: of the image set.
+        images: marked or not.
+        key: of the watermark.
+    """
+    correlation = watermark.detect(images.pixels, key)
+    found = correlation > watermark.threshold(FALSE_POSITIVE_RATE)
+    positions = scores.positions([record.group for record in images.records])
+    rate = row_of(place, name, "pixels", "watermark_rate", scores.mean(found.astype(np.float64), positions))
+    low, high = scores.binomial_interval(int(found.sum()), len(found))
+    yield replace(rate, ci_low=low, ci_high=high)
+    yield row_of(place, name, "pixels", "watermark_z", scores.mean(correlation, positions))
 
 
 def fidelity(place: RowKey, name: str, images: ImageSet, originals: ImageSet) -> Iterable[Row]:

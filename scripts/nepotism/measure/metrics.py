@@ -56,6 +56,8 @@ def declared(*metrics: Metric) -> dict[str, Metric]:
 
 # Nearest neighbours that the ball around an image reaches to.
 K = 5
+# Share of images without a watermark in which one is found.
+FALSE_POSITIVE_RATE = 0.01
 
 SPACES = (
     Space("clip", "image embeddings of the CLIP that `score.clip` names (tiny-clip by default)", "Radford et al. 2021 (arXiv 2103.00020)"),
@@ -116,6 +118,17 @@ METRICS = declared(
     Metric(
         "ssim", "of `vae` only: mean structural similarity of an image and the real one that it was made from",
         "[-1, 1], 1 when equal", "higher", "Wang et al. 2004, by scikit-image",
+    ),
+    Metric(
+        "watermark_rate", f"share of images in which the mark is found, by a threshold that finds it in {FALSE_POSITIVE_RATE:.0%} "
+        "of images without it. `samples` are marked when they are drawn; `unseen` are not, so that what is found there the model "
+        "has learned from marked images (radioactivity). The interval is binomial (Clopper and Pearson)",
+        f"[0, 1], {FALSE_POSITIVE_RATE} without a mark", "neither",
+        "spread spectrum: Cox et al. 1997; radioactivity: Sander et al. 2024 (arXiv 2402.14904)",
+    ),
+    Metric(
+        "watermark_z", "mean over the images of the correlation with the mark, standard normal without one",
+        "(-inf, inf), 0 without a mark", "neither", "Cox et al. 1997; Sander et al. 2024 (arXiv 2402.14904)",
     ),
     Metric("accepted_share", "share of slots whose image a control kept", "[0, 1]", "higher"),
     Metric(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import betaincinv
 from torchmetrics.image.kid import poly_mmd
 
 from nepotism.data.jackknife import LeftOut, half_width, standard_error
@@ -140,6 +141,14 @@ def positions(groups: Sequence[str]) -> Indices:
         found.append(seen[group])
         seen[group] += 1
     return np.array(found, dtype=np.int64)
+
+
+def binomial_interval(found: int, of: int) -> tuple[float, float]:
+    """The 95 % interval of a share (Clopper and Pearson 1934): no share outside makes ``found`` of ``of``, or more extreme, as
+    likely as 2.5 %."""
+    low = float(betaincinv(found, of - found + 1, 0.025)) if found else 0.0
+    high = float(betaincinv(found + 1, of - found, 0.975)) if found < of else 1.0
+    return low, high
 
 
 def within_group_sd(values: NDArray, groups: Sequence[str]) -> float:

@@ -113,7 +113,9 @@ def _canonical(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -
         schema = root["$defs"][schema["$ref"].rsplit("/", 1)[1]]
     kinds = schema.get("type")
     if isinstance(kinds, list):
-        kinds = None if value is None else next(kind for kind in kinds if kind != "null")
+        # Of several types, the value's own.
+        others = [kind for kind in kinds if kind not in ("null", "object")]
+        kinds = "object" if isinstance(value, Mapping) else None if value is None or len(others) > 1 else others[0]
     match kinds:
         case "object":
             known = dict(schema.get("properties", {}))

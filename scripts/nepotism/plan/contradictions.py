@@ -17,6 +17,8 @@ from nepotism.weights.locations import hub, staged_name
 
 # Of arms that name neither: the plain mixture.
 DEFAULTS = ("replace", "none")
+# Height and width from which on a mark is found (tests/unit/test_watermark.py).
+LEAST_MARKED = 32
 
 
 def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
@@ -57,6 +59,8 @@ def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         if name not in allowed:
             fields_there_are = ", ".join(f"{{{known}}}" for known in allowed)
             yield f"`reference.{source}.caption`: unknown field {{{name}}}; allowed: {fields_there_are}"
+    yield from _watermark_contradictions(config, "sample", config["sample"])
+    yield from _watermark_contradictions(config, "initial_images", config["initial_images"])
     initial_images = config["initial_images"]
     if initial_images["strength"] * initial_images["num_inference_steps"] < 1:
         yield "`initial_images.strength`: strength x num_inference_steps is below 1, so that no step is run; raise one of them"
@@ -165,6 +169,13 @@ def _arm_contradictions(
             yield f"`{key}.parameters.inception_sha256`: missing; give the checksum of the file that `inception` names"
     if control.name == "filter":
         yield from _filter_contradictions(key, regime.name, parameters, ratios)
+        if parameters.get("source") == "watermark":
+            yield from _mark_contradictions(config, key, arm)
+    if family == DIFFUSION:
+        for name in ("sample", "initial_images"):
+            yield from _watermark_contradictions(
+                config, f"{key}.overrides.{name}", arm.get("overrides", {}).get(name, {})
+            )
     changed = arm.get("overrides", {}).get("initial_images")
     sampled = {**config["initial_images"], **(changed or {})}
     if changed and sampled["strength"] * sampled["num_inference_steps"] < 1:
@@ -184,6 +195,19 @@ def _filter_contradictions(key: str, regime: str, parameters: Mapping[str, Any],
         yield (
             f"`{key}.ratios`: at 100 % an oracle without errors leaves nothing to train on; use `action: replace`, a `fnr` above 0, "
             "or a lower ratio"
+        )
+
+
+def _mark_contradictions(config: Mapping[str, Any], key: str, arm: Mapping[str, Any]) -> Iterator[str]:
+    """A filter by watermark needs the same mark in what every model of the chain draws."""
+    marks = [
+        {**config[block], **arm.get("overrides", {}).get(block, {})}["watermark"]
+        for block in ("sample", "initial_images")
+    ]
+    if None in marks or marks[0]["key"] != marks[1]["key"]:
+        yield (
+            f"`{key}.parameters.source`: a watermark is to be found that is not there; give `overrides` of this arm the same "
+            "`sample.watermark` and `initial_images.watermark`"
         )
 
 
@@ -210,6 +234,15 @@ def _branch_contradictions(
         yield (
             f"`{key}.parameters.iterations`: {parameters['iterations']}, but a cell of {name} draws with two models, and no "
             "further one can be retrained from it; leave it out"
+        )
+
+
+def _watermark_contradictions(config: Mapping[str, Any], key: str, block: Mapping[str, Any]) -> Iterator[str]:
+    resolution = config["model"]["resolution"]
+    if block.get("watermark") and resolution < LEAST_MARKED:
+        yield (
+            f"`{key}.watermark`: images of {resolution} pixels are too small to find a mark in; raise `model.resolution` to "
+            f"{LEAST_MARKED} or use null"
         )
 
 

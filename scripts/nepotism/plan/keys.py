@@ -44,7 +44,7 @@ def key_of(name: str, schema: Mapping[str, Any], default: object = _ABSENT, requ
         required: whether it must be there.
     """
     found = schema.get("default", _ABSENT) if default is _ABSENT else default
-    if _is_block(schema):
+    if _is_block(schema) and found is not None:
         shown = ""
     elif found is not _ABSENT:
         shown = _written(found)
@@ -76,7 +76,8 @@ def keys_of(
 
 
 def _is_block(schema: Mapping[str, Any]) -> bool:
-    return schema.get("type") == "object"
+    named = schema.get("type")
+    return named == "object" or (isinstance(named, list) and "object" in named)
 
 
 def _is_list(schema: Mapping[str, Any]) -> bool:

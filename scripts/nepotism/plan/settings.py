@@ -3,11 +3,10 @@
 One string holds all that decides a stage's result: it is what Snakemake tracks. Standard library only.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from nepotism.experiment.stages import options, stage_version
+from nepotism.experiment.stages import compact_json, options, stage_version
 from nepotism.families import decisive_settings, family_package
 from nepotism.plan.arms import Arm
 from nepotism.plan.grid import DIFFUSION, Grid
@@ -45,7 +44,7 @@ def execution_options(grid: Grid, *names: str) -> str:
 def family_execution_options(grid: Grid, arm: Arm | None) -> str:
     """The same of a family's block, as one option."""
     block = grid.family_block(arm)
-    return options({"family_execution": _json(family_package(grid.family).execution(block))})
+    return options({"family_execution": compact_json(family_package(grid.family).execution(block))})
 
 
 def checks_of_reference(grid: Grid) -> str:
@@ -79,7 +78,9 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
                 "training_precision": config["finetune"]["precision"],
                 "batch_size": config["finetune"]["batch_size"],
             }
-            return {**drawing(most_guided(grid.block("sample", arm))), **chosen, "prompts": config["unseen"]["prompts"]}
+            # A mark is no matter of the model.
+            drawn = drawing(most_guided(grid.block("sample", arm)))
+            return {**drawn, **chosen, "prompts": config["unseen"]["prompts"], "watermark": None}
         case "encode":
             return model
         case "initial_images":
@@ -96,7 +97,9 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
         case "embed_reference":
             return score
         case "score":
-            return {**sampling(), **config["unseen"], **score}
+            # The mark to look for: of samples, or else of the images that iteration 0 is trained on.
+            looked_for = grid.block("sample", arm)["watermark"] or grid.block("initial_images", arm)["watermark"]
+            return {**sampling(), **config["unseen"], **score, "watermark": looked_for}
         case "vae_round_trips":
             return {**model, **score, **config["diagnostics"]}
         case "sifid_threshold":
@@ -110,10 +113,10 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             return {**redrawing(), **_parameters(arm), "clip": score["clip"]}
         case "family_reference":
             chosen = family_package(grid.family).original_settings(grid.family_block(None))
-            return {"family": grid.family, "settings": _json(chosen)}
+            return {"family": grid.family, "settings": compact_json(chosen)}
         case "generations" | "score_generations":
             merged = grid.family_block(arm)
-            own = {"family": grid.family, "settings": _json(decisive_settings(grid.family, merged, iteration))}
+            own = {"family": grid.family, "settings": compact_json(decisive_settings(grid.family, merged, iteration))}
             if stage == "score_generations" or not iteration:
                 return own
             return own | _regime(arm)
@@ -127,8 +130,7 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             judged = {kind: arm for kind in JUDGED if (arm := grid.judged_arm(kind))}
             pair = {"pair": judged["sifid_cull"].parameters["pair"]} if "sifid_cull" in judged else {}
             diagnosed = [f"{arm.name}:{arm.base}" for arm in grid.arms if arm.is_plain and arm.overrides]
-            others = _remedies(grid)
-            return {kind: arm.name for kind, arm in judged.items()} | pair | {"diagnosed": diagnosed} | others
+            return {kind: arm.name for kind, arm in judged.items()} | pair | {"diagnosed": diagnosed} | _remedies(grid)
         case "remedies":
             return _remedies(grid)
         case "figure_8":
@@ -150,7 +152,10 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             return {"clip": score["clip"]}
         case "filter":
             assert arm is not None
-            return _parameters(arm) | ({"clip": score["clip"]} if arm in grid.detectors() else {})
+            others = {"clip": score["clip"]} if arm in grid.detectors() else {}
+            if arm.parameters["source"] == "watermark":
+                others = {"watermark": grid.block("sample", arm)["watermark"]}
+            return _parameters(arm) | others
         case _ if arm is not None and stage == arm.control.name:
             return _parameters(arm)
         case _:
@@ -160,7 +165,7 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
 def _remedies(grid: Grid) -> dict[str, Any]:
     """The arms that are remedies, with what each does and costs; nothing without any."""
     found = {arm.name: described(grid, arm) for arm in remedies(grid)}
-    return {"remedies": _json(found)} if found else {}
+    return {"remedies": compact_json(found)} if found else {}
 
 
 def _guidance(grid: Grid, base: str) -> float:
@@ -168,14 +173,9 @@ def _guidance(grid: Grid, base: str) -> float:
     return float(grid.block("sample", grid.arm_of_base(base))["guidance_scale"])
 
 
-def _json(values: Mapping[str, Any]) -> str:
-    """One argument for a family's settings, which may be nested."""
-    return json.dumps(values, sort_keys=True, separators=(",", ":"))
-
-
 def _arms(grid: Grid) -> str:
     """Every arm of a family of chunks with its settings."""
-    return _json(
+    return compact_json(
         {
             arm.name: {"regime": arm.regime.name, "ratios": arm.ratios, "last": arm.last, "base": arm.base}
             | decisive_settings(grid.family, grid.family_block(arm), arm.last)
@@ -240,7 +240,7 @@ def _regime(arm: Arm | None) -> dict[str, Any]:
     # Nothing is said of all rows: results of healing from before there were shares stay.
     if parameters.get("share") == 100:
         del parameters["share"]
-    return {"regime": arm.regime.name, "regime_parameters": _json(parameters)}
+    return {"regime": arm.regime.name, "regime_parameters": compact_json(parameters)}
 
 
 def _extrapolation(arm: Arm | None, what: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Command-line options that are keys of the configuration: type, range and description are declared there, once."""
 
 import argparse
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from jsonschema import Draft202012Validator
 from nepotism.experiment.declared import default_of_key, schema_of_key
 
 _REQUIRED = object()
-_TYPES: dict[str, Callable[[str], Any]] = {"integer": int, "number": float, "string": str}
+# A block is one word of JSON.
+_TYPES: dict[str, Callable[[str], Any]] = {"integer": int, "number": float, "string": str, "object": json.loads}
 
 
 def add_keys(parser: argparse.ArgumentParser, block: str, *names: str, required: bool | None = None) -> None:

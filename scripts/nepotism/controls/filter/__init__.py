@@ -21,8 +21,9 @@ CONTROL = Control(
         "source": {
             "description": "What tells generated rows. oracle: the truth, with the error rates `fpr` and `fnr`, which is also what "
             "provenance data that were partly stripped amount to; detector: a linear probe on the image features of `score.clip`, "
-            "trained on real images and images of the base model that nothing else uses.",
-            "enum": ["oracle", "detector"],
+            "trained on real images and images of the base model that nothing else uses; watermark: the mark that the arm's "
+            "`overrides` give `sample` and `initial_images`.",
+            "enum": ["oracle", "detector", "watermark"],
             "default": "oracle",
         },
         "action": {
@@ -42,7 +43,8 @@ CONTROL = Control(
             "type": "number", "minimum": 0, "maximum": 1, "default": 0.0,
         },
         "threshold": {
-            "description": "Confidence above which a row is taken for generated.",
+            "description": "Confidence above which a row is taken for generated; of a watermark that is 1 minus the false-positive rate "
+            "asked for.",
             "type": "number", "minimum": 0, "maximum": 1, "default": 0.5,
         },
         "retrained": {

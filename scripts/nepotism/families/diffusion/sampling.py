@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from nepotism.chain.regimes.sims import REGIME as SIMS
+from nepotism.data import watermark
 from nepotism.data.images import ImageSet, Record, contact_sheet, write_image_set
 from nepotism.families.diffusion.pipeline import identity, load_pipeline, unet_digest
 from nepotism.families.diffusion.sample import sample
@@ -22,7 +23,8 @@ from nepotism.runtime.streams import name as stream_name
 
 logger = logging.getLogger(__name__)
 
-# What decides an image, beside its model, caption, source and random stream.
+# What decides an image before its watermark, beside its model, caption, source and random stream. Checkpoints hold images
+# without the mark.
 SETTINGS = (
     "stage_version",
     "guidance_scale",
@@ -43,6 +45,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     cli.add_base_model(parser)
     cli.add_device(parser)
     cli.add_sampling(parser)
+    add_keys(parser, "sample", "watermark")
     add_keys(parser, "model", "resolution")
     parser.add_argument("--model", type=Path, help="folder of the retrained U-Net; without it, the base model's")
     add_key(parser, "negative_weight", SIMS.parameters["weight"], None)
@@ -69,12 +72,19 @@ class Drawer:
         device: where the model runs.
         job: keeps what was drawn, in case the process is ended.
         image_to_image: whether images are drawn from sources (``arguments.strength``).
+        marked: whether images get the mark of ``arguments.watermark``.
     """
 
     def __init__(
-        self, arguments: argparse.Namespace, device: torch.device, job: Job, image_to_image: bool = False
+        self,
+        arguments: argparse.Namespace,
+        device: torch.device,
+        job: Job,
+        image_to_image: bool = False,
+        marked: bool = True,
     ) -> None:
         self._arguments, self._device, self._job, self._image_to_image = arguments, device, job, image_to_image
+        self._mark = arguments.watermark if marked else None
 
     @cached_property
     def _pipeline(self) -> Any:
@@ -130,6 +140,8 @@ class Drawer:
             checkpoints=checkpoints,
             **self._interval(),
         )
+        if self._mark:
+            pixels = watermark.mark(pixels, self._mark["key"], self._mark["strength"])
         parents = [()] * len(wanted) if sources is None else [(source.id,) for source in sources.records]
         records = [
             Record(
@@ -149,9 +161,10 @@ def draw_image_set(
     wanted: Sequence[Wanted],
     output: Path,
     sources: ImageSet | None = None,
+    marked: bool = True,
 ) -> ImageSet:
     """Draw the ``wanted`` images, write them as the image set ``name`` with its contact sheet, and return them."""
-    drawer = Drawer(arguments, device, job, image_to_image=sources is not None)
+    drawer = Drawer(arguments, device, job, image_to_image=sources is not None, marked=marked)
     images = drawer.draw(name, wanted, arguments.iteration, sources)
     job.check()
     write_image_set(output, images.pixels, images.records)
