@@ -312,7 +312,7 @@ def scored_cell(wildcards, input):
     elif input.get("curated"):
         words += f" --curated {input.curated[0]} --curated-table {input.curated[1]}"
     if input.get("other"):
-        words += f" --other {input.other}"
+        words += f" --other-samples {input.other}"
     return words
 
 

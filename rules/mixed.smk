@@ -25,5 +25,5 @@ def other_samples(wildcards):
 def generated_option(wildcards, input):
     words = [f"--generated {input.generated}"] if input.generated else []
     words += [f"--draws {input.draws}"] if input.draws else []
-    words += [f"--other {input.other}"] if input.other else []
+    words += [f"--fed {input.other}"] if input.other else []
     return " ".join(words)

@@ -28,7 +28,7 @@ def main() -> None:
         default=[],
         help="image sets of further draws of the last model, from the second on",
     )
-    parser.add_argument("--other", type=Path, help="image set that another chain drew at the iteration before")
+    parser.add_argument("--fed", type=Path, help="image set that another chain drew at the iteration before")
     parser.add_argument("--fresh", type=Path, help="image set of real images that are reserved for this training set")
     parser.add_argument("--ratio", required=True, help="percent of generated images")
     parser.add_argument("--seed", type=int, required=True, help="replicate seed")
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
         _images(arguments.fresh) if arguments.fresh else None,
         arguments.drop_missing,
         [_images(path) for path in arguments.draws],
-        _images(arguments.other) if arguments.other else None,
+        _images(arguments.fed) if arguments.fed else None,
     )
     write_manifest(arguments.output, records, files)
     made = sum(record.origin == "generated" for record in records)

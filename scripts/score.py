@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--curated", type=Path, help="image set after the cell's control")
     parser.add_argument("--curated-table", type=Path, help="what the control did to each image (CSV)")
     parser.add_argument(
-        "--other",
+        "--other-samples",
         type=Path,
         help="image set of the chain that feeds the cell's, at the same iteration: how far they are apart",
     )
@@ -75,8 +75,8 @@ def draw_and_score(arguments: argparse.Namespace, job: Job) -> None:
     rows = [*captions(place, "unseen", sets["unseen"])]
     for name in [name for name in sets if name != "unseen"]:
         rows += compare(place, name, sets[name], reference)
-    if arguments.other is not None:
-        rows += apart(place, sets["samples"], embed(evaluator, read_image_set(arguments.other)), reference)
+    if arguments.other_samples is not None:
+        rows += apart(place, sets["samples"], embed(evaluator, read_image_set(arguments.other_samples)), reference)
     if "initial_images" in sets:
         rows += compare(place, "real", reference.holdout, reference)
     if "curated" in sets:

@@ -14,7 +14,8 @@ from nepotism.plan.keys import keys_of
 from nepotism.runtime.options import add_key, add_keys, add_parameters
 
 # Given to scripts in a form of their own: NAME=VALUE words, one of two ways to choose a slot, files for a path.
-OF_THEIR_OWN = {"ages", "rename", "columns", "slot", "labels"}
+# `--seed` is that of a cell: the parameter of the regime feed says which of them the other chain has.
+OF_THEIR_OWN = {"ages", "rename", "columns", "slot", "labels", "seed"}
 # Something else by the same name.
 NAMESAKES = {
     ("answer.py", "family"),

@@ -20,8 +20,7 @@ def plan(slots: "Slots", ratio: str, iteration: int, parameters: Mapping[str, An
 REGIME = Regime(
     "feed",
     "As replace, but a share of the generated rows are those that another chain drew.",
-    # Ours: the question that Bohacek & Farid, arXiv 2311.12202, end with.
-    "",
+    "the question that Bohacek & Farid, arXiv 2311.12202, end with",
     plan,
     listens=True,
     families=("diffusion",),
