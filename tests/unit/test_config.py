@@ -347,7 +347,8 @@ def test_every_key_of_the_schema_is_described_and_in_the_default():
             schema = root["$defs"][schema["$ref"].rsplit("/", 1)[1]]
         for key, entry in schema.get("properties", {}).items():
             assert key in config, f"{path}{key} is missing in workflow_config.yaml"
-            assert "description" in entry or "properties" in entry, f"{path}{key} has no description"
+            told = root["$defs"][entry["$ref"].rsplit("/", 1)[1]] if "$ref" in entry else entry
+            assert {"description", "properties"} & {*entry, *told}, f"{path}{key} has no description"
             if isinstance(config[key], dict):
                 walk(entry, config[key], f"{path}{key}.")
 

@@ -149,6 +149,7 @@ def test_every_metric_of_the_table_is_scored_and_no_other(embedded):
     few = ImageSet(pictures(3, 8), records)
     rows += evaluation.fidelity(PLACE, "vae", few, few)
     rows += evaluation.marks(PLACE, "samples", few, "key")
+    rows += evaluation.apart(PLACE, embedded, embedded, reference(embedded))
     verdict = {"group": "a", "origin": "real", "flagged": "True", "times": "0", "replaced_by": ""}
     filtered = [verdict, {**verdict, "origin": "generated", "flagged": "False", "times": "1"}]
     declared.check(diffusion, [*rows, *curation.filtering(PLACE, filtered)])
