@@ -41,9 +41,10 @@ def drawn(found: list[Point], clip: str) -> Figure:
         for number, arm in enumerate(dict.fromkeys(point.arm for point in mine)):
             _line(axis, [point for point in mine if point.arm == arm], number)
         axis.axhline(0, color="black", linewidth=0.5)
-        axis.set_xlabel("generated rows among those trained on, %")
+        axis.set_xlabel("generated rows among those trained on, %", fontsize=8)
+        axis.tick_params(labelsize=8)
         axis.set_title(titled("Fréchet distance", space, clip), fontsize=9)
-    axes[0].set_ylabel("excess over real images, share of that at 100 %")
+    axes[0].set_ylabel("excess over real images, share of that at 100 %", fontsize=8)
     axes[0].legend(fontsize=7)
     return figure
 
