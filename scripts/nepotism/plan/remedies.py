@@ -72,7 +72,7 @@ def _real(arm: Arm, ratio: str) -> float | None:
     if arm.regime.branches:
         return 0.0 if arm.regime.generates else float(arm.parameters["share"]) / 100
     match arm.regime.name:
-        case "replace":
+        case "replace" | "feed":
             return 1 - float(ratio) / 100
         case "fresh":
             return (arm.last - arm.first + 1) * (1 - float(ratio) / 100)
