@@ -6,14 +6,19 @@ import math
 
 import numpy as np
 import pytest
+import yaml
+from conftest import ROOT
 from nepotism.families.diffusion.claims import Arms, judge
 from nepotism.families.diffusion.contamination import points
 from nepotism.families.diffusion.remedies import Outcome, Remedy, given, outcomes
 from nepotism.judge.decisions import FAILS, HOLDS, NOT_RUN, UNDECIDED
+from nepotism.plan.config import checked
+from nepotism.plan.forecast import forecast
+from nepotism.plan.grid import Grid
 from nepotism.plan.remedies import described, remedies
 from nepotism.plan.settings import settings
 from test_claims import table
-from test_config import grid_of
+from test_config import DEFAULT, grid_of, merged
 
 REMEDY = Remedy("it helps", "someone", 5, 70, 15, {"100": None})
 CLEANED = [("cleaned", "100", iteration) for iteration in range(1, 6)]
@@ -150,3 +155,20 @@ def test_the_table_has_a_row_for_every_space():
     found = outcomes(scores(), {"cleaned": REMEDY})
     assert sorted(each.features for each in found) == sorted({row.features for row in scores() if row.metric == "fid"})
     assert all(isinstance(each, Outcome) for each in found)
+
+
+def test_another_model_and_other_images_are_two_paths():
+    """The grid, its plan and its costs need neither."""
+    asked = yaml.safe_load((ROOT / "resources" / "experiments" / "remedies.yaml").read_text())
+    shipped = Grid(checked(merged(DEFAULT, asked)))
+    paths = {
+        "model": {"path": "hub:someone/model@abc"},
+        "reference": {"source": "folder", "folder": {"path": "images"}},
+    }
+    grid = Grid(checked(merged(merged(DEFAULT, asked), paths)))
+    assert grid.cells() == shipped.cells()
+    planned, like = forecast(grid, 40), forecast(shipped, 40)
+    assert planned.jobs == like.jobs
+    assert {"filter", "select_draws"} <= planned.jobs.keys()
+    assert [arm.name for arm in remedies(grid)] == [arm.name for arm in grid.arms if arm.name != "none"]
+    assert "base_model" not in settings(grid, "remedies")

@@ -173,6 +173,9 @@ def forecast(grid: Grid, group_count: int, devices: int = 1) -> Forecast:
     draws = {file: cell for cell in cells for file in grid.further_draws(cell)}
     of_base = [cell for cell in draws.values() if grid.parent(cell) is None]
     of_cells = [cell for cell in draws.values() if grid.parent(cell) is not None]
+    filtered = [cell for cell in cells if grid.arm(cell.control).filters and grid.trains_on_generated(cell)]
+    detectors = {file for cell in filtered if (file := grid.detector(cell))}
+    detected = _images_of_detectors(grid, filtered)
     jobs = {
         "classify_faces": grid.shards(),
         "initial_images": bases,
@@ -181,6 +184,9 @@ def forecast(grid: Grid, group_count: int, devices: int = 1) -> Forecast:
         "redraw_base": redrawn,
         **Counter(grid.arm(cell.control).control.name for cell in treated),
         "mix": len(cells),
+        "detector_images": len(detected),
+        "train_detector": len(detectors),
+        "filter": len(filtered),
         "finetune": len(cells),
         "sample": len(cells),
         "sample_draws": len(of_cells),
@@ -202,8 +208,10 @@ def forecast(grid: Grid, group_count: int, devices: int = 1) -> Forecast:
     again = sum(passes_per_image(grid.sampling(None, iteration)) for iteration in grid.redrawn())
     passes += again * (slots + unseen) * len(grid.seeds)
     passes += sum(_selected_passes(grid, cell, slots) for cell in treated)
+    passes += sum(passes_of(grid, arm, iteration) * slots for arm, iteration in detected.values())
     pixels = config["model"]["resolution"] ** 2
-    drawn = (len(cells) + redrawn) * (slots + unseen) + bases * (2 * slots + unseen) + len(draws) * slots
+    drawn = (len(cells) + redrawn) * (slots + unseen) + bases * (2 * slots + unseen)
+    drawn += (len(draws) + len(detected)) * slots
     curated = sum(generated_count(float(cell.ratio), slots) for cell in treated)
     images = int((drawn + curated + 3 * slots) * pixels * PNG_BYTES_PER_PIXEL)
     unet = unet_bytes(grid)
@@ -237,6 +245,19 @@ def _selected_passes(grid: Grid, cell: Cell, slots: int) -> int:
         return count * passes_per_image(grid.block("sample", arm))
     first = grid.block("initial_images", arm)
     return count * int(passes_per_image(first) * first["strength"])
+
+
+def _images_of_detectors(grid: Grid, filtered: Sequence[Cell]) -> dict[tuple[str, int], tuple[Arm, int]]:
+    """The models that draw images for detectors, by folder and seed, each as an arm and its iteration: base models, or, for detectors
+    that are trained for every iteration, the parents of cells."""
+    models = {}
+    for cell in filtered:
+        arm, parent = grid.arm(cell.control), grid.parent(cell)
+        if arm in grid.detectors():
+            of_cell = parent if arm.parameters["retrained"] else None
+            folder = of_cell.path if of_cell else arm.base
+            models[folder, cell.seed] = (arm, of_cell.iteration if of_cell else 0)
+    return models
 
 
 def _kept(grid: Grid, cells: Sequence[Cell]) -> int:
