@@ -212,7 +212,9 @@ def test_two_networks_answer_as_one(tiny_diffusion, models):
 
 
 def test_images_name_both_models_that_drew_them(tiny_diffusion, models):
-    chosen = SimpleNamespace(base_model=tiny_diffusion, model=models[1], parent_model=models[0], negative_weight=None)
+    chosen = SimpleNamespace(
+        base_model=tiny_diffusion, model=models[1], parent_model=models[0], negative_weight=None, watermark=None
+    )
     alone = sampling.Drawer(chosen, CPU, None)._digest
     assert alone == unet_digest(tiny_diffusion, models[1])
     chosen.negative_weight = 1.0

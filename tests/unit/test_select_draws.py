@@ -383,7 +383,7 @@ def test_its_settings_say_how_images_are_drawn_and_by_which_clip_they_are_judged
 
 def test_an_arm_that_selects_changes_no_other_stage():
     grid, with_arm = grid_of(), grid_of(arms=[*grid_of().config["arms"], SELECT])
-    for stage in ("reference", "initial_images", "finetune", "sample", "score", "embed_reference", "claims", "mix"):
+    for stage in ("reference", "initial_images", "finetune", "sample", "score", "embed_reference", "mix"):
         assert settings_of(grid, stage) == settings_of(with_arm, stage)
     assert with_arm.bases == ["base"]
 

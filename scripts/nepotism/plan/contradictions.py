@@ -17,8 +17,8 @@ from nepotism.weights.locations import hub, staged_name
 
 # Of arms that name neither: the plain mixture.
 DEFAULTS = ("replace", "none")
-# Height and width from which on a mark is found (tests/unit/test_watermark.py).
-LEAST_MARKED = 32
+# Height and width from which on a mark is found for certain (docs/explanation/watermark.md).
+LEAST_MARKED = 64
 
 
 def contradictions(config: Mapping[str, Any]) -> Iterator[str]:

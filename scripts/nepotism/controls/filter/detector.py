@@ -12,8 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 
 from nepotism.runtime import streams
 from nepotism.runtime.errors import UserError
@@ -67,6 +65,10 @@ def trained(real: Features, generated: Features, seed: int) -> Detector:
             f"a detector needs {HELD_OUT} images of each kind at least, and has {len(real)} real and {len(generated)} generated "
             "ones; raise `reference.images_per_group`"
         )
+    # Importing it draws from Python's random numbers.
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+
     features = np.concatenate([real, generated]).astype(np.float64)
     labels = np.repeat([0, 1], [len(real), len(generated)])
     out = np.concatenate([_held_out(len(real), seed, "real"), _held_out(len(generated), seed, "generated")])
