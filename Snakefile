@@ -14,6 +14,7 @@ include: "rules/weights.smk"
 include: "rules/chunks.smk"
 include: "rules/repairs.smk"
 include: "rules/mixed.smk"
+include: "rules/trained.smk"
 include: "rules/shown.smk"
 
 

@@ -1,20 +1,6 @@
 # Detectors, by which filters tell generated images: trained on real images and on images of a model that nothing else uses.
 
 
-def detector_cell(wildcards, input):
-    return f"{sampled_cell(wildcards, input)} --purpose detector"
-
-
-def images_of_detector(wildcards):
-    """The generated images that a detector is trained on: the base model's, or those of the model that it has to tell."""
-    parent = None
-    if hasattr(wildcards, "iteration"):
-        parent = with_advice(grid.parent, cell_of(wildcards))
-    base = with_advice(grid.arm, wildcards.control).base
-    folder = parent.path if parent else f"{base}/seed-{wildcards.seed}"
-    return f"{grid.folder}/{folder}/detector_images.parquet"
-
-
 use rule sample_base as detector_images_base with:
     output:
         images="results/{experiment}/{base}/seed-{seed}/detector_images.parquet",

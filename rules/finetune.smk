@@ -1,10 +1,6 @@
 # Retraining: the parent's U-Net on the cell's training set.
 
 
-def training_set(wildcards):
-    return with_advice(grid.training_set, cell_of(wildcards))
-
-
 rule finetune:
     input:
         mix=training_set,

@@ -163,3 +163,16 @@ def figure_files(wildcards):
         for name in names
         for suffix in (".svg", ".png", ".csv")
     ]
+
+
+def remedy_samples(wildcards):
+    """What figure 9 shows: the last samples of the plain mixture and of every remedy, ratio by ratio, at the first seed."""
+    plain = grid.arm("none")
+    ratios = {ratio for arm in remedies(grid) for ratio in arm.ratios} | {"0"}
+    ends = [
+        Cell(arm.name, ratio, grid.seeds[0], arm.last)
+        for arm in (plain, *remedies(grid))
+        for ratio in arm.ratios
+        if ratio in ratios
+    ]
+    return [f"{grid.folder}/{cell.path}/samples.parquet" for cell in ends]

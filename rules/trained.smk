@@ -1,0 +1,46 @@
+# What trains: mixtures, what filters leave of them, and what filters go by. Functions only.
+
+
+def training_set(wildcards):
+    return with_advice(grid.training_set, cell_of(wildcards))
+
+
+def spare_images(wildcards):
+    """Real images that stand in for rows which were taken for generated, beside those of the reference."""
+    arm = arm_of(wildcards)
+    needed = arm.control.needs_fresh(arm.parameters)
+    return with_advice(grid.fresh_images, cell_of(wildcards)) if needed else []
+
+
+def filtered_table(wildcards):
+    """What a filter did to each row of the training set; nothing where the arm has none."""
+    manifest = Path(training_set(wildcards))
+    return str(manifest.with_suffix(".csv")) if manifest.stem == "filtered" else []
+
+
+def detector_of(wildcards):
+    return with_advice(grid.detector, cell_of(wildcards)) or []
+
+
+def evaluator_of_detector(wildcards):
+    """The weights of the CLIP on whose features a detector looks; nothing where there is none."""
+    return evaluator_files if detector_of(wildcards) else []
+
+
+def filter_options(wildcards, input):
+    spare = f"--fresh {input.fresh} " if input.fresh else ""
+    return spare + (f"--detector {input.detector}" if input.detector else "")
+
+
+def detector_cell(wildcards, input):
+    return f"{sampled_cell(wildcards, input)} --purpose detector"
+
+
+def images_of_detector(wildcards):
+    """The generated images that a detector is trained on: the base model's, or those of the model that it has to tell."""
+    parent = None
+    if hasattr(wildcards, "iteration"):
+        parent = with_advice(grid.parent, cell_of(wildcards))
+    base = with_advice(grid.arm, wildcards.control).base
+    folder = parent.path if parent else f"{base}/seed-{wildcards.seed}"
+    return f"{grid.folder}/{folder}/detector_images.parquet"
