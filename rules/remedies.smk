@@ -3,6 +3,8 @@
 
 localrules:
     remedies,
+    figure_8,
+    figure_9,
 
 
 rule remedies:
