@@ -42,9 +42,9 @@ def smooth(count, size=64, seed=0):
     return np.clip(128 + 45 * blurred / blurred.std(), 0, 255).astype(np.uint8)
 
 
-def drawn_portraits(count):
+def drawn_portraits(count, size=64):
     random = [streams.generator("test", "watermark", index) for index in range(count)]
-    return np.stack([portraits.draw_portrait(portraits.choose(each), each) for each in random])
+    return np.stack([portraits.draw_portrait(portraits.choose(each), each, size) for each in random])
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +194,12 @@ def test_larger_images_are_surer():
     means = [watermark.detect(watermark.mark(smooth(20, size), KEY, STRENGTH), KEY).mean() for size in (64, 128, 256)]
     assert means[1] > watermark.threshold(0.01)
     assert all(1.7 < larger / smaller < 2.3 for smaller, larger in itertools.pairwise(means))
+
+
+def test_the_smallest_images_that_may_be_marked_are_found():
+    """Where much of a picture is flat; busier ones need to be larger."""
+    faces = drawn_portraits(50, LEAST_MARKED)
+    assert found(watermark.mark(faces, KEY, STRENGTH)) > 0.9
 
 
 @pytest.mark.parametrize("colour", [0, 77, 255])

@@ -17,7 +17,7 @@ from nepotism.weights.locations import hub, staged_name
 
 # Of arms that name neither: the plain mixture.
 DEFAULTS = ("replace", "none")
-# Height and width from which on a mark is found for certain (docs/explanation/watermark.md).
+# Height and width from which on a mark is found where much of a picture is flat (docs/explanation/watermark.md).
 LEAST_MARKED = 64
 
 
