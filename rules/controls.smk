@@ -126,8 +126,7 @@ rule select_draws:
     threads: grid.config["execution"]["threads"]
     resources:
         gpu=gpu,
-        mem_mb=lambda wildcards, attempt: attempt
-        * needs.memory_mb("select_draws", arm_of(wildcards)),
+        mem_mb=memory_of("select_draws"),
         runtime=minutes_of("select_draws"),
     params:
         settings=settings_of("select_draws"),

@@ -82,6 +82,15 @@ class ScoreTable:
         """F in a feature space."""
         return lambda cell, seed: self.value(cell, seed, "fid", space).log()
 
+    def log_excess(self, space: str) -> Distance:
+        """The logarithm of the excess of the Frechet distance over that of real images from other ones, in a feature space."""
+
+        def log_excess(cell: CellKey, seed: int) -> Effect:
+            floor = self.value(BASE, seed, "fid", space, "real")
+            return (self.value(cell, seed, "fid", space) - floor).log()
+
+        return log_excess
+
     def effects(self, theta: Theta) -> list[Effect]:
         """Theta of every seed; nothing if any is missing, so that verdicts never rest on a part of the seeds."""
         try:

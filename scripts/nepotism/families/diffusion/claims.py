@@ -79,13 +79,6 @@ class Judge:
 
     # ---- Building blocks
 
-    def _log_excess(self, space: str) -> Distance:
-        def log_excess(cell: CellKey, seed: int) -> Effect:
-            floor = self.scores.value(BASE, seed, "fid", space, "real")
-            return (self.scores.value(cell, seed, "fid", space) - floor).log()
-
-        return log_excess
-
     def _kid(self, space: str) -> Distance:
         return lambda cell, seed: self.scores.value(cell, seed, "kid", space)
 
@@ -106,7 +99,7 @@ class Judge:
         decision = decided(self.scores.log_fid(space), relation, bound)
         if decision.verdict == NOT_RUN:
             return Part(claim, space, statistic, relation, bound, decision)
-        excess, kid = decided(self._log_excess(space), relation, bound), decided(self._kid(space), ">", 0)
+        excess, kid = decided(self.scores.log_excess(space), relation, bound), decided(self._kid(space), ">", 0)
         return Part(claim, space, statistic, relation, bound, decision, _agreement(decision, kid), excess)
 
     def _caption_part(

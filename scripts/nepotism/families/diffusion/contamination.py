@@ -7,7 +7,7 @@ from functools import partial
 
 from nepotism.data.tables import Row
 from nepotism.experiment.cells import BASELINE_ARM
-from nepotism.judge.contrasts import BASE, CellKey, ScoreTable
+from nepotism.judge.contrasts import CellKey, ScoreTable, against
 from nepotism.judge.decisions import Effect, decide
 
 
@@ -58,7 +58,6 @@ def _contamination(rows: Sequence[Row], arm: str, ratio: str) -> float:
 
 
 def _share(scores: ScoreTable, space: str, arm: str, ratio: str, seed: int) -> Effect:
-    floor = scores.value(BASE, seed, "fid", space, "real")
-    ends: tuple[CellKey, CellKey] = (arm, ratio, scores.iterations(arm)[-1]), (BASELINE_ARM, "100", scores.last)
-    one, other = (scores.value(each, seed, "fid", space) - floor for each in ends)
-    return one.log() - other.log()
+    end: CellKey = (arm, ratio, scores.iterations(arm)[-1])
+    full: CellKey = (BASELINE_ARM, "100", scores.last)
+    return against(end, full)(scores.log_excess(space), seed)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from nepotism.data.tables import Row
 from nepotism.experiment.cells import BASELINE_ARM
-from nepotism.judge.contrasts import BASE, DELTA, CellKey, Distance, ScoreTable, Theta, against
+from nepotism.judge.contrasts import DELTA, CellKey, Distance, ScoreTable, Theta, against
 from nepotism.judge.decisions import FAILS, HOLDS, NOT_RUN, UNDECIDED, Decision, Effect, Relation, decide
 from nepotism.judge.verdicts import Part
 
@@ -141,9 +141,7 @@ class _Pair:
 
     def share(self, seed: int) -> Effect:
         """Logarithm of the excess at the end over that of the plain cell."""
-        floor = self._scores.value(BASE, seed, "fid", self._space, "real")
-        end, plain = (self._value(cell, "fid", seed) - floor for cell in (self.end, self.plain))
-        return end.log() - plain.log()
+        return against(self.end, self.plain)(self._scores.log_excess(self._space), seed)
 
     def times(self, metric: str) -> Theta:
         """Logarithm of a score at the end over that of the plain cell."""
