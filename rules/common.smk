@@ -173,9 +173,14 @@ def settings_of(stage):
     )
 
 
+def names_of(arms):
+    """Pattern of the {control}s that are these arms; without any it matches nothing."""
+    return "|".join(arm.name for arm in arms) or "(?!)"
+
+
 def arms_of(control):
-    """Pattern of the {control}s whose arms have a control; without such an arm it matches nothing."""
-    return "|".join(arm.name for arm in grid.treated_by(control)) or "(?!)"
+    """Pattern of the {control}s whose arms have a control."""
+    return names_of(grid.treated_by(control))
 
 
 def cell_of(wildcards):
@@ -229,12 +234,6 @@ def mixed_images(wildcards):
     return with_advice(grid.mixed_images, cell_of(wildcards))
 
 
-def fresh_images(wildcards):
-    """The real images that a regime puts into a training set and no other."""
-    needed = arm_of(wildcards).regime.needs_fresh
-    return with_advice(grid.fresh_images, cell_of(wildcards)) if needed else []
-
-
 def curated_files(wildcards):
     """A control's images and its table; nothing where the arm has none."""
     curated = with_advice(grid.curated_images, cell_of(wildcards))
@@ -255,24 +254,8 @@ def sampled_model(wildcards):
     return with_advice(grid.sampled_model, cell_of(wildcards))
 
 
-def fresh_option(wildcards, input):
-    return f"--fresh {input.fresh}" if input.fresh else ""
-
-
 def parent_option(wildcards, input):
     return f"--parent-model {Path(input.parent[0]).parent}" if input.parent else ""
-
-
-def drop_option(wildcards):
-    replacement = arm_of(wildcards).parameters.get("replacement")
-    return "--drop-missing" if replacement == "drop" else ""
-
-
-# Real images that are reserved for single training sets; none without an arm that needs them.
-fresh_files = [
-    f"results/{{experiment}}/reference/fresh/iteration-{iteration}.parquet"
-    for iteration in range(1, grid.fresh_sets() + 1)
-]
 
 
 def in_base(wildcards):

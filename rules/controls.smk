@@ -111,6 +111,7 @@ rule select_draws:
         model=sampled_model,
         base=base_model,
         clip=clip_files,
+        detector=detector_of,
     output:
         images="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/curated.parquet",
         table="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/curated.csv",
@@ -131,10 +132,11 @@ rule select_draws:
     params:
         settings=settings_of("select_draws"),
         cell=sampled_cell,
+        detector=detector_option,
         execution=lambda wildcards, resources: execution_options(
             grid, *SAMPLING_KEYS, "embed_batch_size"
         ),
     shell:
         'python "$SCRIPTS/select_draws.py" {params.settings} {params.execution} --ratio {wildcards.ratio} {params.cell}'
-        " --generated {input.generated} --real {input.real}"
+        " --generated {input.generated} --real {input.real} {params.detector}"
         " --output {output.images} --table {output.table} --log {log}"

@@ -1,4 +1,4 @@
-# Detectors, by which filters tell generated images: trained on real images and on images of a model that nothing else uses.
+# Detectors, by which filters and selections tell generated images: trained on real images and on images of a model that nothing else uses.
 
 
 use rule sample_base as detector_images_base with:
@@ -37,12 +37,13 @@ rule train_detector:
     benchmark:
         "results/{experiment}/benchmarks/train_detector/{control}/seed-{seed}.tsv"
     wildcard_constraints:
-        control=arms_of("filter"),
+        control=names_of(grid.detectors()),
     priority: most_urgent
     conda:
         "../envs/torch.yaml"
     threads: grid.config["execution"]["threads"]
     resources:
+        gpu=gpu,
         mem_mb=memory_of("train_detector"),
         runtime=grown(15),
     params:

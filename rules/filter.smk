@@ -23,7 +23,7 @@ rule filter:
         "../envs/torch.yaml"
     threads: grid.config["execution"]["threads"]
     resources:
-        # Looking at images takes little, and a GPU is not waited for.
+        gpu=lambda wildcards: gpu if detector_of(wildcards) else 0,
         mem_mb=memory_of("filter"),
         runtime=grown(15),
     params:

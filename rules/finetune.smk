@@ -5,7 +5,7 @@ rule finetune:
     input:
         mix=training_set,
         generated=mixed_images,
-        latents="results/{experiment}/reference/latents.safetensors",
+        latents=encoded_images,
         parent=parent_model,
         base=base_model,
     output:

@@ -27,3 +27,28 @@ def generated_option(wildcards, input):
     words += [f"--draws {input.draws}"] if input.draws else []
     words += [f"--fed {input.other}"] if input.other else []
     return " ".join(words)
+
+
+def fresh_images(wildcards):
+    """The real images that a regime puts into a training set and no other."""
+    needed = arm_of(wildcards).regime.needs_fresh
+    return with_advice(grid.fresh_images, cell_of(wildcards)) if needed else []
+
+
+def fresh_option(wildcards, input):
+    return f"--fresh {input.fresh}" if input.fresh else ""
+
+
+def fresh_sets_up_to(wildcards):
+    """The reserved sets before one, in the order in which they are taken, and that one."""
+    names, own = grid.fresh_sets(), wildcards.set.removeprefix("iteration-")
+    if own not in names:
+        raise WorkflowError(
+            f"no arm takes real images that are reserved as {wildcards.set}. Change the configuration or ask for another file."
+        )
+    return f"--fresh-sets {' '.join(names[: names.index(own) + 1])}"
+
+
+def drop_option(wildcards):
+    replacement = arm_of(wildcards).parameters.get("replacement")
+    return "--drop-missing" if replacement == "drop" else ""

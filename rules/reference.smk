@@ -25,37 +25,34 @@ rule reference:
         " --real {output.real} --holdout {output.holdout} --log {log}"
 
 
-# Those that are reserved, for single training sets or for detectors.
-detector_file = "results/{experiment}/reference/fresh/detector.parquet"
-reserved_files = fresh_files + [detector_file] * bool(grid.detectors())
-
-if reserved_files:
-
-    rule fresh_images:
-        input:
-            selection=selected_images,
-        output:
-            reserved_files,
-        log:
-            "results/{experiment}/logs/fresh_images.log",
-        benchmark:
-            "results/{experiment}/benchmarks/fresh_images.tsv"
-        conda:
-            "../envs/light.yaml"
-        resources:
-            mem_mb=memory_of("reference"),
-            runtime=grown(30),
-        params:
-            settings=settings_of("reference"),
-            selection=selection_option,
-        shell:
-            'python "$SCRIPTS/fresh_images.py" {params.settings} {params.selection} --output {output} --log {log}'
+# Those that are reserved for the training sets of an iteration, or for detectors.
+rule fresh_images:
+    input:
+        selection=selected_images,
+    output:
+        "results/{experiment}/reference/fresh/{set}.parquet",
+    log:
+        "results/{experiment}/logs/fresh_images/{set}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/fresh_images/{set}.tsv"
+    wildcard_constraints:
+        set=r"iteration-\d+|detector",
+    conda:
+        "../envs/light.yaml"
+    resources:
+        mem_mb=memory_of("reference"),
+        runtime=grown(30),
+    params:
+        settings=settings_of("reference"),
+        selection=selection_option,
+        sets=fresh_sets_up_to,
+    shell:
+        'python "$SCRIPTS/fresh_images.py" {params.settings} {params.selection} {params.sets} --output {output} --log {log}'
 
 
 rule encode:
     input:
         real="results/{experiment}/reference/real.parquet",
-        fresh=fresh_files,
         base=base_model,
         preflight="results/{experiment}/preflight.json",
     output:
@@ -79,7 +76,20 @@ rule encode:
         ),
     shell:
         'python "$SCRIPTS/encode.py" {params.settings} {params.execution}'
-        " --real {input.real} --fresh {input.fresh} --output {output} --log {log}"
+        " --real {input.real} --output {output} --log {log}"
+
+
+use rule encode as encode_fresh with:
+    input:
+        real="results/{experiment}/reference/fresh/{set}.parquet",
+        base=base_model,
+        preflight="results/{experiment}/preflight.json",
+    output:
+        "results/{experiment}/reference/fresh/{set}.safetensors",
+    log:
+        "results/{experiment}/logs/encode_fresh/{set}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/encode_fresh/{set}.tsv"
 
 
 rule embed_reference:

@@ -5,6 +5,13 @@ def training_set(wildcards):
     return with_advice(grid.training_set, cell_of(wildcards))
 
 
+def encoded_images(wildcards):
+    """The real images of a training set, encoded: the reference, and those that are reserved for it."""
+    fresh = with_advice(grid.fresh_images, cell_of(wildcards))
+    encoded = [str(Path(fresh).with_suffix(".safetensors"))] if fresh else []
+    return [f"{grid.folder}/reference/latents.safetensors", *encoded]
+
+
 def spare_images(wildcards):
     """Real images that stand in for rows which were taken for generated, beside those of the reference."""
     arm = arm_of(wildcards)
@@ -27,9 +34,12 @@ def evaluator_of_detector(wildcards):
     return evaluator_files if detector_of(wildcards) else []
 
 
+def detector_option(wildcards, input):
+    return f"--detector {input.detector}" if input.detector else ""
+
+
 def filter_options(wildcards, input):
-    spare = f"--fresh {input.fresh} " if input.fresh else ""
-    return spare + (f"--detector {input.detector}" if input.detector else "")
+    return f"{fresh_option(wildcards, input)} {detector_option(wildcards, input)}"
 
 
 def detector_cell(wildcards, input):

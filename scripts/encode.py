@@ -1,10 +1,9 @@
-"""Run the frozen encoders once per experiment: latents of the real images and their mirrors, embeddings of the captions."""
+"""Run the frozen encoders once: latents of real images and their mirrors, embeddings of the captions."""
 
 import argparse
 from pathlib import Path
 
-import numpy as np
-from nepotism.data.images import ImageSet, read_image_set
+from nepotism.data.images import read_image_set
 from nepotism.families.diffusion import preflight
 from nepotism.families.diffusion.latents import Encoded, encode_images, write_encoded
 from nepotism.families.diffusion.pipeline import check_base_model, encode_prompts, load_noise_scheduler, load_pipeline
@@ -21,13 +20,6 @@ def main() -> None:
     cli.add_base_model(parser)
     cli.add_device(parser)
     parser.add_argument("--real", type=Path, required=True, help="image set to encode: one image per slot")
-    parser.add_argument(
-        "--fresh",
-        type=Path,
-        nargs="*",
-        default=[],
-        help="image sets that are reserved for single training sets, to encode too",
-    )
     parser.add_argument("--output", type=Path, required=True, help="output: latents and text embeddings (safetensors)")
     cli.run(run, parser.parse_args())
 
@@ -35,9 +27,7 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     device = start(arguments.device, arguments.threads)
     check_base_model(arguments.base_model)
-    sets = [read_image_set(path) for path in (arguments.real, *arguments.fresh)]
-    slots = len(sets[0].records)
-    images = ImageSet(np.concatenate([each.pixels for each in sets]), [row for each in sets for row in each.records])
+    images = read_image_set(arguments.real)
     pipeline = load_pipeline(arguments.base_model, None, "DDIMScheduler", device)
     prompts = [*dict.fromkeys(record.prompt for record in images.records), ""]
     text = encode_prompts(pipeline, prompts)
@@ -48,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     scheduler = load_noise_scheduler(arguments.base_model)
     if problems := list(preflight.prediction_problems(pipeline.unet, scheduler, tried, captions)):
         raise UserError(problems[0])
-    write_encoded(arguments.output, Encoded(posteriors, [record.id for record in images.records], slots, text, prompts))
+    write_encoded(arguments.output, Encoded(posteriors, [record.id for record in images.records], text, prompts))
 
 
 if __name__ == "__main__":

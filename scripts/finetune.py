@@ -37,7 +37,13 @@ def main() -> None:
     )
     add_key(parser, "negative_weight", NEON.parameters["weight"], None)
     parser.add_argument("--mix", type=Path, required=True, help="manifest of the training set")
-    parser.add_argument("--latents", type=Path, required=True, help="encodings of the real images and the captions")
+    parser.add_argument(
+        "--latents",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="encodings of the real images and the captions: of the reference, and of images reserved for this training set",
+    )
     parser.add_argument(
         "--parent-model", type=Path, help="folder of the U-Net to start from; without it, the base model's"
     )
@@ -97,7 +103,7 @@ def run(arguments: argparse.Namespace) -> None:
             base_model=identity(arguments.base_model),
             inputs=[
                 sha256(arguments.mix),
-                sha256(arguments.latents),
+                *map(sha256, arguments.latents),
                 unet_digest(arguments.base_model, arguments.parent_model),
             ],
         )

@@ -1,4 +1,4 @@
-"""Reserve real images for single training sets: disjoint from one another, from `real` and from `holdout`."""
+"""Reserve real images for a single use: disjoint from `real`, from `holdout`, and from all other sets that are reserved."""
 
 import argparse
 from pathlib import Path
@@ -11,15 +11,18 @@ def main() -> None:
     parser = cli.parser(__doc__, stage="reference")
     reference.add_source(parser)
     parser.add_argument(
-        "--output", type=Path, nargs="+", required=True, help="outputs: image sets, one for each training set"
+        "--fresh-sets",
+        nargs="+",
+        required=True,
+        help="names of the sets that are reserved before this one, and its own",
     )
+    parser.add_argument("--output", type=Path, required=True, help="output: image set")
     cli.run(run, parser.parse_args())
 
 
 def run(arguments: argparse.Namespace) -> None:
-    images = reference.from_arguments(arguments, len(arguments.output))
-    for path, split in zip(arguments.output, images.fresh, strict=True):
-        reference.write(path, split, "fresh")
+    images = reference.from_arguments(arguments, arguments.fresh_sets)
+    reference.write(arguments.output, images.fresh[arguments.fresh_sets[-1]], "fresh")
 
 
 if __name__ == "__main__":

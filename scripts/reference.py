@@ -17,7 +17,7 @@ def main() -> None:
         "--shares", type=float, nargs="*", default=[], help="shares of the rows that arms train on, to check likewise"
     )
     parser.add_argument(
-        "--fresh-sets", type=int, default=0, help="sets for single training sets to check that there are images for"
+        "--fresh-sets", nargs="*", default=[], help="names of reserved sets, to check that there are images for them"
     )
     parser.add_argument("--real", type=Path, required=True, help="output: image set to mix in")
     parser.add_argument("--holdout", type=Path, required=True, help="output: image set to measure against")

@@ -4,9 +4,11 @@ import argparse
 import dataclasses
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from nepotism.chain.slots import read_treated
+from nepotism.controls.filter import detector
 from nepotism.controls.select_draws import CONTROL
 from nepotism.controls.select_draws.choosing import HUNDREDTHS, Candidates, choose, noise
 from nepotism.controls.select_draws.curated import Choice, seen_as, selected, table
@@ -29,6 +31,7 @@ def main() -> None:
     add_keys(parser, "initial_images", "strength", required=False)
     add_keys(parser, "score", "clip")
     add_keys(parser, "execution", "embed_batch_size")
+    parser.add_argument("--detector", type=Path, help="from train_detector (JSON), for `--score detector`")
     cli.run(run, parser.parse_args())
 
 
@@ -45,8 +48,12 @@ def draw_and_select(arguments: argparse.Namespace, job: Job) -> None:
     draws = [generated, *drawn(arguments, drawer, generated, real)]
     clip = load_clip(arguments.clip, device)
     embedded = [embed(Evaluator(["clip"], clip, arguments.embed_batch_size), each) for each in draws]
-    scores = np.stack([each.values[arguments.score] for each in embedded], axis=1)
     features = np.stack([each.spaces["clip"] for each in embedded], axis=1)
+    if arguments.score == "detector":
+        judge = detector.read(arguments.detector)
+        scores = np.stack([1 - judge.confidence(each.spaces["clip"]) for each in embedded], axis=1)
+    else:
+        scores = np.stack([each.values[arguments.score] for each in embedded], axis=1)
     groups = [record.group for record in generated.records]
     slots = [record.slot for record in generated.records]
     filled = choose(

@@ -99,7 +99,7 @@ def test_healing_needs_a_branch_to_go_on_from():
     heal = {"name": "heal", "regime": "heal", "ratios": [50], "parameters": {"after": 9, "iterations": 2}}
     message = mistakes(arms=[NONE, heal])
     assert "`arms[1].ratios`: heal goes on from the arm 'none', which has no ratio 50" in message
-    assert "`arms[1].parameters.after`: 9, but `iterations` ends at 4" in message
+    assert "`arms[1].parameters.after`: 9, but those of the arm 'none' are 1 to 4" in message
 
 
 def test_controls_need_generated_images():
@@ -138,10 +138,10 @@ def test_an_arm_that_accumulates_is_mixed_from_all_models_so_far_after_its_contr
 
 def test_fresh_images_are_reserved_for_every_training_set_that_needs_them():
     grid = grid_of(arms=[NONE, {"name": "new", "regime": "fresh", "ratios": [50], "iterations": 2}])
-    assert grid.fresh_sets() == 2
+    assert grid.fresh_sets() == ["1", "2"]
     assert grid.fresh_images(Cell("new", "50", 0, 2)) == "results/faces/reference/fresh/iteration-2.parquet"
     assert grid.fresh_images(Cell("none", "25", 0, 2)) is None
-    assert grid_of(arms=[NONE]).fresh_sets() == 0
+    assert grid_of(arms=[NONE]).fresh_sets() == []
 
 
 def test_only_rows_that_are_added_may_be_more_than_the_slots():

@@ -130,7 +130,7 @@ def test_downloads_of_a_family_are_staged_first():
 def test_arms_may_end_early_but_healing_counts_its_own_iterations():
     none = {"name": "none", "ratios": [25], "iterations": 2}
     heal = {"name": "heal", "regime": "heal", "ratios": [25], "parameters": {"after": 3, "iterations": 1}}
-    assert "`arms[1].parameters.after`: 3, but `iterations` ends at 2" in mistakes(arms=[none, heal])
+    assert "`arms[1].parameters.after`: 3, but those of the arm 'none' are 1 to 2" in mistakes(arms=[none, heal])
     heal = {**heal, "iterations": 5, "parameters": {"after": 2, "iterations": 1}}
     assert "`arms[1].iterations`: heal counts its own" in mistakes(arms=[none, heal])
 

@@ -214,16 +214,16 @@ def arm(**parameters):
 def test_only_filters_that_may_take_real_rows_reserve_others():
     plain = {"name": "none", "ratios": [0, 25, 100]}
     for parameters, sets in (
-        ({"fnr": 0.1}, 0),
-        ({"action": "replace"}, 0),
-        ({"action": "replace", "fpr": 0.1}, 4),
-        ({"action": "replace", "source": "detector"}, 4),
-        ({"source": "detector"}, 0),
+        ({"fnr": 0.1}, []),
+        ({"action": "replace"}, []),
+        ({"action": "replace", "fpr": 0.1}, ["1", "2", "3", "4"]),
+        ({"action": "replace", "source": "detector"}, ["detector", "1", "2", "3", "4"]),
+        ({"source": "detector"}, ["detector"]),
     ):
         given = arm(**parameters) | ({"ratios": [25]} if parameters == {} else {})
         assert grid_of(arms=[plain, given]).fresh_sets() == sets
         defaults = {key: value["default"] for key, value in CONTROL.parameters.items()}
-        assert CONTROL.needs_fresh(defaults | parameters) == bool(sets)
+        assert CONTROL.needs_fresh(defaults | parameters) == ("1" in sets)
 
 
 def test_parameters_without_sense_are_told():
@@ -246,7 +246,7 @@ def test_a_filter_by_watermark_needs_the_mark_in_all_that_is_drawn():
     both = {"sample": {"watermark": MARK}, "initial_images": {"watermark": MARK}}
     grid = grid_of(arms=[plain, marked | {"overrides": both}])
     assert '--watermark \'{"key":"k"' in settings(grid, "filter", grid.arm("cleaned"))
-    assert grid.fresh_sets() == 4
+    assert grid.fresh_sets() == ["1", "2", "3", "4"]
 
 
 def test_confidence_in_a_mark_is_the_share_of_unmarked_images_with_less_of_it():

@@ -7,7 +7,7 @@ from accelerate import Accelerator
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from nepotism.data.images import digest
 from nepotism.families.diffusion import fit as fitting
-from nepotism.families.diffusion.latents import Encoded, Posteriors, encode_images, read_encoded, write_encoded
+from nepotism.families.diffusion.latents import Encoded, Posteriors, encode_images, joined, read_encoded, write_encoded
 from nepotism.families.diffusion.pipeline import load_noise_scheduler, load_unet, load_vae
 from nepotism.runtime import streams
 from nepotism.runtime.errors import UserError
@@ -198,13 +198,23 @@ def test_the_mirror_is_encoded_as_an_image_of_its_own(vae):
 
 
 def test_encodings_survive_their_file_and_are_the_same_bytes_twice(tmp_path, data):
-    encoded = Encoded(data.posteriors, SLOTS, len(SLOTS), data.text, ["a", "b", ""])
+    encoded = Encoded(data.posteriors, SLOTS, data.text, ["a", "b", ""])
     for name in ("one", "other"):
         write_encoded(tmp_path / f"{name}.safetensors", encoded)
     assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "other.safetensors").read_bytes()
     read = read_encoded(tmp_path / "one.safetensors")
     assert (read.ids, read.prompts) == (SLOTS, ["a", "b", ""])
     assert torch.equal(read.posteriors.deviation, data.posteriors.deviation)
+
+
+def test_encodings_of_two_sets_are_one_whose_last_caption_is_empty(data):
+    first = Encoded(data.posteriors, SLOTS, data.text, ["a", "b", ""])
+    other = Encoded(data.posteriors, [f"fresh/{slot}" for slot in SLOTS], data.text + 1, ["b", "c", ""])
+    both = joined([first, other])
+    assert both.ids == [*SLOTS, *other.ids]
+    assert both.prompts == ["a", "b", "c", ""]
+    torch.testing.assert_close(both.text, torch.stack([*data.text[:2], other.text[1], data.text[2]]), rtol=0, atol=0)
+    torch.testing.assert_close(both.posteriors.mean, torch.cat([data.posteriors.mean] * 2), rtol=0, atol=0)
 
 
 def test_another_prediction_type_is_refused(data):

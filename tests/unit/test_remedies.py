@@ -59,6 +59,14 @@ def test_an_arm_is_compared_with_the_plain_mixture_at_its_end():
     assert cleaned.verdict == "helps"
 
 
+def test_a_repair_that_follows_another_is_compared_with_what_the_first_goes_on_from():
+    alone, following = (
+        of(outcomes(scores(), {"repaired": dataclasses.replace(REMEDY, after=after)}), "repaired")
+        for after in (None, 4)
+    )
+    assert (alone.compared_with, following.compared_with) == ("none,100,5", "none,100,4")
+
+
 def test_a_repair_is_compared_with_the_cell_that_it_goes_on_from():
     repaired = of(outcomes(scores(), {"repaired": REMEDY}), "repaired")
     assert (repaired.iteration, repaired.compared_with) == (7, "none,100,5")

@@ -20,6 +20,7 @@ from nepotism.families.diffusion.training_set import filled_up
 from nepotism.plan.forecast import forecast
 from nepotism.plan.lines import lines
 from nepotism.plan.needs import Needs
+from nepotism.plan.remedies import described
 from nepotism.plan.settings import checks_of_reference, settings
 from nepotism.runtime import streams
 from nepotism.runtime.errors import UserError
@@ -299,6 +300,27 @@ def test_a_repair_goes_on_from_its_branch_and_then_from_itself():
     assert late.urgency(Cell("none", "100", 0, 4)) == 2 + 4
 
 
+def test_a_repair_may_be_followed_by_another():
+    followed = arm("heal", name="then", **{"from": "neon"}, after=4, iterations=2, share=10)
+    grid = grid_of(arms=[NONE, arm("neon", iterations=2), followed, arm("heal")])
+    cell = Cell("then", "100", 0, 5)
+    assert grid.parent(cell) == Cell("neon", "100", 0, 4)
+    assert grid.parent_model(cell)[1] == f"results/faces/neon/ratio-100/seed-0/iteration-4/model/{WEIGHTS}"
+    assert Cell("neon", "100", 0, 4) not in grid.last_cells(), "its model is kept until then"
+    # Two steps of neon are drawn from, two of healing not.
+    assert grid.urgency(Cell("neon", "100", 0, 3)) == 4 + 2
+    assert grid.judged_arm("heal").name == "heal", "claims on healing are about the collapsed model"
+    assert lines(grid, "figure_3")[2] == "then:heal:neon"
+    plain = grid_of(arms=[NONE, arm("heal", name="then", after=4, iterations=2, share=10)])
+    assert settings(grid, "mix", grid.arm("then"), 5) == settings(plain, "mix", plain.arm("then"), 5)
+    neon, then = (described(grid, grid.arm(name)) for name in ("neon", "then"))
+    assert (neon["drawn"], then["drawn"]) == (2, 4)
+    assert then["passes"] == 2 * neon["passes"]
+    assert then["real"] == {"100": 0.1}
+    assert then["after"] == 2, "compared with the collapsed model"
+    assert "after" not in neon
+
+
 def test_the_base_model_is_drawn_with_the_noise_that_repairs_are_compared_in():
     assert grid_of(arms=[NONE, arm("neon", iterations=3)]).redrawn() == [2, 4, 5]
     assert grid_of(arms=[NONE, arm("neon", share=50)]).redrawn() == [4]
@@ -332,7 +354,7 @@ def test_two_networks_take_twice_the_passes_and_the_memory():
 def test_a_repair_that_cannot_be_is_told_before_anything_runs(regime):
     told = mistakes(arms=[NONE, arm(regime, after=9, ratios=[50])])
     assert f"`arms[1].ratios`: {regime} goes on from the arm 'none', which has no ratio 50" in told
-    assert "`arms[1].parameters.after`: 9, but `iterations` ends at 4" in told
+    assert "`arms[1].parameters.after`: 9, but those of the arm 'none' are 1 to 4" in told
     told = mistakes(arms=[NONE, arm(regime)], finetune={"start_from": "base"})
     assert f"`arms[1]`: {regime} goes on from retrained weights, but `finetune.start_from` is base" in told
     told = mistakes(arms=[NONE, {**arm(regime), "control": "histogram_match"}])
@@ -341,6 +363,17 @@ def test_a_repair_that_cannot_be_is_told_before_anything_runs(regime):
     assert "`arms[1].parameters.after`: missing" in mistakes(arms=[NONE, {**arm(regime), "parameters": {}}])
     assert "`arms[1].parameters.weight`: -2 is out of range" in mistakes(arms=[NONE, arm(regime, weight=-2)])
     assert "`arms[1].parameters.share`: 0 is out of range" in mistakes(arms=[NONE, arm(regime, share=0)])
+    told = mistakes(arms=[NONE, arm(regime, **{"from": "neither"})])
+    assert (
+        f"`arms[1].parameters.from`: {regime} goes on from the arm 'neither', which is not there; there are: none"
+        in told
+    )
+    told = mistakes(arms=[NONE, arm("sims", name="first"), arm(regime, **{"from": "first"}, after=3)])
+    assert "`arms[2].parameters.from`: a cell of sims draws with two models" in told
+    told = mistakes(arms=[NONE, arm("neon", name="first"), arm(regime, **{"from": "first"}, after=2)])
+    assert "`arms[2].parameters.after`: 2, but those of the arm 'first' are 3 to 3" in told
+    circle = [arm("neon", name="one", **{"from": "two"}), arm(regime, name="two", **{"from": "one"})]
+    assert "two goes on from one: a circle; name an arm that begins before" in mistakes(arms=[NONE, *circle])
 
 
 def test_nothing_is_retrained_from_what_two_models_drew():

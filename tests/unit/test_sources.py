@@ -69,6 +69,16 @@ def test_the_four_splits_of_the_digits_are_disjoint_and_cover_what_they_promise(
     assert_disjoint(*contents.values())
 
 
+@pytest.mark.parametrize("source", [portraits, digits])
+def test_images_that_are_reserved_are_in_no_other_split_and_stay_when_more_are(source):
+    few, more = (
+        source.real_images(2, "holdout", 64, "someone", names) for names in (["detector"], ["detector", "1", "2"])
+    )
+    assert list(more.fresh) == ["detector", "1", "2"]
+    assert digests(few.fresh["detector"]) == digests(more.fresh["detector"])
+    assert_disjoint(*(digests(split) for split in (more.reference, more.scoring, *more.fresh.values())))
+
+
 def test_digits_show_their_label():
     images = digits.real_images(2, "holdout", 64, digits.DEFAULT_CAPTION)
     assert images.reference["seven"][0].prompt == "a handwritten digit seven"
@@ -112,6 +122,19 @@ def test_a_folder_with_one_sub_folder_per_group(tmp_path):
     assert images.reference["cat"][0].prompt == "a photo of cat"
     assert images.reference["cat"][0].pixels.shape == (16, 16, 3)
     assert_disjoint(digests(images.reference), digests(images.scoring))
+
+
+def test_a_folder_reserves_images_that_stay_when_more_are_reserved(tmp_path):
+    for index in range(20):
+        picture(tmp_path / "cat" / f"{index}.png", seed=index)
+    few, more = (
+        folder.real_images(2, "holdout", 16, "{group}", tmp_path, "fail", "lanczos", names)
+        for names in (["detector"], ["detector", "1", "2"])
+    )
+    assert digests(few.fresh["detector"]) == digests(more.fresh["detector"])
+    assert_disjoint(*(digests(split) for split in (more.reference, more.scoring, *more.fresh.values())))
+    with pytest.raises(UserError, match="group 'cat': 20 usable distinct images, but 22 are needed .*8 more sets of 2"):
+        folder.real_images(2, "holdout", 16, "{group}", tmp_path, "fail", "lanczos", [f"{n}" for n in range(8)])
 
 
 def write_metadata(path, rows, columns=("file_name", "text", "group")):

@@ -155,6 +155,15 @@ def test_one_cell_computes_its_own_ancestors_only(project):
     assert "score_base" not in jobs
 
 
+def test_reserved_images_are_made_and_encoded_for_the_training_sets_that_take_them(project):
+    new = {"name": "new", "regime": "fresh", "ratios": [50]}
+    told = config(project, iterations=3, arms=[*arms(0, 50), new])
+    jobs = project.jobs("results/faces/new/ratio-50/seed-0/iteration-2/model/config.json", *told)
+    assert jobs["fresh_images"] == jobs["encode_fresh"] == 2
+    jobs = project.jobs("results/faces/none/ratio-50/seed-0/iteration-2/model/config.json", *told)
+    assert "fresh_images" not in jobs
+
+
 def test_the_real_arm_never_depends_on_generated_images(project):
     jobs = project.jobs("results/faces/none/ratio-0/seed-0/iteration-2/model/config.json")
     assert set(jobs) == {"reference", "preflight", "encode", "mix", "finetune"}
@@ -194,6 +203,10 @@ def test_any_file_of_the_layout_is_a_target(project, target):
         (
             "results/faces/heal/ratio-100/seed-0/iteration-1/mix.parquet",
             "no iteration 1; those of arm 'heal' are 4 to 6",
+        ),
+        (
+            "results/faces/reference/fresh/iteration-1.parquet",
+            "no arm takes real images that are reserved as iteration-1",
         ),
         ("results/faces/none/ratio-25/seed-4/iteration-1/mix.parquet", "no seed 4; the config's `seeds` are: 0, 1, 2"),
     ],

@@ -22,8 +22,8 @@ class Regime:
         adds: whether generated rows come on top of all original ones, so that a ratio may exceed 100.
         generates: whether generated rows are trained on at all.
         needs_fresh: whether it takes real rows that no training set has held before.
-        branches: whether it goes on from a finished cell of the arm none, after its iteration `after` and for `iterations`
-            more, both among its parameters; the ratio is that cell's.
+        branches: whether it goes on from a finished cell of the arm `from`, after its iteration `after` and for `iterations`
+            more, all among its parameters; the ratio is that cell's.
         extrapolates: what goes on from the model that was retrained, away from the retrained one, by its parameter `weight`:
             the weights, once, or the scores, at every step of sampling.
         listens: whether it also takes rows that another chain drew, which its parameters ``other`` and ``seed`` name.

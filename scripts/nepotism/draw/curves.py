@@ -47,12 +47,13 @@ class Line:
     ``mixture`` as solid lines, ``regime`` as lines of a colour of its own, ``control`` as open symbols, ``heal`` (on real images
     only) and ``repair`` (without any) after a branching point.
 
-    ``base`` is the {control} of its iteration 0.
+    ``start`` is the {control} that its lines begin at: of its iteration 0, or of the cell before its branching point. Empty for
+    the base model, or the plain mixture.
     """
 
     control: str
     kind: Kind
-    base: str = "base"
+    start: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,10 @@ def _line_points(panel: Panel, line: Line, samples: Sequence[Row]) -> Iterator[C
         found = [row for row in samples if (row.control, row.ratio) == (line.control, ratio)]
         first = min(row.iteration for row in found)
         if line.kind in BRANCHES:
-            start = [r for r in samples if (r.control, r.ratio, r.iteration) == (BASELINE_ARM, ratio, first - 1)]
+            origin = (line.start or BASELINE_ARM, ratio, first - 1)
+            start = [row for row in samples if (row.control, row.ratio, row.iteration) == origin]
         else:
-            start = [row for row in samples if row.control == line.base and row.iteration == 0]
+            start = [row for row in samples if row.control == (line.start or "base") and row.iteration == 0]
         for iteration in sorted({row.iteration for row in start + found}):
             here = [row for row in start + found if row.iteration == iteration]
             yield _point(panel, line.kind, line.control, ratio, iteration, here)

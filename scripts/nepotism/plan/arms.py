@@ -62,6 +62,11 @@ class Arm:
         """Whether it is a mixture as the papers make it, without a control: what other arms are compared with."""
         return self.regime.name == "replace" and not self.is_controlled
 
+    @property
+    def goes_on_from(self) -> str | None:
+        """The arm from whose cell it branches; None if it begins at the base model."""
+        return str(self.parameters["from"]) if self.regime.branches else None
+
     def is_of(self, kind: str) -> bool:
         """Whether ``kind`` is its control, in a regime that replaces, or its regime, without a control."""
         if self.is_controlled:

@@ -220,14 +220,7 @@ def _branch_contradictions(
         yield f"`{key}`: {name} goes on from retrained weights, but `finetune.start_from` is base; use parent in this arm"
     if family != DIFFUSION and parameters["share"] != 100:
         yield f"`{key}.parameters.share`: only for models of the family {DIFFUSION}; leave it out"
-    baseline = [other for other in config["arms"] if other["name"] == BASELINE_ARM]
-    branches = {canonical_ratio(ratio) for other in baseline for ratio in other["ratios"]}
-    for ratio in ratios:
-        if ratio not in branches:
-            yield f"`{key}.ratios`: {name} goes on from the arm '{BASELINE_ARM}', which has no ratio {ratio}"
-    last = min((other.get("iterations", config["iterations"]) for other in baseline), default=config["iterations"])
-    if parameters["after"] > last:
-        yield f"`{key}.parameters.after`: {parameters['after']}, but `iterations` ends at {last}"
+    yield from _origin_contradictions(config, key, name, parameters, ratios)
     if "iterations" in arm:
         yield f"`{key}.iterations`: {name} counts its own; use `parameters.iterations`"
     if regime.extrapolates == "scores" and parameters["iterations"] > 1:
@@ -235,6 +228,40 @@ def _branch_contradictions(
             f"`{key}.parameters.iterations`: {parameters['iterations']}, but a cell of {name} draws with two models, and no "
             "further one can be retrained from it; leave it out"
         )
+
+
+def _origin_contradictions(
+    config: Mapping[str, Any], key: str, name: str, parameters: Mapping[str, Any], ratios: list[str]
+) -> Iterator[str]:
+    """What is wrong with the arm that one goes on from, which may go on from another in its turn."""
+    arms = {each["name"]: each for each in config["arms"]}
+    origin = parameters["from"]
+    if origin != BASELINE_ARM and config["model"]["family"] != DIFFUSION:
+        yield f"`{key}.parameters.from`: only for models of the family {DIFFUSION}; leave it out"
+        return
+    if origin not in arms:
+        yield f"`{key}.parameters.from`: {name} goes on from the arm '{origin}', which is not there; there are: {', '.join(arms)}"
+        return
+    chain = [origin]
+    while (earlier := arms[chain[-1]].get("parameters", {}).get("from")) in arms:
+        if earlier in chain:
+            yield f"`{key}.parameters.from`: {' goes on from '.join([*chain, earlier])}: a circle; name an arm that begins before"
+            return
+        chain.append(earlier)
+    before = arms[origin]
+    regime = REGIMES[before.get("regime", "replace")]
+    if regime.extrapolates == "scores":
+        yield f"`{key}.parameters.from`: a cell of {regime.name} draws with two models, and no further one can be retrained from it"
+    there = [canonical_ratio(ratio) for ratio in before["ratios"]]
+    for ratio in ratios:
+        if ratio not in there:
+            yield f"`{key}.ratios`: {name} goes on from the arm '{origin}', which has no ratio {ratio}"
+    first, last = 1, before.get("iterations", config["iterations"])
+    if regime.branches:
+        own = regime.filled(before["parameters"])
+        first, last = own["after"] + 1, own["after"] + own["iterations"]
+    if not first <= parameters["after"] <= last:
+        yield f"`{key}.parameters.after`: {parameters['after']}, but those of the arm '{origin}' are {first} to {last}"
 
 
 def _watermark_contradictions(config: Mapping[str, Any], key: str, block: Mapping[str, Any]) -> Iterator[str]:

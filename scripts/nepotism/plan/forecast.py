@@ -174,8 +174,8 @@ def forecast(grid: Grid, group_count: int, devices: int = 1) -> Forecast:
     of_base = [cell for cell in draws.values() if grid.parent(cell) is None]
     of_cells = [cell for cell in draws.values() if grid.parent(cell) is not None]
     filtered = [cell for cell in cells if grid.arm(cell.control).filters and grid.trains_on_generated(cell)]
-    detectors = {file for cell in filtered if (file := grid.detector(cell))}
-    detected = _images_of_detectors(grid, filtered)
+    judged = [cell for cell in treated + filtered if grid.detector(cell)]
+    detected = _images_of_detectors(grid, judged)
     jobs = {
         "classify_faces": grid.shards(),
         "initial_images": bases,
@@ -185,7 +185,7 @@ def forecast(grid: Grid, group_count: int, devices: int = 1) -> Forecast:
         **Counter(grid.arm(cell.control).control.name for cell in treated),
         "mix": len(cells),
         "detector_images": len(detected),
-        "train_detector": len(detectors),
+        "train_detector": len({grid.detector(cell) for cell in judged}),
         "filter": len(filtered),
         "finetune": len(cells),
         "sample": len(cells),
@@ -247,16 +247,15 @@ def _selected_passes(grid: Grid, cell: Cell, slots: int) -> int:
     return count * int(passes_per_image(first) * first["strength"])
 
 
-def _images_of_detectors(grid: Grid, filtered: Sequence[Cell]) -> dict[tuple[str, int], tuple[Arm, int]]:
+def _images_of_detectors(grid: Grid, judged: Sequence[Cell]) -> dict[tuple[str, int], tuple[Arm, int]]:
     """The models that draw images for detectors, by folder and seed, each as an arm and its iteration: base models, or, for detectors
     that are trained for every iteration, the parents of cells."""
     models = {}
-    for cell in filtered:
-        arm, parent = grid.arm(cell.control), grid.parent(cell)
-        if arm in grid.detectors():
-            of_cell = parent if arm.parameters["retrained"] else None
-            folder = of_cell.path if of_cell else arm.base
-            models[folder, cell.seed] = (arm, of_cell.iteration if of_cell else 0)
+    for cell in judged:
+        arm = grid.arm(cell.control)
+        of_cell = grid.parent(cell) if arm.parameters.get("retrained") else None
+        folder = of_cell.path if of_cell else arm.base
+        models[folder, cell.seed] = (arm, of_cell.iteration if of_cell else 0)
     return models
 
 

@@ -29,13 +29,13 @@ class Grid:
     """What a configuration asks for: what `nepotism.plan.config.checked` returns."""
 
     def __init__(self, config: Config) -> None:
-        self.config = config
-        self.experiment: str = config["experiment"]
+        self.config, self.experiment = config, str(config["experiment"])
         self.seeds: list[int] = list(config["seeds"])
         self.iterations: int = config["iterations"]
         self.family: str = config["model"]["family"]
         self.arms = list(self._with_bases(arm_of(entry, self.iterations) for entry in config["arms"]))
         self._arms = {arm.name: arm for arm in self.arms}
+        self._branches = {name: [arm for arm in self.arms if arm.goes_on_from == name] for name in self._arms}
         # Generations that one job makes: other families than diffusion make many.
         self.chunk: int = 1 if self.family == DIFFUSION else config[self.family]["chunk"]
 
@@ -149,10 +149,11 @@ class Grid:
     def judged_arm(self, kind: str) -> Arm | None:
         """The arm of a control that claims are about, in the regime that replaces; or that of a regime, without a control.
 
-        It is the first without overrides, for it is compared with plain mixtures; and not one that is trained on a share of
-        the rows, for claims are about the whole dose.
+        It is the first without overrides, for it is compared with plain mixtures, from which it goes on if it branches, and on
+        all rows, for claims are about the whole dose.
         """
-        whole = (arm for arm in self.arms if not arm.overrides and arm.parameters.get("share", 100) == 100)
+        plain = (arm for arm in self.arms if not arm.overrides and arm.goes_on_from in (None, BASELINE_ARM))
+        whole = (arm for arm in plain if arm.parameters.get("share", 100) == 100)
         return next((arm for arm in whole if arm.is_of(kind)), None)
 
     def shown_arm(self) -> Arm:
@@ -206,11 +207,11 @@ class Grid:
         position = iterations.index(cell.iteration)
         if position:
             return Cell(cell.control, cell.ratio, cell.seed, iterations[position - 1])
-        if arm.first == 1:
+        if arm.goes_on_from is None:
             return None
         # Of a chunk, the cell is called after the last generation.
-        held = next(last for last in self.iterations_of(self.arm(BASELINE_ARM)) if last >= arm.first - 1)
-        return Cell(BASELINE_ARM, cell.ratio, cell.seed, held)
+        held = next(last for last in self.iterations_of(self.arm(arm.goes_on_from)) if last >= arm.first - 1)
+        return Cell(arm.goes_on_from, cell.ratio, cell.seed, held)
 
     def trains_on_generated(self, cell: Cell) -> bool:
         """Whether the cell's training set holds generated rows. Of a cell that branches, the ratio is that of its branch."""
@@ -225,11 +226,10 @@ class Grid:
         """
         arm, step = self.arm(cell.control), self._step(cell)
         waiting = step * (arm.last - cell.iteration + 1)
-        for branch in self.arms if arm.name == BASELINE_ARM else []:
-            if branch.regime.branches and cell.ratio in branch.ratios and cell.iteration < branch.first:
+        for branch in self._branches[arm.name]:
+            if cell.ratio in branch.ratios and cell.iteration < branch.first:
                 own = step * (branch.first - cell.iteration)
-                further = self._step(Cell(branch.name, cell.ratio, cell.seed, branch.first))
-                waiting = max(waiting, own + further * (branch.last - branch.first + 1))
+                waiting = max(waiting, own + self.urgency(Cell(branch.name, cell.ratio, cell.seed, branch.first)))
         return waiting
 
     def _step(self, cell: Cell) -> int:
@@ -294,20 +294,22 @@ class Grid:
         return f"{self.folder}/{cell.path}/{'filtered' if filtered else 'mix'}.parquet"
 
     def detectors(self) -> list[Arm]:
-        """The arms whose filter is a detector, which has to be trained."""
-        return [arm for arm in self.treated_by("filter") if arm.parameters["source"] == "detector"]
+        """The arms that filter or select by a detector, which has to be trained."""
+        return [arm for arm in self.arms if "detector" in (arm.parameters.get("source"), arm.parameters.get("score"))]
 
     def detector(self, cell: Cell) -> str | None:
-        """The detector by which ``cell``'s training set is filtered; None where there is none."""
+        """The detector by which ``cell``'s training set is filtered or selected; None where there is none."""
         arm = self.arm(cell.control)
         if arm not in self.detectors():
             return None
-        trained = cell.path if arm.parameters["retrained"] else f"{cell.control}/seed-{cell.seed}"
+        trained = cell.path if arm.parameters.get("retrained") else f"{cell.control}/seed-{cell.seed}"
         return f"{self.folder}/{trained}/detector.json"
 
-    def fresh_sets(self) -> int:
-        """How many sets of real images are reserved for single training sets."""
-        return max((arm.last for arm in self.arms if arm.needs_fresh), default=0)
+    def fresh_sets(self) -> list[str]:
+        """The sets of real images that are reserved, in the order in which they are taken: the detectors', and one for the
+        training sets of each iteration. More iterations leave those before as they are."""
+        last = max((arm.last for arm in self.arms if arm.needs_fresh), default=0)
+        return ["detector"] * bool(self.detectors()) + [f"{iteration}" for iteration in range(1, last + 1)]
 
     def fresh_images(self, cell: Cell) -> str | None:
         """The real images that are reserved for ``cell``'s training set; None where its arm needs none."""

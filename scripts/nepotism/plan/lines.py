@@ -1,21 +1,29 @@
 """Which arms figures of scores draw, and how. Standard library only."""
 
+from nepotism.experiment.cells import BASELINE_ARM
 from nepotism.plan.arms import Arm
 from nepotism.plan.grid import Grid
 
 
 def lines(grid: Grid, figure: str) -> list[str]:
-    """The arms that a figure of scores draws, as name:kind, with the folder of an iteration 0 that is not the plain one.
+    """The arms that a figure of scores draws, as name:kind, with what its lines begin at, where that is not the plain one.
 
     Figure 3 is the paper's; arms with other settings, the diagnostics, are in figure 7. Of arms that branch, those that
     are only retrained in another way are in figure 3 too: it is a part of their dose.
     """
     third = figure == "figure_3"
     return [
-        f"{arm.name}:{_drawn_as(arm)}" + (f":{arm.base}" if arm.base != "base" else "")
+        f"{arm.name}:{_drawn_as(arm)}" + (f":{start}" if (start := _start(arm)) else "")
         for arm in grid.arms
         if (_is_in_figure_3(arm) if third else not arm.regime.branches)
     ]
+
+
+def _start(arm: Arm) -> str:
+    """The folder of its iteration 0, or the arm that it goes on from; nothing where that is the plain one."""
+    if arm.goes_on_from is not None:
+        return "" if arm.goes_on_from == BASELINE_ARM else arm.goes_on_from
+    return "" if arm.base == "base" else arm.base
 
 
 def _drawn_as(arm: Arm) -> str:

@@ -1,5 +1,6 @@
 """Which arms are remedies, and what each costs beside the plain mixture, by the configuration alone. Standard library only."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from nepotism.experiment.cells import BASELINE_ARM
@@ -32,16 +33,28 @@ def remedies(grid: Grid) -> list[Arm]:
 def described(grid: Grid, arm: Arm) -> dict[str, Any]:
     """What is told of a remedy: its words, and its costs for a slot."""
     face = arm.control if arm.is_controlled else arm.regime
-    iterations = arm.last - arm.first + 1
-    drawn = iterations * _drawn(arm)
-    return {
+    chain = list(_chain(grid, arm))
+    arms = dict.fromkeys(each.name for each, _ in chain)
+    seen = [_trained(grid, each) for each, _ in chain]
+    told: dict[str, Any] = {
         "summary": face.summary,
         "source": face.citation if arm.is_controlled or arm.regime.name != "replace" else "ours",
-        "drawn": drawn,
-        "passes": sum(_drawn(arm) * passes_of(grid, arm, i) for i in range(arm.first, arm.last + 1)),
-        "trained": None if (seen := _trained(grid, arm)) is None else iterations * seen,
-        "real": {ratio: _real(arm, ratio) for ratio in arm.ratios},
+        "drawn": sum(_drawn(each) for each, _ in chain),
+        "passes": sum(_drawn(each) * passes_of(grid, each, iteration) for each, iteration in chain),
+        "trained": None if None in seen else sum(filter(None, seen)),
+        "real": {ratio: _real_of([grid.arm(name) for name in arms], ratio) for ratio in arm.ratios},
     }
+    first = chain[0][1]
+    # A repair that follows another is compared with what the first of them goes on from.
+    return told if first == arm.first else told | {"after": first - 1}
+
+
+def _chain(grid: Grid, arm: Arm) -> Iterator[tuple[Arm, int]]:
+    """All that a remedy costs, as arms and their iterations: its own, after those of the repairs that it goes on from."""
+    before = grid.arm(arm.goes_on_from) if arm.goes_on_from else arm
+    if before.regime.branches and before is not arm:
+        yield from ((each, iteration) for each, iteration in _chain(grid, before) if iteration < arm.first)
+    yield from ((arm, iteration) for iteration in range(arm.first, arm.last + 1))
 
 
 def _drawn(arm: Arm) -> int:
@@ -63,6 +76,12 @@ def _trained(grid: Grid, arm: Arm) -> float | None:
     except ValueError:
         return None
     return images_seen(finetune, slots) / slots
+
+
+def _real_of(arms: Sequence[Arm], ratio: str) -> float | None:
+    """The largest such share among repairs that follow each other, whose shares lie in each other."""
+    shares = [_real(arm, ratio) for arm in arms]
+    return None if None in shares else max(share for share in shares if share is not None)
 
 
 def _real(arm: Arm, ratio: str) -> float | None:

@@ -51,8 +51,7 @@ def checks_of_reference(grid: Grid) -> str:
     """What the grid asks of the real images, for a check; a new ratio or arm must not rerun the reference."""
     ratios = {ratio for arm in grid.arms for ratio in arm.ratios}
     shares = {arm.parameters["share"] for arm in grid.arms if arm.regime.branches}
-    fresh_sets = grid.fresh_sets() + bool(grid.detectors())
-    return options({"ratios": sorted(ratios, key=float), "shares": sorted(shares), "fresh_sets": fresh_sets})
+    return options({"ratios": sorted(ratios, key=float), "shares": sorted(shares), "fresh_sets": grid.fresh_sets()})
 
 
 def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The interface of a source of real images."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from nepotism.data.images import Pixels
 
@@ -24,9 +25,9 @@ class RealImages:
     Attributes:
         reference: to mix in.
         scoring: to measure against.
-        fresh: reserved for single training sets, as many per group as the reference has.
+        fresh: the reserved sets by their names, each with as many images per group as the reference has.
     """
 
     reference: Split
     scoring: Split
-    fresh: tuple[Split, ...] = ()
+    fresh: Mapping[str, Split] = field(default_factory=dict)

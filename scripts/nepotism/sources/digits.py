@@ -1,5 +1,7 @@
 """Real handwritten digits: scikit-learn's 1,797 images of 8 x 8 pixels, enlarged to the model's resolution."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -54,10 +56,10 @@ def split_indices() -> dict[str, dict[str, list[int]]]:
 
 
 def real_images(
-    images_per_group: int, scoring_split: str, resolution: int, caption: str, fresh_sets: int = 0
+    images_per_group: int, scoring_split: str, resolution: int, caption: str, fresh_sets: Sequence[str] = ()
 ) -> RealImages:
-    """The reference split (``images_per_group`` of each digit), the scoring split (up to twice as many), and sets of the
-    reference's size that are reserved for single training sets: from what the reference leaves.
+    """The reference split (``images_per_group`` of each digit), the scoring split (up to twice as many), and the named sets of the
+    reference's size that are reserved for single uses, in their order: from what the reference leaves.
 
     Raises:
         UserError: if more images per digit are asked for than the reference split has.
@@ -67,9 +69,9 @@ def real_images(
         raise UserError(
             f"`reference.images_per_group`: {images_per_group} is too many; the digits have {there_are} per group"
         )
-    if (needed := (1 + fresh_sets) * images_per_group) > there_are:
+    if (needed := (1 + len(fresh_sets)) * images_per_group) > there_are:
         raise UserError(
-            f"`arms`: the regime fresh needs {fresh_sets} sets of {images_per_group} more images per group, {needed} in all; the "
+            f"`arms`: {len(fresh_sets)} sets of {images_per_group} more images per group are to be reserved, {needed} in all; the "
             f"digits have {there_are}: lower `reference.images_per_group` or the arm's `iterations`"
         )
     images, _ = read_images()
@@ -87,5 +89,8 @@ def real_images(
     return RealImages(
         take("reference", images_per_group),
         take(scoring_split, 2 * images_per_group),
-        tuple(take("reference", images_per_group, number * images_per_group) for number in range(1, fresh_sets + 1)),
+        {
+            name: take("reference", images_per_group, number * images_per_group)
+            for number, name in enumerate(fresh_sets, 1)
+        },
     )

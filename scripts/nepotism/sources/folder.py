@@ -38,7 +38,7 @@ def real_images(
     path: Path,
     on_bad_image: str,
     resize_filter: str,
-    fresh_sets: int = 0,
+    fresh_sets: Sequence[str] = (),
 ) -> RealImages:
     """Read, crop and split a folder of images.
 
@@ -53,7 +53,8 @@ def real_images(
         path: the folder.
         on_bad_image: ``fail`` or ``skip``.
         resize_filter: ``lanczos``, ``bicubic`` or ``bilinear``.
-        fresh_sets: sets of the reference's size that are reserved for single training sets: of what both splits leave.
+        fresh_sets: names of sets of the reference's size that are reserved for single uses, in their order: of what both
+            splits leave.
 
     Raises:
         UserError: listing everything that is wrong with the folder.
@@ -73,7 +74,7 @@ def read_and_split(
     resolution: int,
     on_bad_image: str,
     resize_filter: str,
-    fresh_sets: int = 0,
+    fresh_sets: Sequence[str] = (),
 ) -> RealImages:
     """Read and crop images, and deal each group's to the splits.
 
@@ -105,9 +106,9 @@ def read_and_split(
     _tell_copies(entries, contents)
     reference: Split = {}
     scoring: Split = {}
-    fresh: tuple[Split, ...] = tuple({} for _ in range(fresh_sets))
+    fresh: dict[str, Split] = {name: {} for name in fresh_sets}
     sizes = {"reference": images_per_group, "holdout": 2 * images_per_group}
-    sizes |= {f"fresh-{number}": images_per_group for number in range(fresh_sets)}
+    sizes |= {f"fresh-{name}": images_per_group for name in fresh_sets}
     for group in dict.fromkeys(entry.group for entry in entries):
         members = [entry for entry in entries if entry.group == group and entry.name in pixels]
         digests = [contents[entry.name] for entry in members]
@@ -118,13 +119,13 @@ def read_and_split(
                 f"group '{group}': {found} usable distinct images, but {images_per_group + splits.MINIMUM_SCORING} are needed "
                 f"(images_per_group {images_per_group} + {splits.MINIMUM_SCORING} to score against; {3 * images_per_group} are best)"
             )
-        if any(len(dealt[f"fresh-{number}"]) < images_per_group for number in range(fresh_sets)):
+        if any(len(dealt[f"fresh-{name}"]) < images_per_group for name in fresh_sets):
             problems.append(
-                f"group '{group}': {len(splits.unique(digests))} usable distinct images, but the regime fresh needs "
-                f"{sum(sizes.values())} (the reference and {fresh_sets} more sets of {images_per_group}, and twice as many to score "
+                f"group '{group}': {len(splits.unique(digests))} usable distinct images, but {sum(sizes.values())} are "
+                f"needed (the reference, {len(fresh_sets)} more sets of {images_per_group} to reserve, and twice as many to score "
                 "against): lower `reference.images_per_group` or the arm's `iterations`"
             )
-        for split, name in zip((reference, scoring, *fresh), sizes, strict=True):
+        for split, name in zip((reference, scoring, *fresh.values()), sizes, strict=True):
             split[group] = [RealImage(pixels[members[i].name], members[i].prompt, members[i].name) for i in dealt[name]]
     refuse(where, problems)
     return RealImages(reference, scoring, fresh)

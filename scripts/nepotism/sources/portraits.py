@@ -6,7 +6,7 @@ polygons in unit coordinates, posed by one similarity transform and drawn at fou
 scaled face costs nothing extra. All randomness comes from the generator that the caller keys.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 
@@ -101,18 +101,15 @@ def groups() -> Iterator[dict[str, str]]:
 
 
 def real_images(
-    images_per_group: int, scoring_split: str, resolution: int, caption: str, fresh_sets: int = 0
+    images_per_group: int, scoring_split: str, resolution: int, caption: str, fresh_sets: Sequence[str] = ()
 ) -> RealImages:
-    """The reference split (``images_per_group`` of each group), the scoring split (twice as many), and sets of the reference's
-    size that are reserved for single training sets: all distinct."""
+    """The reference split (``images_per_group`` of each group), the scoring split (twice as many), and the named sets of
+    the reference's size that are reserved for single uses: all distinct."""
     seen: set[str] = set()
     return RealImages(
         reference=_draw_split("reference", images_per_group, resolution, caption, seen),
         scoring=_draw_split(scoring_split, 2 * images_per_group, resolution, caption, seen),
-        fresh=tuple(
-            _draw_split(f"fresh-{number}", images_per_group, resolution, caption, seen)
-            for number in range(1, fresh_sets + 1)
-        ),
+        fresh={name: _draw_split(f"fresh-{name}", images_per_group, resolution, caption, seen) for name in fresh_sets},
     )
 
 

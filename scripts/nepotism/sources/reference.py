@@ -32,8 +32,8 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--selection", type=Path, help="table of the chosen images (source ffhq)")
 
 
-def from_arguments(arguments: argparse.Namespace, fresh_sets: int = 0) -> RealImages:
-    """The images of a source that `add_source` chose; each source takes what it needs."""
+def from_arguments(arguments: argparse.Namespace, fresh_sets: Sequence[str] = ()) -> RealImages:
+    """The images of a source that `add_source` chose, with the named sets to reserve; each source takes what it needs."""
     names = ("caption", "path", "selection", "on_bad_image", "resize_filter")
     extra = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     return load_source(

@@ -1,17 +1,19 @@
-"""What regimes share that go on from a finished cell of the arm none: their parameters, and the slots that they take."""
+"""What regimes share that go on from a finished cell: their parameters, and the slots that they take."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from nepotism.experiment.cells import canonical_ratio
+from nepotism.experiment.cells import BASELINE_ARM, canonical_ratio
 
 if TYPE_CHECKING:
     from nepotism.chain.slots import Indices, Slots
 
-AFTER = {
-    "description": "Iteration of the arm none that it goes on from.",
-    "type": "integer", "minimum": 1, "maximum": 10000,
+FROM = {
+    "description": "Arm that it goes on from: the plain mixture, or one of another regime, such as a repair that is to be followed "
+    "by a few real images.",
+    "type": "string", "minLength": 1, "default": BASELINE_ARM,
 }  # fmt: skip
+AFTER = {"description": "Iteration of that arm.", "type": "integer", "minimum": 1, "maximum": 10000}
 ITERATIONS = {"description": "Number of retrainings.", "type": "integer", "minimum": 1, "maximum": 10000}
 SHARE = {
     "description": "Percent of the slots whose rows are trained on, balanced over the groups; those of a smaller share are "

@@ -1,4 +1,4 @@
-"""Heal: from a cell of the plain mixture on, original rows only, all or a share of them."""
+"""Heal: from a finished cell on, original rows only, all or a share of them."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -17,11 +17,17 @@ def plan(slots: "Slots", ratio: str, iteration: int, parameters: Mapping[str, An
 
 REGIME = Regime(
     "heal",
-    "Goes on from a cell of the arm none, on original rows only.",
+    "Goes on from a finished cell, on original rows only.",
     "Bohacek & Farid, arXiv 2311.12202, section 3.5",
     plan,
     generates=False,
     branches=True,
-    parameters={"after": branching.AFTER, "iterations": branching.ITERATIONS, "share": branching.SHARE},
+    elsewhere=("from",),
+    parameters={
+        "from": branching.FROM,
+        "after": branching.AFTER,
+        "iterations": branching.ITERATIONS,
+        "share": branching.SHARE,
+    },
     required=("after", "iterations"),
 )

@@ -1,4 +1,4 @@
-"""Neon: from a cell of the plain mixture on, a step of training on the model's own rows is run backwards."""
+"""Neon: from a finished cell on, a step of training on the model's own rows is run backwards."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -17,14 +17,15 @@ def plan(slots: "Slots", ratio: str, iteration: int, parameters: Mapping[str, An
 
 REGIME = Regime(
     "neon",
-    "Goes on from a cell of the arm none: its model is retrained on its own rows only, and then moved the other way.",
+    "Goes on from a finished cell: its model is retrained on its own rows only, and then moved the other way.",
     "Neon: Alemohammad et al., arXiv 2510.03597",
     plan,
     branches=True,
     extrapolates="weights",
     families=("diffusion",),
-    elsewhere=("after", "iterations", "weight"),
+    elsewhere=("from", "after", "iterations", "weight"),
     parameters={
+        "from": branching.FROM,
         "after": branching.AFTER,
         "iterations": {**branching.ITERATIONS, "default": 1},
         "share": branching.SHARE,

@@ -1,4 +1,4 @@
-"""SIMS: from a cell of the plain mixture on, sampling is steered away from a copy that was trained on the model's own rows."""
+"""SIMS: from a finished cell on, sampling is steered away from a copy that was trained on the model's own rows."""
 
 from nepotism.chain.faces import Regime
 from nepotism.chain.regimes import branching
@@ -6,14 +6,15 @@ from nepotism.chain.regimes.neon import plan
 
 REGIME = Regime(
     "sims",
-    "Goes on from a cell of the arm none: a copy is retrained on its own rows only, and sampling is steered away from that.",
+    "Goes on from a finished cell: a copy is retrained on its own rows only, and sampling is steered away from that.",
     "SIMS: Alemohammad et al., arXiv 2408.16333",
     plan,
     branches=True,
     extrapolates="scores",
     families=("diffusion",),
-    elsewhere=("after", "iterations", "weight"),
+    elsewhere=("from", "after", "iterations", "weight"),
     parameters={
+        "from": branching.FROM,
         "after": branching.AFTER,
         "iterations": {**branching.ITERATIONS, "default": 1, "description": "1: what two models draw trains no further one."},
         "share": branching.SHARE,

@@ -25,12 +25,13 @@ CONTROL = Control(
         },
         "score": {
             "description": "What images are judged by; by rules that do not look at it, it is measured all the same. clip_score: how well "
-            "the caption fits, by `score.clip`; contrast, saturation: of the picture.",
-            "enum": ["clip_score", "contrast", "saturation"],
+            "the caption fits, by `score.clip`; detector: how sure the detector of the control filter, trained once, is that it is real; "
+            "contrast, saturation: of the picture.",
+            "enum": ["clip_score", "detector", "contrast", "saturation"],
             "default": "clip_score",
         },
         "reward_scale": {
-            "description": "Of k_choice: factor of the score, counted in hundredths (a clip_score is; contrast and saturation in "
+            "description": "Of k_choice: factor of the score, counted in hundredths (a clip_score is; the others in "
             "percent). At 1, of two draws the one that is a hundredth better is kept 2.7 times as often; 0 is random.",
             "type": "number", "minimum": 0, "maximum": 1000, "default": 1.0,
         },

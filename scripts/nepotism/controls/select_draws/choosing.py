@@ -17,7 +17,7 @@ Values = NDArray[np.float64]
 Positions = NDArray[np.int64]
 
 # Of each score, how many hundredths one is; a CLIP score is 100 x cosine already.
-HUNDREDTHS = {"clip_score": 1.0, "contrast": 100.0, "saturation": 100.0}
+HUNDREDTHS = {"clip_score": 1.0, "detector": 100.0, "contrast": 100.0, "saturation": 100.0}
 # What is left of the threshold of `threshold_decay` when nothing passed.
 DECAY = 0.95
 

@@ -46,15 +46,16 @@ def points(rows: Sequence[Row], arms: Sequence[str]) -> list[Point]:
                 ):
                     continue
                 interval = map(math.exp, (decided.value, decided.low, decided.high))
-                found.append(Point(space, arm, ratio, _contamination(rows, arm, ratio), *interval))
+                left = mean_of_filter(rows, arm, ratio, "contamination")
+                found.append(Point(space, arm, ratio, float(ratio) / 100 if left is None else left, *interval))
     return found
 
 
-def _contamination(rows: Sequence[Row], arm: str, ratio: str) -> float:
-    """What a filter left, on average; without one, the ratio."""
-    mine = (arm, ratio, "filtered", "contamination")
-    left = [row.value for row in rows if (row.control, row.ratio, row.set, row.metric) == mine]
-    return sum(left) / len(left) if left else float(ratio) / 100
+def mean_of_filter(rows: Sequence[Row], arm: str, ratio: str, metric: str) -> float | None:
+    """What scores say of an arm's filter, mean over seeds and iterations; None without one."""
+    mine = (arm, ratio, "filtered", metric)
+    values = [row.value for row in rows if (row.control, row.ratio, row.set, row.metric) == mine]
+    return sum(values) / len(values) if values else None
 
 
 def _share(scores: ScoreTable, space: str, arm: str, ratio: str, seed: int) -> Effect:

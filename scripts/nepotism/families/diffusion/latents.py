@@ -5,6 +5,7 @@ The mirror is encoded separately, because encoding does not commute with flippin
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,15 +37,13 @@ class Encoded:
 
     Attributes:
         posteriors: of the images, in the order of ``ids``.
-        ids: one per image: those of the reference, and those that are reserved for single training sets.
-        slots: number of slots: images of the reference.
+        ids: one per image.
         text: float32 (P, L, D) embeddings of ``prompts``.
         prompts: distinct prompts; the last is empty.
     """
 
     posteriors: Posteriors
     ids: list[str]
-    slots: int
     text: torch.Tensor
     prompts: list[str]
 
@@ -87,8 +86,23 @@ def write_encoded(path: Path, encoded: Encoded) -> None:
     tensors = {"mean": encoded.posteriors.mean, "deviation": encoded.posteriors.deviation, "text": encoded.text.cpu()}
     with atomic_write(path) as temporary:
         # One key only: safetensors writes several in random order.
-        metadata = {"encoded": json.dumps({"ids": encoded.ids, "slots": encoded.slots, "prompts": encoded.prompts})}
+        metadata = {"encoded": json.dumps({"ids": encoded.ids, "prompts": encoded.prompts})}
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
+
+
+def joined(parts: Sequence[Encoded]) -> Encoded:
+    """Encodings of several image sets as one, in their order; a prompt's embedding is that of the first that has it."""
+    text: dict[str, torch.Tensor] = {}
+    for part in parts:
+        for prompt, embedding in zip(part.prompts, part.text, strict=True):
+            text.setdefault(prompt, embedding)
+    # The empty one last.
+    prompts = [*filter(None, text), ""]
+    posteriors = Posteriors(
+        torch.cat([part.posteriors.mean for part in parts]), torch.cat([part.posteriors.deviation for part in parts])
+    )
+    ids = [name for part in parts for name in part.ids]
+    return Encoded(posteriors, ids, torch.stack([text[prompt] for prompt in prompts]), prompts)
 
 
 def read_encoded(path: Path) -> Encoded:
@@ -96,4 +110,4 @@ def read_encoded(path: Path) -> Encoded:
     with safe_open(path, "pt") as file:
         metadata = json.loads(file.metadata()["encoded"])
         posteriors = Posteriors(file.get_tensor("mean"), file.get_tensor("deviation"))
-        return Encoded(posteriors, metadata["ids"], metadata["slots"], file.get_tensor("text"), metadata["prompts"])
+        return Encoded(posteriors, metadata["ids"], file.get_tensor("text"), metadata["prompts"])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from nepotism.data.tables import Row
 from nepotism.experiment.cells import BASELINE_ARM
+from nepotism.families.diffusion.contamination import mean_of_filter
 from nepotism.judge.contrasts import DELTA, CellKey, Distance, ScoreTable, Theta, against
 from nepotism.judge.decisions import FAILS, HOLDS, NOT_RUN, UNDECIDED, Decision, Effect, Relation, decide
 from nepotism.judge.verdicts import Part
@@ -36,6 +37,8 @@ class Remedy:
         passes: network passes of sampling for these.
         trained: images that retraining sees for a slot; None where only the images tell.
         real: share of the slots whose real image it trains on; None where only a filter tells.
+        after: iteration of the plain mixture that it is compared with, where that is not the one before its first: of a repair
+            that follows another.
     """
 
     summary: str
@@ -44,6 +47,7 @@ class Remedy:
     passes: float
     trained: float | None
     real: Mapping[str, float | None]
+    after: int | None = None
 
 
 @dataclass(frozen=True)
@@ -116,9 +120,9 @@ def parts(
         remedies: by the names of their arms.
         distance, other: make a part of a contrast of distances, and of what is computed for a seed.
     """
-    for claim, arm in enumerate(remedies, FIRST_CLAIM):
+    for claim, (arm, remedy) in enumerate(remedies.items(), FIRST_CLAIM):
         for ratio in scores.ratios_of(arm) or ["r"]:
-            pair = _Pair(scores, space, arm, ratio)
+            pair = _Pair(scores, space, arm, ratio, remedy.after)
             one, two = _named(pair.end), _named(pair.plain)
             yield distance(claim, space, f"F({two}) - F({one})", ">", DELTA, against(pair.plain, pair.end))
             yield other(claim, space, f"recall({one}) - recall({two})", ">", -LOST_RECALL, pair.more("recall"))
@@ -127,13 +131,13 @@ def parts(
 class _Pair:
     """The last cell of an arm at a ratio, and the cell of the plain mixture that it is compared with, in a feature space."""
 
-    def __init__(self, scores: ScoreTable, space: str, arm: str, ratio: str) -> None:
+    def __init__(self, scores: ScoreTable, space: str, arm: str, ratio: str, after: int | None) -> None:
         self._scores, self._space = scores, space
         iterations = scores.iterations(arm) or [0]
         first, last = iterations[0], iterations[-1]
         self.end: CellKey = (arm, ratio, last)
         # A repair goes on from a finished cell.
-        self.plain: CellKey = (BASELINE_ARM, ratio, first - 1 if first > 1 else last)
+        self.plain: CellKey = (BASELINE_ARM, ratio, after or (first - 1 if first > 1 else last))
 
     def more(self, metric: str) -> Theta:
         """A score at the end, minus that of the plain cell."""
@@ -165,7 +169,7 @@ def outcomes(rows: Sequence[Row], remedies: Mapping[str, Remedy]) -> list[Outcom
     """
     scores = ScoreTable(rows)
     return [
-        _outcome(_Pair(scores, space, arm, ratio), rows, remedy, space)
+        _outcome(_Pair(scores, space, arm, ratio, remedy.after), rows, remedy, space)
         for arm, remedy in remedies.items()
         for ratio in scores.ratios_of(arm)
         for space in scores.spaces
@@ -178,7 +182,7 @@ def _outcome(pair: _Pair, rows: Sequence[Row], remedy: Remedy, space: str) -> Ou
     nearer = pair.decided(pair.times("fid"), "<", -DELTA)
     recall = pair.decided(pair.more("recall"), ">", -LOST_RECALL)
     spread = pair.decided(pair.times("within_group_distance"), ">", 0.0)
-    contamination = _mean(rows, arm, ratio, "contamination")
+    contamination = mean_of_filter(rows, arm, ratio, "contamination")
     real = remedy.real.get(ratio)
     if real is None and contamination is not None:
         real = 1 - contamination
@@ -200,9 +204,9 @@ def _outcome(pair: _Pair, rows: Sequence[Row], remedy: Remedy, space: str) -> Ou
         clip_score=pair.decided(pair.more("clip_score"), ">", 0.0).value,
         verdict=_verdict(nearer.verdict, recall.verdict),
         contamination=contamination,
-        false_positive_rate=_mean(rows, arm, ratio, "false_positive_rate"),
-        false_negative_rate=_mean(rows, arm, ratio, "false_negative_rate"),
-        rows_lost=_mean(rows, arm, ratio, "rows_lost"),
+        false_positive_rate=mean_of_filter(rows, arm, ratio, "false_positive_rate"),
+        false_negative_rate=mean_of_filter(rows, arm, ratio, "false_negative_rate"),
+        rows_lost=mean_of_filter(rows, arm, ratio, "rows_lost"),
         drawn=remedy.drawn,
         passes=remedy.passes,
         trained=remedy.trained,
@@ -224,13 +228,6 @@ def _verdict(nearer: str, as_diverse: str) -> str:
 
 def _named(cell: CellKey) -> str:
     return ",".join(map(str, cell))
-
-
-def _mean(rows: Sequence[Row], arm: str, ratio: str, metric: str) -> float | None:
-    values = [
-        row.value for row in rows if (row.control, row.ratio, row.set, row.metric) == (arm, ratio, "filtered", metric)
-    ]
-    return sum(values) / len(values) if values else None
 
 
 def _exponential(value: float | None) -> float | None:

@@ -10,7 +10,7 @@ import torch
 
 from nepotism.chain.slots import row_names
 from nepotism.data.images import read_image_set, read_manifest
-from nepotism.families.diffusion.latents import Posteriors, encode_images, read_encoded
+from nepotism.families.diffusion.latents import Posteriors, encode_images, joined, read_encoded
 from nepotism.families.diffusion.pipeline import load_vae
 
 logger = logging.getLogger(__name__)
@@ -41,40 +41,39 @@ class TrainingSet:
 
 
 def load_training_set(
-    mix: Path, latents: Path, base_model: Path, device: torch.device, fill_up: bool = False
+    mix: Path, latents: Sequence[Path], base_model: Path, device: torch.device, fill_up: bool = False
 ) -> TrainingSet:
     """Real images come encoded; only generated ones go through the autoencoder.
 
     Args:
         mix: manifest of the training set.
-        latents: encodings of the real images and the captions.
+        latents: encodings of the real images and the captions: of the reference, which has one image a slot, and of others.
         base_model: folder of the pipeline.
         device: where the autoencoder runs.
         fill_up: repeat images until there are as many as slots, or more: see `filled_up`.
     """
     manifest = read_manifest(mix)
-    encoded = read_encoded(latents)
+    parts = [read_encoded(path) for path in latents]
+    encoded, slots = joined(parts), len(parts[0].ids)
     row_of = {name: row for row, name in enumerate(encoded.ids)}
     # Of generated images, the rows are filled in below.
     rows = [row_of.get(record.id, 0) for record, _ in manifest]
     mean, deviation = encoded.posteriors.mean[rows], encoded.posteriors.deviation[rows]
     vae = load_vae(base_model, "fp32").to(device)
     for file in sorted({file for record, file in manifest if record.id not in row_of}):
-        slots = [(row, record.slot) for row, (record, name) in enumerate(manifest) if name == file]
-        images = read_image_set(Path(file), {slot for _, slot in slots})
+        taken_from = [(row, record.slot) for row, (record, name) in enumerate(manifest) if name == file]
+        images = read_image_set(Path(file), {slot for _, slot in taken_from})
         fresh = encode_images(vae, images.pixels)
         # A filter may have taken an image several times.
         at = {record.slot: index for index, record in enumerate(images.records)}
-        where, taken = [row for row, _ in slots], [at[slot] for _, slot in slots]
+        where, taken = [row for row, _ in taken_from], [at[slot] for _, slot in taken_from]
         mean[where], deviation[where] = fresh.mean[taken], fresh.deviation[taken]
     generated = sum(record.origin == "generated" for record, _ in manifest)
-    logger.info("%d images in %d slots, %d generated", len(manifest), encoded.slots, generated)
+    logger.info("%d images in %d slots, %d generated", len(manifest), slots, generated)
     prompt_of = [encoded.prompts.index(record.prompt) for record, _ in manifest]
     names = row_names([record for record, _ in manifest])
-    data = TrainingSet(
-        names, Posteriors(mean, deviation), vae.config.scaling_factor, encoded.text, prompt_of, encoded.slots
-    )
-    return filled_up(data, encoded.slots) if fill_up else data
+    data = TrainingSet(names, Posteriors(mean, deviation), vae.config.scaling_factor, encoded.text, prompt_of, slots)
+    return filled_up(data, slots) if fill_up else data
 
 
 def filled_up(data: TrainingSet, slots: int) -> TrainingSet:

@@ -1,5 +1,6 @@
 """Faces of FFHQ that `scripts/select_images.py` chose."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from nepotism.data.tables import read_text_csv
@@ -17,7 +18,7 @@ def real_images(
     selection: Path,
     on_bad_image: str,
     resize_filter: str,
-    fresh_sets: int = 0,
+    fresh_sets: Sequence[str] = (),
 ) -> RealImages:
     """Read, crop and split the chosen images.
 
@@ -29,7 +30,7 @@ def real_images(
         selection: the table of the chosen images.
         on_bad_image: ``fail`` or ``skip``.
         resize_filter: ``lanczos``, ``bicubic`` or ``bilinear``.
-        fresh_sets: sets of the reference's size that are reserved for single training sets.
+        fresh_sets: as `folder.real_images`.
 
     Raises:
         UserError: listing everything that is wrong.
