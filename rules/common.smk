@@ -173,14 +173,9 @@ def settings_of(stage):
     )
 
 
-def names_of(arms):
-    """Pattern of the {control}s that are these arms; without any it matches nothing."""
-    return "|".join(arm.name for arm in arms) or "(?!)"
-
-
 def arms_of(control):
-    """Pattern of the {control}s whose arms have a control."""
-    return names_of(grid.treated_by(control))
+    """Pattern of the {control}s whose arms have a control; without such an arm it matches nothing."""
+    return "|".join(arm.name for arm in grid.treated_by(control)) or "(?!)"
 
 
 def cell_of(wildcards):

@@ -1,7 +1,12 @@
 # Detectors, by which filters and selections tell generated images: trained on real images and on images of a model that nothing else uses.
 
 
-use rule sample_base as detector_images_base with:
+# As the rows of iteration 0 are made, from real images that nothing else uses.
+use rule initial_images as detector_images_base with:
+    input:
+        real="results/{experiment}/reference/fresh/detector.parquet",
+        base=base_model,
+        preflight="results/{experiment}/preflight.json",
     output:
         images="results/{experiment}/{base}/seed-{seed}/detector_images.parquet",
         sheet="results/{experiment}/{base}/seed-{seed}/detector_images.png",
@@ -28,16 +33,14 @@ use rule sample as detector_images with:
 rule train_detector:
     input:
         real="results/{experiment}/reference/fresh/detector.parquet",
-        generated=images_of_detector,
-        evaluator=evaluator_files,
+        generated="results/{experiment}/{base}/seed-{seed}/detector_images.parquet",
+        clip=clip_files,
     output:
-        "results/{experiment}/{control}/seed-{seed}/detector.json",
+        "results/{experiment}/{base}/seed-{seed}/detector.json",
     log:
-        "results/{experiment}/logs/train_detector/{control}/seed-{seed}.log",
+        "results/{experiment}/logs/train_detector/{base}/seed-{seed}.log",
     benchmark:
-        "results/{experiment}/benchmarks/train_detector/{control}/seed-{seed}.tsv"
-    wildcard_constraints:
-        control=names_of(grid.detectors()),
+        "results/{experiment}/benchmarks/train_detector/{base}/seed-{seed}.tsv"
     priority: most_urgent
     conda:
         "../envs/torch.yaml"
@@ -57,6 +60,10 @@ rule train_detector:
 
 
 use rule train_detector as retrain_detector with:
+    input:
+        real="results/{experiment}/reference/fresh/detector.parquet",
+        generated=images_of_last_model,
+        clip=clip_files,
     output:
         "results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/detector.json",
     log:

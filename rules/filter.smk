@@ -8,7 +8,7 @@ rule filter:
         real="results/{experiment}/reference/real.parquet",
         fresh=spare_images,
         detector=detector_of,
-        evaluator=evaluator_of_detector,
+        clip=clip_of_detector,
     output:
         training_set="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/filtered.parquet",
         table="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/filtered.csv",

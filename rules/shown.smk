@@ -167,7 +167,7 @@ def figure_files(wildcards):
 
 def remedy_samples(wildcards):
     """What figure 9 shows: the last samples of the plain mixture and of every remedy, ratio by ratio, at the first seed."""
-    plain = grid.arm("none")
+    plain = with_advice(grid.arm, "none")
     ratios = {ratio for arm in remedies(grid) for ratio in arm.ratios} | {"0"}
     ends = [
         Cell(arm.name, ratio, grid.seeds[0], arm.last)

@@ -29,9 +29,9 @@ def detector_of(wildcards):
     return with_advice(grid.detector, cell_of(wildcards)) or []
 
 
-def evaluator_of_detector(wildcards):
+def clip_of_detector(wildcards):
     """The weights of the CLIP on whose features a detector looks; nothing where there is none."""
-    return evaluator_files if detector_of(wildcards) else []
+    return clip_files if detector_of(wildcards) else []
 
 
 def detector_option(wildcards, input):
@@ -46,11 +46,9 @@ def detector_cell(wildcards, input):
     return f"{sampled_cell(wildcards, input)} --purpose detector"
 
 
-def images_of_detector(wildcards):
-    """The generated images that a detector is trained on: the base model's, or those of the model that it has to tell."""
-    parent = None
-    if hasattr(wildcards, "iteration"):
-        parent = with_advice(grid.parent, cell_of(wildcards))
-    base = with_advice(grid.arm, wildcards.control).base
-    folder = parent.path if parent else f"{base}/seed-{wildcards.seed}"
+def images_of_last_model(wildcards):
+    """What the model draws for a detector that the detector has to tell."""
+    cell = cell_of(wildcards)
+    parent = with_advice(grid.parent, cell)
+    folder = parent.path if parent else f"{grid.arm(cell.control).base}/seed-{cell.seed}"
     return f"{grid.folder}/{folder}/detector_images.parquet"

@@ -1,6 +1,6 @@
 # Weights of models: which small files stand for them among the inputs of rules, and which models stay. Functions only.
 from nepotism.plan.forecast import forecast
-from nepotism.plan.knobs import ways_of_training
+from nepotism.plan.knobs import ways_of_sampling, ways_of_training
 from nepotism.experiment.stages import options
 from nepotism.weights.locations import FOLDER, location, staged_name
 
@@ -37,16 +37,17 @@ def preflight_options():
     clip = grid.config["score"]["clip"]
     # What is staged later, the first job that scores will try.
     ready = staged_name(clip) is None or os.path.isdir(location(clip))
-    schedulers = {
-        {**grid.config[name], **overrides.get(name, {})}["scheduler"]
-        for overrides in ({}, *(arm.overrides for arm in grid.arms))
+    drawing = [
+        (grid.block(name, arm), 2 if arm and arm.regime.extrapolates == "scores" else 1)
+        for arm in (None, *grid.arms)
         for name in ("sample", "initial_images")
-    }
+    ]
     room = options(
         {
             "disk_bytes": forecast(grid, count).peak_bytes,
             "clip": location(clip) if ready else None,
-            "schedulers": sorted(schedulers),
+            "schedulers": sorted({block["scheduler"] for block, _ in drawing}),
+            "samplings": ways_of_sampling(drawing),
             "trainings": ways_of_training(
                 grid.block("finetune", arm) for arm in grid.arms
             ),

@@ -72,7 +72,10 @@ def confidence(arguments: argparse.Namespace, rows: list[Row]) -> Confidence:
 
 def images_of(rows: list[Row]) -> ImageSet:
     """The pictures of a manifest's rows, in their order."""
-    files = {file: read_image_set(file, {record.slot for record, name in rows if name == file}) for _, file in rows}
+    slots: dict[str, set[str]] = {}
+    for record, file in rows:
+        slots.setdefault(file, set()).add(record.slot)
+    files = {file: read_image_set(Path(file), taken) for file, taken in slots.items()}
     at = {
         (file, record.slot): image
         for file, held in files.items()

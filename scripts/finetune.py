@@ -1,6 +1,7 @@
 """Retrain the U-Net on a cell's training set; autoencoder and text encoder stay frozen."""
 
 import argparse
+import logging
 from dataclasses import asdict
 from pathlib import Path
 
@@ -79,6 +80,16 @@ def lora(arguments: argparse.Namespace) -> Lora | None:
     return Lora(arguments.lora_rank, arguments.lora_alpha, tuple(arguments.lora_target_modules))
 
 
+def warn_of_slow_average(settings: FitSettings, steps: int) -> None:
+    """Say where an average over the steps is hardly any of them: nearly the weights after the first."""
+    if settings.ema and (window := 1 / (1 - settings.ema)) > steps:
+        logging.warning(
+            "warning: `finetune.ema`: %g averages about %.0f steps, and there are %d, so that most of it is the weights after the "
+            "first one; use %.2g or less",
+            settings.ema, window, steps, 1 - 1 / max(steps, 2),
+        )  # fmt: skip
+
+
 def run(arguments: argparse.Namespace) -> None:
     if arguments.epochs is None and arguments.steps is None:
         raise UserError("either --epochs or --steps must be given")
@@ -92,6 +103,7 @@ def run(arguments: argparse.Namespace) -> None:
             arguments.learning_rate, arguments.epochs, arguments.batch_size, arguments.random_flip, arguments.caption_dropout,
             arguments.budget, arguments.steps, lora(arguments), arguments.ema, arguments.snr_gamma,
         )  # fmt: skip
+        warn_of_slow_average(settings, len(list(seen(data, settings))))
         checkpoints = job.checkpoints(
             "finetune",
             stage_version=arguments.stage_version,

@@ -18,6 +18,7 @@ def main() -> None:
     add_keys(parser, "initial_images", "strength")
     parser.add_argument("--real", type=Path, required=True, help="image set to start from")
     sampling.add_draw(parser)
+    sampling.add_purpose(parser)
     parser.add_argument("--output", type=Path, required=True, help="output: image set")
     cli.run(run, parser.parse_args())
 
@@ -27,8 +28,9 @@ def run(arguments: argparse.Namespace) -> None:
         device = start(arguments.device, arguments.threads)
         real = read_image_set(arguments.real)
         # The name of a random stream stays what it was: another one draws other images.
-        wanted = sampling.per_slot(real.records, arguments.seed, arguments.iteration, "seed_images", arguments.draw)
-        name = of_draw("initial_images", arguments.draw)
+        purpose = arguments.purpose or "seed_images"
+        wanted = sampling.per_slot(real.records, arguments.seed, arguments.iteration, purpose, arguments.draw)
+        name = of_draw(arguments.output.stem if arguments.purpose else "initial_images", arguments.draw)
         sampling.draw_image_set(arguments, device, job, name, wanted, arguments.output, sources=real)
 
 

@@ -42,6 +42,13 @@ def main() -> None:
     add_keys(parser, "unseen", "prompts")
     parser.add_argument("--schedulers", nargs="*", default=[], help="all that any arm samples with")
     parser.add_argument(
+        "--samplings",
+        type=json.loads,
+        nargs="*",
+        default=[],
+        help="how any arm draws, as JSON: precision, whether guided, and how many networks at once",
+    )
+    parser.add_argument(
         "--trainings",
         type=training,
         nargs="*",
@@ -120,24 +127,37 @@ def disk_problems(arguments: argparse.Namespace) -> Iterator[str]:
 
 
 def check_memory(arguments: argparse.Namespace, pipeline: Any, hardware: Accelerator) -> None:
-    """Try a batch of sampling and a step of retraining on the GPU, and tell what they take.
+    """Try a batch of sampling and a step of retraining on the GPU, those that take most, and tell what they take.
 
     Raises:
         UserError: if one does not fit, with the keys to change.
     """
 
+    channels, scale_factor = pipeline.unet.config.in_channels, pipeline.vae_scale_factor
+    text = encode_prompts(pipeline, ["a face"]).float()
+    own = {"precision": arguments.precision, "guided": arguments.guidance_scale > 1, "networks": 1}
+    heaviest = max(
+        [own, *arguments.samplings], key=lambda way: (way["networks"], way["precision"] == "fp32", way["guided"])
+    )
+    if (heaviest["networks"], heaviest["precision"]) != (1, arguments.precision):
+        # The one that is there leaves the device first.
+        pipeline.to("cpu")
+        two = {"copy": arguments.base_model / "unet", "negative_weight": 1.0} if heaviest["networks"] == 2 else {}
+        pipeline = load_pipeline(
+            arguments.base_model, None, arguments.scheduler, hardware.device, heaviest["precision"], **two
+        )
+
     def sampled(count: int) -> float:
         keys = [("preflight", index) for index in range(count)]
         prompts = ["a face"] * count
-        guidance, size = arguments.guidance_scale, arguments.resolution
+        guidance, size = max(arguments.guidance_scale, 2.0 if heaviest["guided"] else 1.0), arguments.resolution
         # Not every scheduler can do with one step.
         steps = min(4, arguments.num_inference_steps)
         return peak_bytes(lambda: sample(pipeline, prompts, keys, guidance, steps, size, count, "preflight"))
 
     drawn = tried("sampling", arguments.sample_batch_size, "execution.sample_batch_size", sampled)
-    side = arguments.resolution // pipeline.vae_scale_factor
-    shape = (pipeline.unet.config.in_channels, side, side)
-    text = encode_prompts(pipeline, ["a face"]).float()
+    side = arguments.resolution // scale_factor
+    shape = (channels, side, side)
     # Sampling's models leave the device first.
     pipeline.to("cpu")
     # Of all that is trained, what takes most.

@@ -1,8 +1,11 @@
 """Make the real image sets of an experiment: `real` to mix in and, disjoint from it, `holdout` to measure against."""
 
 import argparse
+import json
 from pathlib import Path
 
+from nepotism.chain.regimes import REGIMES
+from nepotism.chain.slots import Slots
 from nepotism.runtime import cli
 from nepotism.sources import reference
 
@@ -19,6 +22,13 @@ def main() -> None:
     parser.add_argument(
         "--fresh-sets", nargs="*", default=[], help="names of reserved sets, to check that there are images for them"
     )
+    parser.add_argument(
+        "--plans",
+        type=json.loads,
+        nargs="*",
+        default=[],
+        help="regime, ratio and parameters of arms, to check, as JSON",
+    )
     parser.add_argument("--real", type=Path, required=True, help="output: image set to mix in")
     parser.add_argument("--holdout", type=Path, required=True, help="output: image set to measure against")
     cli.run(run, parser.parse_args())
@@ -29,6 +39,10 @@ def run(arguments: argparse.Namespace) -> None:
     slots = sum(len(members) for members in images.reference.values())
     reference.check_ratios(arguments.ratios, len(images.reference), slots)
     reference.check_ratios(arguments.shares, len(images.reference), slots, "arms.parameters.share")
+    groups = Slots({group: len(members) for group, members in images.reference.items()}, seed=0)
+    for plan in arguments.plans:
+        # How many rows there are depends on no seed; a mistake is told here, before anything is drawn.
+        REGIMES[plan["regime"]].plan(groups, plan["ratio"], plan["iteration"], plan["parameters"])
     reference.write(arguments.real, images.reference)
     reference.write(arguments.holdout, images.scoring)
 

@@ -18,18 +18,17 @@ def main() -> None:
     parser.add_argument(
         "--noise-iteration", type=int, help="iteration whose noise the images are made of; without it, that of the cell"
     )
-    parser.add_argument(
-        "--purpose", default="sample", help="what the images are for: those for another purpose are of other noise"
-    )
+    sampling.add_purpose(parser)
     sampling.add_draw(parser)
     parser.add_argument("--output", type=Path, required=True, help="output: image set")
     cli.run(run, parser.parse_args())
 
 
 def run(arguments: argparse.Namespace) -> None:
+    purpose = arguments.purpose or "sample"
     noise = arguments.iteration if arguments.noise_iteration is None else arguments.noise_iteration
-    wanted = sampling.per_slot(read_records(arguments.real), arguments.seed, noise, arguments.purpose, arguments.draw)
-    name = of_draw("samples" if arguments.purpose == "sample" else arguments.output.stem, arguments.draw)
+    wanted = sampling.per_slot(read_records(arguments.real), arguments.seed, noise, purpose, arguments.draw)
+    name = of_draw(arguments.output.stem if arguments.purpose else "samples", arguments.draw)
     with Job(arguments.output, arguments.checkpoint_seconds) as job:
         device = start(arguments.device, arguments.threads)
         sampling.draw_image_set(arguments, device, job, name, wanted, arguments.output)

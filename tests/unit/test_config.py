@@ -1,10 +1,13 @@
 """The configuration: every mistake is told at once, with its key and what is right."""
 
 import copy
+import json
+import shlex
 
 import pytest
 import yaml
 from conftest import ROOT
+from nepotism.chain.regimes import REGIMES
 from nepotism.experiment.cells import Cell, canonical_ratio, cell_in, draw_count
 from nepotism.experiment.stages import STAGE_VERSIONS, options, stage_version
 from nepotism.families import FAMILIES
@@ -15,7 +18,7 @@ from nepotism.plan.settings import OF_FAMILIES, settings
 
 DEFAULT = yaml.safe_load((ROOT / "workflow_config.yaml").read_text())
 STAGES = ["reference", "encode", "embed_reference", "initial_images", "mix", "finetune", "sample", "score", "metrics_table", "claims",
-          "vae_round_trips", "answer", *(f"figure_{number}" for number in range(1, 8))]  # fmt: skip
+          "vae_round_trips", "answer", "train_detector", "remedies", *(f"figure_{number}" for number in range(1, 10))]  # fmt: skip
 PAPER = yaml.safe_load((ROOT / "resources" / "experiments" / "paper.yaml").read_text())
 EXPERIMENTS = sorted((ROOT / "resources" / "experiments").glob("*.yaml"))
 
@@ -369,6 +372,19 @@ def test_a_number_is_the_same_however_it_is_written():
     for stage in STAGES:
         assert settings(written, stage) == settings(plain, stage)
     assert written.cells() == plain.cells()
+
+
+@pytest.mark.parametrize("share", [20, 50, 100])
+@pytest.mark.parametrize("regime", sorted(name for name, regime in REGIMES.items() if "share" in regime.parameters))
+def test_parameters_reach_their_jobs_as_they_are(regime, share):
+    """Whatever is left out because it means nothing is filled in again as the same."""
+    branching = {"after": 2} | ({"iterations": 1} if regime == "heal" else {})
+    parameters = {"other": "none"} if regime == "feed" else branching
+    arm = {"name": "asked", "regime": regime, "ratios": [100], "parameters": {**parameters, "share": share}}
+    grid = grid_of(arms=[{"name": "none", "ratios": [0, 100]}, arm])
+    words = shlex.split(settings(grid, "mix", grid.arm("asked")))
+    filled = REGIMES[regime].filled(json.loads(words[words.index("--regime-parameters") + 1]))
+    assert filled["share"] == share
 
 
 def test_img2img_needs_at_least_one_step():

@@ -9,6 +9,7 @@ import pytest
 import torch
 from nepotism.families.diffusion import fit as fitting
 from nepotism.families.diffusion import preflight
+from nepotism.families.diffusion.extrapolation import ExtrapolatedUNet
 from nepotism.families.diffusion.pipeline import load_pipeline
 from nepotism.runtime.devices import accelerator, reproducible_gradients
 from test_fit import SETTINGS, data, scheduler, small_unet, vae  # noqa: F401
@@ -76,6 +77,7 @@ def test_trying_the_memory_of_a_gpu_works_with_any_scheduler(tiny_diffusion, mon
     arguments = argparse.Namespace(
         guidance_scale=3.0, num_inference_steps=50, resolution=64, sample_batch_size=2, base_model=tiny_diffusion,
         gradient_checkpointing=True, batch_size=2, num_processes=1, per_device_batch_size=1, training_precision="fp32",
+        precision="fp32", scheduler=scheduler_class, samplings=[],
         trainings=[script.training(text) for text in (UPDATES, '{"ema": null, "lora": null}', '{"ema": 0.9, "lora": null}')],
     )  # fmt: skip
     tried = []
@@ -87,5 +89,11 @@ def test_trying_the_memory_of_a_gpu_works_with_any_scheduler(tiny_diffusion, mon
         pipeline.to(device)
         arguments.trainings = arguments.trainings[:1]
         script.check_memory(arguments, pipeline, accelerator(device, "fp32"))
+        pipeline.to(device)
+        arguments.samplings = [{"precision": "fp32", "guided": True, "networks": networks} for networks in (1, 2)]
+        drew = []
+        monkeypatch.setattr(script, "sample", lambda pipeline, *given: drew.append((pipeline.unet, given[2])))
+        script.check_memory(arguments, pipeline, accelerator(device, "fp32"))
+        assert isinstance(drew[0][0], ExtrapolatedUNet), "what draws with two networks takes most"
     # What takes most of what any arm trains.
-    assert [(each.lora and each.lora.rank, each.ema) for each in tried] == [(None, 0.9), (2, None)]
+    assert [(each.lora and each.lora.rank, each.ema) for each in tried] == [(None, 0.9), (2, None), (2, None)]

@@ -194,6 +194,17 @@ def test_scores_tell_errors_losses_and_what_got_through():
     assert found["rows_lost"].value == pytest.approx(1 - len(left) / SLOTS)
     by_group = [np.mean([each.flagged for each in verdicts if each.group == f"group-{number}"]) for number in range(4)]
     assert found["rows_lost_worst_group"].value == max(by_group)
+    assert found["real_images"].value == sum(each.origin == "real" for each in left) / SLOTS
+
+
+def test_a_row_that_is_taken_three_times_is_one_image():
+    rows = mixture("50")
+    _, verdicts = filtered(rows, np.linspace(0, 0.9, SLOTS), 0.5, "resample", SPARE, 0, 3)
+    table = [{key: str(value) for key, value in vars(each).items()} for each in verdicts]
+    found = {row.metric: row.value for row in filtering(RowKey("e", "c", "50", 0, 3), table)}
+    kept = {each.image for each in verdicts if each.times and each.origin == "real"}
+    assert max(each.times for each in verdicts) > 1
+    assert found["real_images"] == len(kept) / SLOTS <= 0.5
 
 
 def test_what_was_replaced_is_not_lost():
@@ -233,6 +244,37 @@ def test_parameters_without_sense_are_told():
     assert "`arms[1].parameters.retrained`: only a detector is trained" in told
     told = mistakes(arms=[{"name": "none", "ratios": [0, 100]}, arm()])
     assert "`arms[1].ratios`: at 100 % an oracle without errors leaves nothing to train on" in told
+    told = mistakes(arms=[{"name": "none", "ratios": [0, 100]}, arm(fpr=1.0) | {"ratios": [25]}])
+    assert "`arms[1].parameters.fpr`: an oracle that takes every row for generated leaves nothing to train on" in told
+    told = mistakes(arms=[{"name": "none", "ratios": [0, 100]}, arm(fnr=0.1, threshold=0.9)])
+    assert "`arms[1].parameters.threshold`: an oracle is sure of every row" in told
+    told = mistakes(arms=[{"name": "none", "ratios": [0, 100]}, arm(source="detector", threshold=1)])
+    assert "`arms[1].parameters.threshold`: 1 is out of range" in told
+    told = mistakes(arms=[{"name": "none", "ratios": [0, 100]}, arm(source="watermark", action="replace")])
+    assert "`arms[1].parameters.threshold`: missing; 0.99 takes one real image in a hundred for marked" in told
+
+
+def test_a_parameter_that_means_nothing_reruns_nothing():
+    plain = {"name": "none", "ratios": [0, 100]}
+    for given, idle in (
+        (arm(fnr=0.1), {"threshold", "retrained"}),
+        (arm(source="detector", action="replace"), {"fpr", "fnr"}),
+    ):
+        grid = grid_of(arms=[plain, given])
+        words = settings(grid, "filter", grid.arm("cleaned"))
+        for key in CONTROL.parameters:
+            assert (f"--{key}" in words or f"--no-{key}" in words) == (key not in idle), (key, words)
+
+
+def test_a_detectors_settings_know_of_no_other_score():
+    """Its job reads the weights of one model, and no Inception."""
+    plain = {"name": "none", "ratios": [0, 100]}
+    with_inception = {"features": ["clip", "inception"]}
+    few, more = (
+        grid_of(arms=[plain, arm(source="detector", action="replace")], score=score) for score in ({}, with_inception)
+    )
+    for stage in ("filter", "train_detector"):
+        assert settings(few, stage, few.arm("cleaned")) == settings(more, stage, more.arm("cleaned"))
 
 
 MARK = {"method": "spread_spectrum", "key": "k", "strength": 3.0}

@@ -1,6 +1,7 @@
 """What is told of remedies: what they leave of the excess, of diversity, and what they cost."""
 
 import dataclasses
+import importlib
 import json
 import math
 
@@ -8,10 +9,12 @@ import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
+from nepotism.controls.filter.filtering import Verdict
 from nepotism.families.diffusion.claims import Arms, judge
 from nepotism.families.diffusion.contamination import points
-from nepotism.families.diffusion.remedies import Outcome, Remedy, given, outcomes
+from nepotism.families.diffusion.remedies import Cost, Outcome, Remedy, given, outcomes
 from nepotism.judge.decisions import FAILS, HOLDS, NOT_RUN, UNDECIDED
+from nepotism.plan import forecast as forecasted
 from nepotism.plan.config import checked
 from nepotism.plan.forecast import forecast
 from nepotism.plan.grid import Grid
@@ -20,7 +23,7 @@ from nepotism.plan.settings import settings
 from test_claims import table
 from test_config import DEFAULT, grid_of, merged
 
-REMEDY = Remedy("it helps", "someone", 5, 70, 15, {"100": None})
+REMEDY = Remedy("someone", {"100": Cost(5, 70, 15, None)})
 CLEANED = [("cleaned", "100", iteration) for iteration in range(1, 6)]
 REPAIRED = [("repaired", "100", iteration) for iteration in (6, 7)]
 # Excess over the floor of 4 at the last iteration: 16 without a remedy.
@@ -38,12 +41,13 @@ def scores(recall=None, filtered=True):
         for control, ratio, iteration in CLEANED:
             for seed in (0, 1, 2):
                 like = next(row for row in rows if row.control == control)
-                rows.append(
+                rows += [
                     dataclasses.replace(
                         like, ratio=ratio, seed=seed, iteration=iteration, set="filtered", features="",
-                        metric="contamination", value=0.1 * iteration, left_out=None,
+                        metric=metric, value=value, left_out=None,
                     )
-                )  # fmt: skip
+                    for metric, value in (("contamination", 0.1 * iteration), ("real_images", 0.6))
+                ]  # fmt: skip
     return rows
 
 
@@ -76,8 +80,8 @@ def test_a_repair_is_compared_with_the_cell_that_it_goes_on_from():
 def test_real_images_are_what_a_filter_lets_through():
     cleaned = of(outcomes(scores(), {"cleaned": REMEDY}), "cleaned")
     assert cleaned.contamination == pytest.approx(0.3)
-    assert cleaned.real == pytest.approx(0.7)
-    known = dataclasses.replace(REMEDY, real={"100": 0.25})
+    assert cleaned.real == pytest.approx(0.6)
+    known = dataclasses.replace(REMEDY, costs={"100": Cost(5, 70, 15, 0.25)})
     assert of(outcomes(scores(), {"repaired": known}), "repaired").real == 0.25
 
 
@@ -108,6 +112,14 @@ def test_every_remedy_has_a_claim_with_its_source():
     assert first.excess.value == pytest.approx(math.log(16 / 4), rel=0.02)
 
 
+def test_every_ratio_of_a_remedy_has_a_claim_of_its_own():
+    """A healthy model is another question than a collapsed one."""
+    both = dataclasses.replace(REMEDY, costs={"0": Cost(5, 70, 15, 1.0), "100": Cost(5, 70, 15, None)})
+    claims, _ = judge(scores(), Arms(remedies={"cleaned": both}))
+    assert [(claim.claim, claim.verdict) for claim in claims[-2:]] == [(17, NOT_RUN), (18, HOLDS)]
+    assert claims[-1].statement.startswith("the arm cleaned at 100 % ends nearer")
+
+
 def test_with_two_seeds_nothing_is_decided():
     rows = [row for row in scores() if row.seed < 2]
     claims, _ = judge(rows, Arms(remedies={"cleaned": REMEDY}))
@@ -126,6 +138,7 @@ def test_the_share_of_generated_rows_is_the_filters_or_the_ratio():
 
 # ---- Which arms are remedies, and what they cost
 
+MARK = {"method": "spread_spectrum", "key": "k", "strength": 3.0}
 ARMS = [
     {"name": "none", "ratios": [0, 25, 100]},
     {"name": "match", "control": "histogram_match", "ratios": [100]},
@@ -133,6 +146,13 @@ ARMS = [
     {"name": "detector", "control": "filter", "ratios": [100], "parameters": {"source": "detector", "retrained": True}},
     {"name": "short", "ratios": [100], "overrides": {"finetune": {"epochs": 1}}},
     {"name": "unguided", "ratios": [0, 100], "overrides": {"sample": {"guidance_scale": 1.0}}},
+    # Begins as the plain mixture, and ends with another guidance.
+    {"name": "fading", "ratios": [100], "overrides": {"sample": {"guidance_schedule": "linear", "guidance_end": 1.0}}},
+    {
+        "name": "marked",
+        "ratios": [100],
+        "overrides": {"sample": {"watermark": MARK}, "initial_images": {"watermark": MARK}},
+    },
     {"name": "heal", "regime": "heal", "ratios": [100], "parameters": {"after": 2, "iterations": 1}},
 ]
 
@@ -146,17 +166,64 @@ def test_remedies_are_what_no_numbered_claim_is_about():
 
 def test_costs_are_counted_for_a_slot():
     grid = grid_of(arms=ARMS)
-    costs = {arm.name: described(grid, arm) for arm in remedies(grid)}
-    # Four iterations; seven steps with guidance are fourteen passes.
+    told = {arm.name: described(grid, arm) for arm in remedies(grid)}
+    costs = {name: each["costs"]["100"] for name, each in told.items()}
+    # Four iterations; seven steps with guidance are fourteen passes. Detectors are trained on images that begin at real ones
+    # (159 / 27 passes each), then on samples.
+    first = forecasted.passes_of_treated(grid, grid.arm("detector"), 1)
     assert {name: (cost["drawn"], cost["passes"], cost["trained"]) for name, cost in costs.items()} == {
-        "oracle": (4, 56, 12), "detector": (8, 112, 12), "short": (4, 56, 4), "heal": (1, 14, 3),
+        "oracle": (4, 56, 12), "detector": (8, 56 + first + 42, 12), "short": (4, 56, 4), "heal": (1, 14, 3),
     }  # fmt: skip
-    assert costs["oracle"]["real"] == {"25": None, "100": None}
-    assert costs["short"]["real"] == {"100": 0.0}
+    assert {ratio: cost["real"] for ratio, cost in told["oracle"]["costs"].items()} == {"25": None, "100": None}
+    assert costs["short"]["real"] == 0
     words = settings(grid, "remedies")
-    assert given(json.dumps(costs))["oracle"].drawn == 4
+    assert given(json.dumps(told))["oracle"].costs["25"].drawn == 4
     assert "--remedies" in words
     assert settings(grid_of(arms=ARMS[:2]), "claims").count("remedies") == 0
+
+
+def test_costs_of_selection_and_of_a_detector_that_is_trained_once():
+    arms = [
+        ARMS[0],
+        {"name": "select", "control": "select_draws", "ratios": [50], "parameters": {"draws": 3}},
+        {
+            "name": "once",
+            "control": "filter",
+            "ratios": [100],
+            "parameters": {"source": "detector", "action": "replace"},
+        },
+    ]
+    grid = grid_of(arms=arms)
+    select, once = (described(grid, grid.arm(name)) for name in ("select", "once"))
+    # Two more draws of every other slot.
+    assert select["costs"]["50"]["drawn"] == 4 * (1 + 0.5 * 2)
+    assert once["costs"]["100"]["drawn"] == 4 + 1
+    assert (select["source"], once["source"]) == (
+        "Ferbach et al., arXiv 2407.09499",
+        "after Ojha et al., arXiv 2302.10174",
+    )
+
+
+def test_at_equal_epochs_a_smaller_training_set_is_seen_less():
+    heal = {"name": "dose", "regime": "heal", "ratios": [100], "parameters": {"after": 2, "iterations": 2, "share": 50}}
+    for budget, trained in (("steps", 6), ("epochs", 3)):
+        grid = grid_of(arms=[ARMS[0], heal], finetune={"budget": budget})
+        assert described(grid, grid.arm("dose"))["costs"]["100"]["trained"] == trained
+
+
+def test_figure_8_gives_an_arm_one_look_in_all_panels(tmp_path):
+    script = importlib.import_module("figure_8")
+    found = [point for point in points(scores(), ["cleaned", "repaired"])]
+    spaces = list(dict.fromkeys(point.features for point in found))
+    # In the first panel the first filter has no excess.
+    found = [point for point in found if (point.features, point.arm) != (spaces[0], "cleaned")]
+    drawn = script.drawn(found, "clip")
+    (legend,) = drawn.legends
+    assert sorted(text.get_text() for text in legend.get_texts()) == ["cleaned", "no filter", "repaired"]
+    looks = [
+        {line.get_color() for container in axis.containers for line in [container.lines[0]]} for axis in drawn.axes
+    ]
+    assert looks[0] < looks[1]
 
 
 def test_the_table_has_a_row_for_every_space():
@@ -178,5 +245,13 @@ def test_another_model_and_other_images_are_two_paths():
     planned, like = forecast(grid, 40), forecast(shipped, 40)
     assert planned.jobs == like.jobs
     assert {"filter", "select_draws"} <= planned.jobs.keys()
-    assert [arm.name for arm in remedies(grid)] == [arm.name for arm in grid.arms if arm.name != "none"]
+    assert [arm.name for arm in remedies(grid)] == [arm.name for arm in grid.arms if arm.name not in ("none", "marked")]
     assert "base_model" not in settings(grid, "remedies")
+
+
+def test_every_column_is_explained():
+    explained = (ROOT / "results" / "README.md").read_text()
+    section = explained[explained.index("## remedies.csv") :]
+    for field in (*dataclasses.fields(Outcome), *dataclasses.fields(Verdict)):
+        name = field.name.removesuffix("_low").removesuffix("_high")
+        assert f"`{name}`" in section, name

@@ -50,6 +50,10 @@ class Regime:
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     required: tuple[str, ...] = ()
 
+    def source_of(self, parameters: Mapping[str, Any]) -> str:
+        """Where what it does comes from."""
+        return self.citation
+
     def filled(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Parameters, with the defaults of those that are left out."""
         defaults = {key: declared["default"] for key, declared in self.parameters.items() if "default" in declared}

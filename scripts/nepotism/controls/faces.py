@@ -1,6 +1,6 @@
 """What a control says about itself, before anything heavy is imported. Standard library only."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,6 +17,8 @@ class Control:
         parameters: JSON schema of each key of an arm's `parameters` that belongs to it: type, range, default, description.
         treats: generated rows, before they are mixed in, or the whole training set.
         needs_fresh: whether, by its parameters, it takes real rows that no training set has held before.
+        idle: the parameters that mean nothing, by the others.
+        cited: where the rule comes from that its parameters choose; `citation`, where they choose none.
     """
 
     name: str
@@ -26,3 +28,13 @@ class Control:
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     treats: Literal["generated", "training_set"] = "generated"
     needs_fresh: Callable[[Mapping[str, Any]], bool] = lambda parameters: False
+    idle: Callable[[Mapping[str, Any]], Collection[str]] = lambda parameters: ()
+    cited: Callable[[Mapping[str, Any]], str] = lambda parameters: ""
+
+    def looks_at(self, key: str, parameters: Mapping[str, Any]) -> bool:
+        """Whether a parameter decides anything, by the others."""
+        return key not in self.idle(parameters)
+
+    def source_of(self, parameters: Mapping[str, Any]) -> str:
+        """Where what it does comes from."""
+        return self.cited(parameters) or self.citation

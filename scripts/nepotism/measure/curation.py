@@ -49,6 +49,8 @@ def filtering(place: RowKey, table: Sequence[Mapping[str, str]]) -> Iterable[Row
     stand_ins = sum(row["replaced_by"] != "" for row in table)
     through = sum(int(row["times"]) for row in generated)
     yield from share("contamination", through, sum(int(row["times"]) for row in table) + stand_ins)
+    left = {row["image"] for row in real if int(row["times"]) > 0} | {row["replaced_by"] for row in table} - {""}
+    yield from share("real_images", len(left), len({row["slot"] for row in table}))
     lost = Counter(row["group"] for row in table if int(row["times"]) == 0 and not row["replaced_by"])
     yield from share("rows_lost", lost.total(), len(table))
     sizes = Counter(row["group"] for row in table)

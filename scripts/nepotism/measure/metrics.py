@@ -121,7 +121,7 @@ METRICS = declared(
     ),
     Metric(
         "watermark_rate", f"share of images in which the mark is found, by a threshold that finds it in {FALSE_POSITIVE_RATE:.0%} "
-        "of images without it. `samples` are marked when they are drawn; `unseen` are not, so that what is found there the model "
+        "of images without it, on average over keys. `samples` are marked when they are drawn, if `sample.watermark` is given; `unseen` are not, so that what is found there the model "
         "has learned from marked images (radioactivity). The interval is binomial (Clopper and Pearson)",
         f"[0, 1], {FALSE_POSITIVE_RATE} without a mark", "neither",
         "spread spectrum: Cox et al. 1997; radioactivity: Sander et al. 2024 (arXiv 2402.14904)",
@@ -140,6 +140,9 @@ METRICS = declared(
         "[0, 1]", "lower",
     ),
     Metric("contamination", "share of generated rows in what a filter left of a training set", "[0, 1]", "lower"),
+    Metric(
+        "real_images", "number of different real images in what a filter left of a training set, over its slots", "[0, inf)", "higher"
+    ),
     Metric("rows_lost", "share of the rows of a training set that a filter took out, without another for it", "[0, 1]", "lower"),
     Metric("rows_lost_worst_group", "the same of the group that lost most", "[0, 1]", "lower"),
     Metric("unique_images", "number of different images after a control, of `n` slots", "[0, n]", "higher"),

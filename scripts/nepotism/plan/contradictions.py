@@ -11,7 +11,7 @@ from nepotism.controls import CONTROLS
 from nepotism.experiment.cells import BASELINE_ARM, canonical_ratio
 from nepotism.families import family_package
 from nepotism.plan.grid import DIFFUSION
-from nepotism.plan.knobs import knob_contradictions
+from nepotism.plan.knobs import knob_contradictions, laid_over
 from nepotism.plan.populations import feed_contradictions
 from nepotism.weights.locations import hub, staged_name
 
@@ -76,7 +76,7 @@ def _family_contradictions(config: Mapping[str, Any], family: str) -> Iterator[s
         for index, arm in enumerate(config["arms"]):
             overrides = arm.get("overrides", {}).get(family, {})
             last = arm.get("iterations", config["iterations"])
-            block = {**config[family], **overrides}
+            block = laid_over(config[family], overrides)
             problems += package.contradictions(block, f"arms[{index}].overrides.{family}", last)
     yield from problems
 
@@ -155,7 +155,7 @@ def _arm_contradictions(
         )
     if regime.needs_fresh and family != DIFFUSION:
         last = arm.get("iterations", config["iterations"])
-        block = {**config[family], **arm.get("overrides", {}).get(family, {})}
+        block = laid_over(config[family], arm.get("overrides", {}).get(family, {}))
         yield from family_package(family).fresh_contradictions(block, key, last)
     if regime.branches:
         yield from _branch_contradictions(config, key, arm, regime, ratios)
@@ -177,7 +177,7 @@ def _arm_contradictions(
                 config, f"{key}.overrides.{name}", arm.get("overrides", {}).get(name, {})
             )
     changed = arm.get("overrides", {}).get("initial_images")
-    sampled = {**config["initial_images"], **(changed or {})}
+    sampled = laid_over(config["initial_images"], changed or {})
     if changed and sampled["strength"] * sampled["num_inference_steps"] < 1:
         yield f"`{key}.overrides.initial_images`: strength x num_inference_steps is below 1, so that no step is run"
 
@@ -188,10 +188,20 @@ def _filter_contradictions(key: str, regime: str, parameters: Mapping[str, Any],
         for rate in ("fpr", "fnr"):
             if rate in parameters:
                 yield f"`{key}.parameters.{rate}`: only an oracle has it; the error rates of a {source} are measured; leave it out"
+    elif "threshold" in parameters:
+        yield f"`{key}.parameters.threshold`: an oracle is sure of every row; use `fpr` and `fnr`, or leave it out"
+    if source == "watermark" and action != "resample" and "threshold" not in parameters:
+        yield (
+            f"`{key}.parameters.threshold`: missing; 0.99 takes one real image in a hundred for marked (1 minus the false-positive "
+            "rate asked for)"
+        )
     if source != "detector" and parameters.get("retrained"):
         yield f"`{key}.parameters.retrained`: only a detector is trained; use `source: detector`, or leave it out"
-    nothing_through = source == "oracle" and parameters.get("fnr", 0) == 0
-    if action != "replace" and nothing_through and "100" in ratios and regime == "replace":
+    if source != "oracle" or action == "replace" or parameters.get("fnr", 0) > 0:
+        return
+    if parameters.get("fpr", 0) == 1:
+        yield f"`{key}.parameters.fpr`: an oracle that takes every row for generated leaves nothing to train on; use a rate below 1"
+    if "100" in ratios and regime in ("replace", "fresh"):
         yield (
             f"`{key}.ratios`: at 100 % an oracle without errors leaves nothing to train on; use `action: replace`, a `fnr` above 0, "
             "or a lower ratio"
@@ -201,10 +211,10 @@ def _filter_contradictions(key: str, regime: str, parameters: Mapping[str, Any],
 def _mark_contradictions(config: Mapping[str, Any], key: str, arm: Mapping[str, Any]) -> Iterator[str]:
     """A filter by watermark needs the same mark in what every model of the chain draws."""
     marks = [
-        {**config[block], **arm.get("overrides", {}).get(block, {})}["watermark"]
+        laid_over(config[block], arm.get("overrides", {}).get(block, {}))["watermark"]
         for block in ("sample", "initial_images")
     ]
-    if None in marks or marks[0]["key"] != marks[1]["key"]:
+    if None in marks or str(marks[0]["key"]) != str(marks[1]["key"]):
         yield (
             f"`{key}.parameters.source`: a watermark is to be found that is not there; give `overrides` of this arm the same "
             "`sample.watermark` and `initial_images.watermark`"
@@ -215,7 +225,7 @@ def _branch_contradictions(
     config: Mapping[str, Any], key: str, arm: Mapping[str, Any], regime: Regime, ratios: list[str]
 ) -> Iterator[str]:
     name, family, parameters = regime.name, config["model"]["family"], regime.filled(arm["parameters"])
-    finetune = {**config["finetune"], **arm.get("overrides", {}).get("finetune", {})}
+    finetune = laid_over(config["finetune"], arm.get("overrides", {}).get("finetune", {}))
     if family == DIFFUSION and finetune["start_from"] == "base":
         yield f"`{key}`: {name} goes on from retrained weights, but `finetune.start_from` is base; use parent in this arm"
     if family != DIFFUSION and parameters["share"] != 100:

@@ -20,7 +20,10 @@ PNG_BYTES_PER_PIXEL = 1.6
 # What is assumed of a U-Net that is not on disk yet: that of Stable Diffusion, 866 million parameters.
 STABLE_DIFFUSION_BYTES = 3_463_726_498
 # Rules whose jobs load the model.
-STARTING = ("finetune", "sample", "sample_draws", "initial_draws", "score", "sifid_cull")
+STARTING = (
+    "initial_images", "initial_draws", "sample_base", "redraw_base", "detector_images", "finetune", "sample", "sample_draws",
+    "select_draws", "sifid_cull", "score",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -204,16 +207,16 @@ def forecast(grid: Grid, group_count: int, devices: int = 1) -> Forecast:
         first, sample = grid.block("initial_images", arm), grid.sampling(arm, 0)
         passes += (_img2img(first) * slots + passes_per_image(sample) * (slots + unseen)) * len(grid.seeds)
     passes += sum(_img2img(grid.block("initial_images", grid.arm(cell.control))) * slots for cell in of_base)
-    passes += sum(passes_of(grid, grid.arm(cell.control), cell.iteration - 1) * slots for cell in of_cells)
+    passes += sum(passes_of_treated(grid, grid.arm(cell.control), cell.iteration) * slots for cell in of_cells)
     again = sum(passes_per_image(grid.sampling(None, iteration)) for iteration in grid.redrawn())
     passes += again * (slots + unseen) * len(grid.seeds)
     passes += sum(_selected_passes(grid, cell, slots) for cell in treated)
-    passes += sum(passes_of(grid, arm, iteration) * slots for arm, iteration in detected.values())
+    passes += sum(passes_of_treated(grid, arm, iteration + 1) * slots for arm, iteration in detected.values())
     pixels = config["model"]["resolution"] ** 2
     drawn = (len(cells) + redrawn) * (slots + unseen) + bases * (2 * slots + unseen)
     drawn += (len(draws) + len(detected)) * slots
     curated = sum(generated_count(float(cell.ratio), slots) for cell in treated)
-    images = int((drawn + curated + 3 * slots) * pixels * PNG_BYTES_PER_PIXEL)
+    images = int((drawn + curated + (3 + len(grid.fresh_sets())) * slots) * pixels * PNG_BYTES_PER_PIXEL)
     unet = unet_bytes(grid)
     kept = _kept(grid, cells)
     final = kept * unet + images
@@ -240,11 +243,13 @@ def new_draws(arm: Arm) -> int:
 def _selected_passes(grid: Grid, cell: Cell, slots: int) -> int:
     """Network passes of the images that a cell's control draws in any case."""
     arm = grid.arm(cell.control)
-    count = generated_count(cell.ratio, slots) * new_draws(arm)
-    if cell.iteration > 1:
-        return count * passes_per_image(grid.block("sample", arm))
-    first = grid.block("initial_images", arm)
-    return count * int(passes_per_image(first) * first["strength"])
+    return generated_count(cell.ratio, slots) * new_draws(arm) * passes_of_treated(grid, arm, cell.iteration)
+
+
+def passes_of_treated(grid: Grid, arm: Arm, iteration: int) -> int:
+    """Network passes for one of the generated images that are trained on at an iteration: the first time those of iteration 0,
+    which begin at real ones."""
+    return passes_of(grid, arm, iteration - 1) if iteration > 1 else _img2img(grid.block("initial_images", arm))
 
 
 def _images_of_detectors(grid: Grid, judged: Sequence[Cell]) -> dict[tuple[str, int], tuple[Arm, int]]:
@@ -267,12 +272,16 @@ def _kept(grid: Grid, cells: Sequence[Cell]) -> int:
 
 
 def share_of_slots(grid: Grid, cell: Cell) -> float:
-    """How many images an epoch of a cell sees, over the number of slots: more than 1 where each image is seen equally often and
-    generated ones come on top of all real ones."""
+    """How many images an epoch of a cell sees, over the number of slots: another number than 1 where each image is seen equally
+    often and a regime takes more of them, or fewer."""
     arm = grid.arm(cell.control)
-    if not arm.regime.adds or grid.block("finetune", arm)["budget"] == "steps":
+    if grid.block("finetune", arm)["budget"] == "steps":
         return 1.0
-    return 1 + float(cell.ratio) / 100
+    if arm.regime.branches:
+        return float(arm.parameters["share"]) / 100
+    if arm.regime.name == "accumulate":
+        return 1.0 + cell.iteration
+    return 1 + float(cell.ratio) / 100 if arm.regime.adds else 1.0
 
 
 def _img2img(block: Mapping[str, Any]) -> int:

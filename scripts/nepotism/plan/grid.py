@@ -236,7 +236,9 @@ class Grid:
         """How many jobs of an iteration wait for each other."""
         if not self.trains_on_generated(cell):
             return 1
-        return 3 if self.arm(cell.control).is_controlled else 2
+        arm = self.arm(cell.control)
+        # A detector that is trained anew waits for images of its own.
+        return 5 if arm.parameters.get("retrained") else 2 + arm.is_controlled
 
     def generated_images(self, cell: Cell) -> str | None:
         """The image set that the last model drew for ``cell``'s training set; None where it has real images only."""
@@ -283,7 +285,7 @@ class Grid:
     def drawn_images(self, cell: Cell) -> list[str]:
         """The image sets of the chain's models, after the control: the last model's, or, where its regime accumulates, those
         of all models so far, in order."""
-        cells: list[Cell] = [cell]
+        cells = [cell]
         while self.arm(cell.control).regime.accumulates and (parent := self.parent(cells[0])):
             cells.insert(0, parent)
         return [file for each in cells if (file := self.curated_images(each) or self.generated_images(each))]
@@ -302,7 +304,7 @@ class Grid:
         arm = self.arm(cell.control)
         if arm not in self.detectors():
             return None
-        trained = cell.path if arm.parameters.get("retrained") else f"{cell.control}/seed-{cell.seed}"
+        trained = cell.path if arm.parameters.get("retrained") else f"{arm.base}/seed-{cell.seed}"
         return f"{self.folder}/{trained}/detector.json"
 
     def fresh_sets(self) -> list[str]:
@@ -344,7 +346,5 @@ class Grid:
         while parent:
             chain.insert(0, f"{self.folder}/{parent.path}")
             parent = self.parent(parent)
-        return [
-            f"{self.folder}/{arm.base}/seed-{cell.seed}",
-            *(chain if arm.regime.accumulates else chain[-1:]),
-        ]
+        before = chain if arm.regime.accumulates else chain[-1:]
+        return [f"{self.folder}/{arm.base}/seed-{cell.seed}", *before]

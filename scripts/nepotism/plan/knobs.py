@@ -44,6 +44,15 @@ def ways_of_training(blocks: Iterable[Block]) -> list[str]:
     return sorted({json.dumps(way, sort_keys=True, separators=(",", ":")) for way in ways})
 
 
+def ways_of_sampling(blocks: Iterable[tuple[Block, int]]) -> list[str]:
+    """How any of some blocks `sample` and `initial_images` draws, with how many networks, as JSON, each once."""
+    ways = [
+        {"precision": block["precision"], "guided": most_guided(block)["guidance_scale"] > 1, "networks": networks}
+        for block, networks in blocks
+    ]
+    return sorted({json.dumps(way, sort_keys=True, separators=(",", ":")) for way in ways})
+
+
 def weights_kept(finetune: Block) -> int:
     """Copies of the U-Net that a checkpoint of retraining holds: of all weights, they, two moments and their average.
 
@@ -80,7 +89,7 @@ def at_iteration(sample: Block, iteration: int, last: int) -> dict[str, Any]:
 
 def most_guided(sample: Block) -> dict[str, Any]:
     """`sample` at the iteration with the largest scale: what needs most memory and most time."""
-    return at_iteration(sample, int((sample["guidance_end"] or 0) > sample["guidance_scale"]), 1)
+    return at_iteration(sample, int((sample.get("guidance_end") or 0) > sample["guidance_scale"]), 1)
 
 
 def guided_steps(steps: int, interval: list[float] | None) -> int:
@@ -118,6 +127,8 @@ def _of_sampling(key: str, block: Block) -> Iterator[str]:
         yield f"`{key}.guidance_end`: {end:g}, but `guidance_schedule` is constant; write linear or exponential, or guidance_end: null"
     if (interval := block["guidance_interval"]) is None:
         return
+    if most_guided(block)["guidance_scale"] <= 1:
+        yield f"`{key}.guidance_interval`: of no use, as `guidance_scale` is {block['guidance_scale']:g}; raise it, or write null"
     begin, end = interval
     steps = block["num_inference_steps"]
     if begin >= end:

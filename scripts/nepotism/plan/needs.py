@@ -61,9 +61,10 @@ class Needs:
             sets += IMAGE_SETS_OF_DRAWS * new_draws(arm)
         if stage == "finetune":
             # Ratios above 100 take several images of a slot.
-            sets += max(0, *(draw_count(ratio) - 1 for arm in self._grid.arms for ratio in arm.ratios))
+            assert arm is not None
+            sets += max(0, *(draw_count(ratio) - 1 for ratio in arm.ratios))
         # What the chain that feeds a cell's draws is embedded, too.
-        sets += stage == "score" and any(arm.regime.listens for arm in self._grid.arms)
+        sets += stage == "score" and arm is not None and arm.regime.listens
         return LOADED_MB + math.ceil((models * self._unet + sets * images) / 1e6)
 
     def minutes(self, stage: str, arm: Arm | None) -> int:
@@ -87,9 +88,11 @@ class Needs:
 
     def _trained(self, arm: Arm | None) -> int:
         """Copies of the U-Net that a retraining holds: weights and gradients, two moments, perhaps an average, and a checkpoint
-        of all but the gradients. Of low-rank updates all these are small, but weights are there twice while they are loaded."""
+        of all but the gradients. Of low-rank updates all these are small, but weights are there twice while they are loaded, and
+        those that are extrapolated from beside them."""
         kept = weights_kept(self._grid.block("finetune", arm))
-        return 1 + 2 * kept if kept else OTHER_MODELS
+        beside = arm is not None and arm.regime.extrapolates == "weights"
+        return 1 + 2 * kept if kept else OTHER_MODELS + beside
 
     def _drawn(self, stage: str, arm: Arm | None) -> int:
         """Images that a job draws at most."""

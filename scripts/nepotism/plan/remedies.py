@@ -1,11 +1,11 @@
 """Which arms are remedies, and what each costs beside the plain mixture, by the configuration alone. Standard library only."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
-from nepotism.experiment.cells import BASELINE_ARM
+from nepotism.experiment.cells import BASELINE_ARM, Cell
 from nepotism.plan.arms import Arm
-from nepotism.plan.forecast import groups, new_draws, passes_of
+from nepotism.plan.forecast import groups, new_draws, passes_of, passes_of_treated, share_of_slots
 from nepotism.plan.grid import DIFFUSION, Grid
 from nepotism.plan.knobs import images_seen
 
@@ -16,7 +16,8 @@ JUDGED = ("histogram_match", "sifid_cull", "heal", "accumulate", "accumulate_sub
 def remedies(grid: Grid) -> list[Arm]:
     """The arms that are compared with the plain mixture and that no numbered claim is about.
 
-    A mixture that draws its images in another way has an iteration 0 and a 0 % of its own, and is a diagnostic.
+    An arm that draws its images in another way, but for their mark, has to be compared with a 0 % of its own, and so has a plain
+    mixture whose images are marked: they are diagnostics.
     """
     if grid.family != DIFFUSION or all(arm.name != BASELINE_ARM for arm in grid.arms):
         return []
@@ -24,25 +25,30 @@ def remedies(grid: Grid) -> list[Arm]:
     others = [
         arm
         for arm in grid.arms
-        if arm.name != BASELINE_ARM and arm not in judged and (not arm.is_plain or arm.base == "base")
+        if arm.name != BASELINE_ARM
+        and arm not in judged
+        and not (_draws_otherwise(arm) or (arm.is_plain and _draws(arm)))
     ]
     # Beside other remedies, healing on all real images is what repairs are measured by.
-    return [arm for arm in grid.arms if arm in others or (others and arm.regime.branches)]
+    return [arm for arm in grid.arms if arm in others or (others and arm in judged and arm.regime.branches)]
+
+
+def _draws(arm: Arm) -> set[str]:
+    """The keys of sampling that an arm overrides."""
+    return {key for block in ("initial_images", "sample") for key in arm.overrides.get(block, {})}
+
+
+def _draws_otherwise(arm: Arm) -> bool:
+    return bool(_draws(arm) - {"watermark"})
 
 
 def described(grid: Grid, arm: Arm) -> dict[str, Any]:
-    """What is told of a remedy: its words, and its costs for a slot."""
+    """What is told of a remedy: where it comes from, and its costs for a slot, by ratio."""
     face = arm.control if arm.is_controlled else arm.regime
     chain = list(_chain(grid, arm))
-    arms = dict.fromkeys(each.name for each, _ in chain)
-    seen = [_trained(grid, each) for each, _ in chain]
     told: dict[str, Any] = {
-        "summary": face.summary,
-        "source": face.citation if arm.is_controlled or arm.regime.name != "replace" else "ours",
-        "drawn": sum(_drawn(each) for each, _ in chain),
-        "passes": sum(_drawn(each) * passes_of(grid, each, iteration) for each, iteration in chain),
-        "trained": None if None in seen else sum(filter(None, seen)),
-        "real": {ratio: _real_of([grid.arm(name) for name in arms], ratio) for ratio in arm.ratios},
+        "source": face.source_of(arm.parameters) if arm.is_controlled or arm.regime.name != "replace" else "ours",
+        "costs": {ratio: _costs(grid, chain, ratio) for ratio in arm.ratios},
     }
     first = chain[0][1]
     # A repair that follows another is compared with what the first of them goes on from.
@@ -57,35 +63,57 @@ def _chain(grid: Grid, arm: Arm) -> Iterator[tuple[Arm, int]]:
     yield from ((arm, iteration) for iteration in range(arm.first, arm.last + 1))
 
 
-def _drawn(arm: Arm) -> int:
-    """Images that are drawn for a slot at an iteration."""
-    if arm.control.name == "filter" and arm.parameters["retrained"]:
-        return 2
+def _costs(grid: Grid, chain: list[tuple[Arm, int]], ratio: str) -> dict[str, float | None]:
+    """Of all iterations together, for a slot: images drawn, network passes for them, images trained on; and the share of the
+    slots whose real image is trained on. None where only the images, or a filter, tell."""
+    drawn = passes = 0.0
+    trained: list[float | None] = []
+    for arm, iteration in chain:
+        for count, each in _drawings(grid, arm, ratio, iteration):
+            drawn += count
+            passes += count * each
+        trained.append(_trained(grid, arm, ratio, iteration))
+    real = [_real(arm, ratio) for arm, _ in chain]
+    return {
+        "drawn": round(drawn, 3),
+        "passes": round(passes, 3),
+        "trained": None if None in trained else round(sum(filter(None, trained)), 3),
+        # Of repairs that follow each other, shares lie in each other.
+        "real": None if None in real else max(share for share in real if share is not None),
+    }
+
+
+def _drawings(grid: Grid, arm: Arm, ratio: str, iteration: int) -> Iterator[tuple[float, int]]:
+    """How many images are drawn for a slot at an iteration, and the network passes of each, by purpose."""
+    yield 1.0, passes_of(grid, arm, iteration)
+    again = passes_of_treated(grid, arm, iteration)
+    # Of the slots that a control treats.
+    share = min(1.0, float(ratio) / 100)
+    yield share * new_draws(arm), again
     if arm.control.name == "sifid_cull" and arm.parameters["replacement"] == "regenerate":
-        return 1 + int(arm.parameters["tries"])
-    return 1 + new_draws(arm)
+        # At most: of images that are dropped.
+        yield share * int(arm.parameters["tries"]), again
+    if arm in grid.detectors() and (iteration == 1 or arm.parameters.get("retrained")):
+        yield 1.0, again
 
 
-def _trained(grid: Grid, arm: Arm) -> float | None:
-    """Images that one retraining sees for a slot; None where steps are given, and only the images tell how many slots there are."""
+def _trained(grid: Grid, arm: Arm, ratio: str, iteration: int) -> float | None:
+    """Images that a retraining sees for a slot."""
     finetune = grid.block("finetune", arm)
+    if arm.filters and finetune["budget"] == "epochs":
+        return None
+    share = share_of_slots(grid, Cell(arm.name, ratio, grid.seeds[0], iteration))
     if not finetune["steps"]:
-        return float(finetune["epochs"])
+        return float(finetune["epochs"]) * share
     try:
         slots = groups(dict(grid.config)) * int(grid.config["reference"]["images_per_group"])
     except ValueError:
         return None
-    return images_seen(finetune, slots) / slots
-
-
-def _real_of(arms: Sequence[Arm], ratio: str) -> float | None:
-    """The largest such share among repairs that follow each other, whose shares lie in each other."""
-    shares = [_real(arm, ratio) for arm in arms]
-    return None if None in shares else max(share for share in shares if share is not None)
+    return images_seen(finetune, round(slots * share)) / slots
 
 
 def _real(arm: Arm, ratio: str) -> float | None:
-    """Share of the slots whose real image is trained on; None where it is known only afterwards."""
+    """Share of the slots whose real image is trained on, those that a detector is trained on left out."""
     if arm.filters:
         return None
     if arm.regime.branches:

@@ -48,10 +48,23 @@ def family_execution_options(grid: Grid, arm: Arm | None) -> str:
 
 
 def checks_of_reference(grid: Grid) -> str:
-    """What the grid asks of the real images, for a check; a new ratio or arm must not rerun the reference."""
+    """What the grid asks of the real images, for a check: ratios and shares, sets to reserve, and what every arm's regime plans
+    for its first training set. A new ratio or arm must not rerun the reference."""
     ratios = {ratio for arm in grid.arms for ratio in arm.ratios}
     shares = {arm.parameters["share"] for arm in grid.arms if arm.regime.branches}
-    return options({"ratios": sorted(ratios, key=float), "shares": sorted(shares), "fresh_sets": grid.fresh_sets()})
+    plans = [
+        compact_json({"regime": arm.regime.name, "ratio": ratio, "iteration": arm.first, "parameters": arm.of_regime()})
+        for arm in grid.arms
+        for ratio in arm.ratios
+    ]
+    return options(
+        {
+            "ratios": sorted(ratios, key=float),
+            "shares": sorted(shares),
+            "fresh_sets": grid.fresh_sets(),
+            "plans": list(dict.fromkeys(plans)),
+        }
+    )
 
 
 def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str, Any]:
@@ -227,8 +240,9 @@ def _score(grid: Grid) -> dict[str, Any]:
 
 
 def _parameters(arm: Arm) -> dict[str, Any]:
-    """Parameters of an arm's control, with weights where jobs find them."""
-    return {key: location(value) if key == "inception" else value for key, value in arm.of_control().items()}
+    """Parameters of an arm's control that decide its results, with weights where jobs find them."""
+    given = {key: value for key, value in arm.of_control().items() if arm.control.looks_at(key, arm.parameters)}
+    return {key: location(value) if key == "inception" else value for key, value in given.items()}
 
 
 def _regime(arm: Arm | None) -> dict[str, Any]:
@@ -237,7 +251,7 @@ def _regime(arm: Arm | None) -> dict[str, Any]:
         return {}
     parameters = {key: value for key, value in arm.of_regime().items() if key not in arm.regime.elsewhere}
     # Nothing is said of all rows: results of healing from before there were shares stay.
-    if parameters.get("share") == 100:
+    if arm.regime.branches and parameters.get("share") == 100:
         del parameters["share"]
     return {"regime": arm.regime.name, "regime_parameters": compact_json(parameters)}
 

@@ -50,7 +50,13 @@ def frozen(option: str, *others: Any) -> Callable[[Loader[Others, Loaded]], Load
             return load(folder, *given, **named)
 
         def hold(folder: Path) -> None:
-            key, state = (name, folder.absolute(), others), _state(folder)
+            key = (name, folder.absolute(), others)
+            try:
+                state = _state(folder)
+            except OSError as error:
+                # A file that is gone or that may not be looked at, which the job tells in its own log.
+                logger.debug("left to jobs: %s", error)
+                return
             if key not in _held or _held[key].state != state:
                 _held[key] = _Held(_loaded(lambda: load(folder, *others)), state)  # type: ignore[call-arg]
 

@@ -30,7 +30,8 @@ REGIME = Regime(
             "type": ["string", "null"], "minLength": 1,
         },
         "seed": {
-            "description": "Seed of the other chain: the same, or the next one of `seeds`, after the last the first.",
+            "description": "Seed of the other chain: the same, or the next one of `seeds`, after the last the first: another seed at the "
+            "end of the list changes the whole ring.",
             "enum": ["same", "next"],
             "default": "same",
         },

@@ -2,6 +2,14 @@
 
 from nepotism.controls.faces import Control
 
+CITATIONS = {
+    "k_choice": "Ferbach et al., arXiv 2407.09499",
+    "top_quantile": "Yi et al., arXiv 2510.16657",
+    "farthest_point": "Shi et al., arXiv 2509.16499",
+    "threshold_decay": "Shi et al., arXiv 2509.16499",
+    "random": "ours",
+}
+
 CONTROL = Control(
     "select_draws",
     "Draw several images for each slot and keep one of them, by a score or for their variety.",
@@ -36,4 +44,6 @@ CONTROL = Control(
             "type": "number", "minimum": 0, "maximum": 1000, "default": 1.0,
         },
     },
+    idle=lambda parameters: () if parameters["rule"] == "k_choice" else ("reward_scale",),
+    cited=lambda parameters: CITATIONS[parameters["rule"]],
 )  # fmt: skip

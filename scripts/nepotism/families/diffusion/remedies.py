@@ -27,26 +27,35 @@ OtherPart = Callable[[int, str, str, Relation, float, Theta], Part]
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What an arm takes for a slot, at all iterations together, what the cell took that it goes on from left out.
+
+    Attributes:
+        drawn: images drawn; of those that culling draws again, at most.
+        passes: network passes of sampling for these.
+        trained: images that retraining sees; None where only the images tell.
+        real: share of the slots whose real image it trains on; None where only a filter tells.
+    """
+
+    drawn: float
+    passes: float
+    trained: float | None
+    real: float | None
+
+
+@dataclass(frozen=True)
 class Remedy:
     """What is told of an arm.
 
     Attributes:
-        summary: what it does, in words.
-        source: where that comes from.
-        drawn: images that it draws for a slot, at all iterations together, those of the cell that it goes on from left out.
-        passes: network passes of sampling for these.
-        trained: images that retraining sees for a slot; None where only the images tell.
-        real: share of the slots whose real image it trains on; None where only a filter tells.
+        source: where it comes from.
+        costs: by ratio.
         after: iteration of the plain mixture that it is compared with, where that is not the one before its first: of a repair
             that follows another.
     """
 
-    summary: str
     source: str
-    drawn: float
-    passes: float
-    trained: float | None
-    real: Mapping[str, float | None]
+    costs: Mapping[str, Cost]
     after: int | None = None
 
 
@@ -63,7 +72,7 @@ class Outcome:
         clip_score: its CLIP score minus that one's.
         verdict: whether the distance ends lower, by more than delta, and recall is not lost.
         contamination, false_positive_rate, false_negative_rate, rows_lost: of a filter, means over seeds and iterations.
-        drawn, passes, trained, real: see `Remedy`; ``real`` of a filter is what its contamination leaves.
+        drawn, passes, trained, real: see `Cost`; of a filter, ``real`` counts the images that it left, on average.
     """
 
     arm: str
@@ -95,17 +104,27 @@ class Outcome:
 
 def given(words: str) -> dict[str, Remedy]:
     """The remedies of a command line, which are JSON there."""
-    return {name: Remedy(**values) for name, values in json.loads(words).items()}
+    return {
+        name: Remedy(**{**told, "costs": {ratio: Cost(**cost) for ratio, cost in told["costs"].items()}})
+        for name, told in json.loads(words).items()
+    }
+
+
+def _claimed(remedies: Mapping[str, Remedy]) -> list[tuple[int, str, str, Remedy]]:
+    """The claims on remedies: number, arm, ratio and what is told of the arm. Each ratio has its own: a healthy model is another
+    question than a collapsed one."""
+    pairs = [(name, ratio, remedy) for name, remedy in remedies.items() for ratio in remedy.costs]
+    return [(number, *pair) for number, pair in enumerate(pairs, FIRST_CLAIM)]
 
 
 def statements(remedies: Mapping[str, Remedy]) -> dict[int, tuple[str, str]]:
-    """Statement and source of the claim on every remedy, by its number."""
+    """Statement and source of the claim on every remedy at every ratio, by its number."""
     return {
-        FIRST_CLAIM + index: (
-            f"the arm {name} ends nearer to real images than without it, and as diverse",
+        number: (
+            f"the arm {name} at {ratio} % ends nearer to real images than without it, and as diverse",
             remedy.source,
         )
-        for index, (name, remedy) in enumerate(remedies.items())
+        for number, name, ratio, remedy in _claimed(remedies)
     }
 
 
@@ -120,12 +139,11 @@ def parts(
         remedies: by the names of their arms.
         distance, other: make a part of a contrast of distances, and of what is computed for a seed.
     """
-    for claim, (arm, remedy) in enumerate(remedies.items(), FIRST_CLAIM):
-        for ratio in scores.ratios_of(arm) or ["r"]:
-            pair = _Pair(scores, space, arm, ratio, remedy.after)
-            one, two = _named(pair.end), _named(pair.plain)
-            yield distance(claim, space, f"F({two}) - F({one})", ">", DELTA, against(pair.plain, pair.end))
-            yield other(claim, space, f"recall({one}) - recall({two})", ">", -LOST_RECALL, pair.more("recall"))
+    for claim, arm, ratio, remedy in _claimed(remedies):
+        pair = _Pair(scores, space, arm, ratio, remedy.after)
+        one, two = _named(pair.end), _named(pair.plain)
+        yield distance(claim, space, f"F({two}) - F({one})", ">", DELTA, against(pair.plain, pair.end))
+        yield other(claim, space, f"recall({one}) - recall({two})", ">", -LOST_RECALL, pair.more("recall"))
 
 
 class _Pair:
@@ -171,7 +189,8 @@ def outcomes(rows: Sequence[Row], remedies: Mapping[str, Remedy]) -> list[Outcom
     return [
         _outcome(_Pair(scores, space, arm, ratio, remedy.after), rows, remedy, space)
         for arm, remedy in remedies.items()
-        for ratio in scores.ratios_of(arm)
+        for ratio in remedy.costs
+        if ratio in scores.ratios_of(arm)
         for space in scores.spaces
     ]
 
@@ -182,10 +201,7 @@ def _outcome(pair: _Pair, rows: Sequence[Row], remedy: Remedy, space: str) -> Ou
     nearer = pair.decided(pair.times("fid"), "<", -DELTA)
     recall = pair.decided(pair.more("recall"), ">", -LOST_RECALL)
     spread = pair.decided(pair.times("within_group_distance"), ">", 0.0)
-    contamination = mean_of_filter(rows, arm, ratio, "contamination")
-    real = remedy.real.get(ratio)
-    if real is None and contamination is not None:
-        real = 1 - contamination
+    cost = remedy.costs[ratio]
     return Outcome(
         arm=arm,
         ratio=ratio,
@@ -203,14 +219,14 @@ def _outcome(pair: _Pair, rows: Sequence[Row], remedy: Remedy, space: str) -> Ou
         within_group_distance_high=_exponential(spread.high),
         clip_score=pair.decided(pair.more("clip_score"), ">", 0.0).value,
         verdict=_verdict(nearer.verdict, recall.verdict),
-        contamination=contamination,
+        contamination=mean_of_filter(rows, arm, ratio, "contamination"),
         false_positive_rate=mean_of_filter(rows, arm, ratio, "false_positive_rate"),
         false_negative_rate=mean_of_filter(rows, arm, ratio, "false_negative_rate"),
         rows_lost=mean_of_filter(rows, arm, ratio, "rows_lost"),
-        drawn=remedy.drawn,
-        passes=remedy.passes,
-        trained=remedy.trained,
-        real=real,
+        drawn=cost.drawn,
+        passes=cost.passes,
+        trained=cost.trained,
+        real=mean_of_filter(rows, arm, ratio, "real_images") if cost.real is None else cost.real,
         seeds=nearer.seeds,
     )
 

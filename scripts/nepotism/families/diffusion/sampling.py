@@ -183,6 +183,13 @@ def add_draw(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_purpose(parser: argparse.ArgumentParser) -> None:
+    """``--purpose``."""
+    parser.add_argument(
+        "--purpose", choices=["detector"], help="what the images are for, if no training set: they are of other noise"
+    )
+
+
 def per_slot(records: Sequence[Record], seed: int, iteration: int, purpose: str, draw: int = 0) -> list[Wanted]:
     """One image for every slot of ``records``, from its caption; ``purpose`` and ``draw`` keep random streams apart."""
     named = of_draw(purpose, draw)
