@@ -107,10 +107,11 @@ def _range(schema: Mapping[str, Any]) -> str:
         parts = [count, "all different" if schema.get("uniqueItems") else "", f"each {each}" if each else ""]
         return "; ".join(filter(None, parts))
     parts = []
+    word, high = ("below", "exclusiveMaximum") if "exclusiveMaximum" in schema else ("at most", "maximum")
     if "minimum" in schema:
-        parts.append(f"{_number(schema['minimum'])} to {_number(schema['maximum'])}")
+        between = " to" if high == "maximum" else f", {word}"
+        parts.append(f"{_number(schema['minimum'])}{between} {_number(schema[high])}")
     if "exclusiveMinimum" in schema:
-        word, high = ("at most", "maximum") if "maximum" in schema else ("below", "exclusiveMaximum")
         parts.append(f"above {_number(schema['exclusiveMinimum'])}, {word} {_number(schema[high])}")
     if "multipleOf" in schema:
         parts.append(f"a multiple of {schema['multipleOf']}")
