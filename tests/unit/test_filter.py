@@ -1,5 +1,8 @@
 """Filters: what they take for generated, and what becomes of it."""
 
+import importlib
+import sys
+
 import numpy as np
 import pytest
 from nepotism.chain.mix import Images
@@ -7,7 +10,8 @@ from nepotism.chain.slots import row_names, slots_of
 from nepotism.controls.filter import CONTROL, detector
 from nepotism.controls.filter.filtering import Verdict, filtered, oracle
 from nepotism.data import watermark
-from nepotism.data.images import Record
+from nepotism.data.images import Record, read_image_set, read_manifest, write_image_set, write_manifest
+from nepotism.data.tables import read_text_csv
 from nepotism.measure.curation import filtering
 from nepotism.measure.evaluation import RowKey
 from nepotism.plan.settings import settings
@@ -213,6 +217,68 @@ def test_what_was_replaced_is_not_lost():
     found = {row.metric: row.value for row in filtering(RowKey("e", "c", "25", 0, 3), table)}
     assert found["contamination"] == found["rows_lost"] == 0
     assert Verdict.__annotations__.keys() == table[0].keys()
+
+
+# ---- The script
+
+
+def image_set(path, records, seed):
+    pixels = np.random.default_rng(seed).integers(60, 190, (len(records), 64, 64, 3), dtype=np.uint8)
+    write_image_set(path, pixels, records)
+    return pixels
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Image sets of real, reserved and generated images, and the manifest of a mixture of half of each."""
+    for name, records, seed in (("real", REAL, 0), ("fresh", FRESH, 1), ("made", GENERATED, 2)):
+        image_set(tmp_path / f"{name}.parquet", records, seed)
+    rows = [(row, str(tmp_path / file)) for row, file in mixture("50")]
+    write_manifest(tmp_path / "mix.parquet", [row for row, _ in rows], [file for _, file in rows])
+    return tmp_path
+
+
+def run_filter(monkeypatch, folder, *more):
+    words = ["filter.py", "--stage-version", "1", "--cell", "cell", "--seed", "0", "--iteration", "3", "--threads", "1",
+             "--device", "cpu"]  # fmt: skip
+    paths = {
+        "mix": "mix.parquet",
+        "real": "real.parquet",
+        "fresh": "fresh.parquet",
+        "output": "out.parquet",
+        "table": "out.csv",
+    }
+    words += [word for name, path in paths.items() for word in (f"--{name}", str(folder / path))]
+    monkeypatch.setattr(sys, "argv", [*words, *more])
+    script = importlib.import_module("filter")
+    script.main()
+    return read_manifest(folder / "out.parquet"), read_text_csv(folder / "out.csv")
+
+
+def test_an_oracle_lets_reserved_images_stand_in_for_real_ones_that_it_takes_out(files, monkeypatch):
+    kept, table = run_filter(
+        monkeypatch, files, "--source", "oracle", "--action", "replace", "--fpr", "0.5", "--fnr", "0"
+    )
+    assert len(kept) == SLOTS
+    assert not [record for record, _ in kept if record.origin == "generated"]
+    wrong = [row for row in table if row["origin"] == "real" and row["flagged"] == "True"]
+    assert wrong
+    assert {row["replaced_by"] for row in wrong} <= {record.id for record in FRESH}
+    assert {file for record, file in kept if record.id.startswith("fresh/")} == {str(files / "fresh.parquet")}
+
+
+def test_a_filter_by_watermark_finds_marked_rows_and_reads_each_file_once(files, monkeypatch):
+    pixels = image_set(files / "made.parquet", GENERATED, 2)
+    write_image_set(files / "made.parquet", watermark.mark(pixels, "k", 4.0), GENERATED)
+    script, read = importlib.import_module("filter"), []
+    monkeypatch.setattr(script, "read_image_set", lambda path, slots: read.append(path) or read_image_set(path, slots))
+    mark = '{"method": "spread_spectrum", "key": "k", "strength": 4.0}'
+    kept, table = run_filter(
+        monkeypatch, files, "--source", "watermark", "--action", "drop", "--threshold", "0.999", "--watermark", mark
+    )
+    assert {record.origin for record, _ in kept} == {"real"}
+    assert len(kept) >= SLOTS / 2 - 2
+    assert len(read) == len(set(read)) == 2
 
 
 # ---- The grid

@@ -164,6 +164,34 @@ def test_reserved_images_are_made_and_encoded_for_the_training_sets_that_take_th
     assert "fresh_images" not in jobs
 
 
+def test_remedies_resolve_each_with_the_jobs_of_its_kind(project):
+    jobs = project.jobs("--configfile", "resources/experiments/remedies.yaml")
+    seeds = 3
+    cells = seeds * (5 * 3 + 6 * 3 + 3 + 3 + 1 + 4 * 3 + 3 + 2 * 2 + 2 * 1 + 3 * 2 + 2)
+    assert jobs["finetune"] == jobs["sample"] == jobs["score"] == jobs["mix"] == cells
+    # Six filters at seven ratios, and that by a watermark.
+    assert jobs["filter"] == seeds * 3 * 8
+    assert jobs["select_draws"] == seeds * 3 * 4
+    # Of the base model, and for the retrained detector of two models more.
+    assert (jobs["detector_images_base"], jobs["train_detector"]) == (seeds, seeds)
+    assert (jobs["detector_images"], jobs["retrain_detector"]) == (seeds * 2, seeds * 3)
+    # For three iterations, and for detectors; those are encoded that may be trained on.
+    assert (jobs["fresh_images"], jobs["encode_fresh"]) == (4, 3)
+
+
+def test_no_remedy_reads_what_scores_are_measured_against(project):
+    said = project.snakemake("-n", "--configfile", "resources/experiments/remedies.yaml").stdout
+    read = {}
+    for rule, block in re.findall(r"^(?:local)?rule (\w+):\n((?:    .+\n)+)", said, re.MULTILINE):
+        found = re.search(r"^    input: (.+)$", block, re.MULTILINE)
+        read.setdefault(rule, set()).update(found[1].split(", ") if found else [])
+    makers = ("filter", "select_draws", "train_detector", "retrain_detector", "detector_images", "detector_images_base", "finetune",
+              "mix", "sample")  # fmt: skip
+    for rule in makers:
+        assert read[rule], rule
+        assert not [file for file in read[rule] if "holdout" in file or "embeddings" in file or "metrics" in file], rule
+
+
 def test_the_real_arm_never_depends_on_generated_images(project):
     jobs = project.jobs("results/faces/none/ratio-0/seed-0/iteration-2/model/config.json")
     assert set(jobs) == {"reference", "preflight", "encode", "mix", "finetune"}

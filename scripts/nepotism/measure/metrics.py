@@ -122,7 +122,8 @@ METRICS = declared(
     Metric(
         "watermark_rate", f"share of images in which the mark is found, by a threshold that finds it in {FALSE_POSITIVE_RATE:.0%} "
         "of images without it, on average over keys. `samples` are marked when they are drawn, if `sample.watermark` is given; "
-        "`unseen` are not, so that what is found there the model has learned from marked images (radioactivity). The interval is binomial (Clopper and Pearson)",
+        "`unseen` are not, so that what is found there the model has learned from marked images (radioactivity). The "
+        "interval is binomial (Clopper and Pearson)",
         f"[0, 1], {FALSE_POSITIVE_RATE} without a mark", "neither",
         "spread spectrum: Cox et al. 1997; radioactivity: Sander et al. 2024 (arXiv 2402.14904)",
     ),

@@ -105,7 +105,7 @@ class Drawer:
 
     def _interval(self) -> dict[str, Any]:
         """The steps that are guided, where they are not all."""
-        interval = getattr(self._arguments, "guidance_interval", None)
+        interval = self._arguments.guidance_interval
         return {} if interval is None else {"guidance_interval": interval}
 
     def draw(self, name: str, wanted: Sequence[Wanted], iteration: int, sources: ImageSet | None = None) -> ImageSet:
