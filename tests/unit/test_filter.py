@@ -273,7 +273,7 @@ def test_a_filter_by_watermark_finds_marked_rows_and_reads_each_file_once(files,
     script, read = importlib.import_module("filter"), []
     monkeypatch.setattr(script, "read_image_set", lambda path, slots: read.append(path) or read_image_set(path, slots))
     mark = '{"method": "spread_spectrum", "key": "k", "strength": 4.0}'
-    kept, table = run_filter(
+    kept, _ = run_filter(
         monkeypatch, files, "--source", "watermark", "--action", "drop", "--threshold", "0.999", "--watermark", mark
     )
     assert {record.origin for record, _ in kept} == {"real"}

@@ -5,6 +5,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from nepotism.experiment.intervals import guided
+
 Block = Mapping[str, Any]
 
 
@@ -93,10 +95,8 @@ def most_guided(sample: Block) -> dict[str, Any]:
 
 
 def guided_steps(steps: int, interval: list[float] | None) -> int:
-    """How many of a number of sampling steps are guided: those whose middles lie in the interval, as shares of them all."""
-    if interval is None:
-        return steps
-    return sum(interval[0] <= (step + 0.5) / steps < interval[1] for step in range(steps))
+    """How many of a number of sampling steps are guided, of a scheduler with one call of the network for each."""
+    return steps if interval is None else sum(guided(steps, interval))
 
 
 def knob_contradictions(config: Block, arms: list[Block]) -> Iterator[str]:

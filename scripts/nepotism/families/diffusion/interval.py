@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from nepotism.experiment.intervals import guided
+
 
 def guided_between(
     pipeline: Any, interval: Sequence[float], scale: float, steps: int, text: torch.Tensor, empty: torch.Tensor
@@ -25,17 +27,17 @@ def guided_between(
     # Some schedulers call the network more often than they have steps.
     pipeline.scheduler.set_timesteps(steps)
     count = len(pipeline.scheduler.timesteps)
-    guided = [interval[0] <= (step + 0.5) / count < interval[1] for step in range(count)]
+    is_guided = guided(count, interval)
 
     def between(running: Any, step: int, time: torch.Tensor, tensors: dict[str, Any]) -> dict[str, Any]:
-        following = guided[min(step + 1, count - 1)]
-        if following != guided[step]:
+        following = is_guided[min(step + 1, count - 1)]
+        if following != is_guided[step]:
             running._guidance_scale = scale if following else 1.0
             tensors["prompt_embeds"] = torch.cat([empty, text]) if following else text
         return tensors
 
     return {
-        "guidance_scale": scale if guided[0] else 1.0,
+        "guidance_scale": scale if is_guided[0] else 1.0,
         "callback_on_step_end": between,
         "callback_on_step_end_tensor_inputs": ["prompt_embeds"],
     }
