@@ -37,10 +37,11 @@ def preflight_options():
     clip = grid.config["score"]["clip"]
     # What is staged later, the first job that scores will try.
     ready = staged_name(clip) is None or os.path.isdir(location(clip))
-    drawing = [
-        (grid.block(name, arm), 2 if arm and arm.regime.extrapolates == "scores" else 1)
+    begin = (None, *(arm for arm in grid.arms if arm.goes_on_from is None))
+    drawing = [(grid.block("initial_images", arm), 1) for arm in begin]
+    drawing += [
+        (grid.block("sample", arm), 2 if arm and arm.regime.extrapolates == "scores" else 1)
         for arm in (None, *grid.arms)
-        for name in ("sample", "initial_images")
     ]
     room = options(
         {

@@ -34,7 +34,9 @@ def main() -> None:
     parser.add_argument("--heal", help="name of the arm that heals")
     for regime in regime_claims.JUDGED:
         parser.add_argument(f"--{regime.replace('_', '-')}", help=f"name of the arm of the regime {regime}")
-    parser.add_argument("--remedies", default="{}", help="arms that are remedies, with what each does, as JSON")
+    parser.add_argument(
+        "--remedies", nargs="*", default=[], help="arms that are remedies, with what each costs, as JSON"
+    )
     parser.add_argument("--pair", help="how culling pairs images, for a note")
     parser.add_argument("--family", help="of models that are made in chunks of generations; it has claims of its own")
     parser.add_argument("--arms", help="settings of that family's arms, as JSON")

@@ -9,7 +9,7 @@ from nepotism.chain.regimes.neon import REGIME as NEON
 from nepotism.data.tables import write_csv
 from nepotism.experiment.declared import schema_of_key
 from nepotism.families.diffusion.extrapolation import extrapolated_weights
-from nepotism.families.diffusion.fit import ExecutionOptions, FitSettings, fit, seen
+from nepotism.families.diffusion.fit import ExecutionOptions, FitSettings, fit, number_of_steps, seen
 from nepotism.families.diffusion.low_rank import Lora
 from nepotism.families.diffusion.pipeline import identity, load_noise_scheduler, load_unet, save_unet, unet_digest
 from nepotism.families.diffusion.preflight import training_peak
@@ -85,8 +85,8 @@ def warn_of_slow_average(settings: FitSettings, steps: int) -> None:
     if settings.ema and (window := 1 / (1 - settings.ema)) > steps:
         logging.warning(
             "warning: `finetune.ema`: %g averages about %.0f steps, and there are %d, so that most of it is the weights after the "
-            "first one; use %.2g or less",
-            settings.ema, window, steps, 1 - 1 / max(steps, 2),
+            "first one; use a decay of at most 1 - 1 / %d",
+            settings.ema, window, steps, steps,
         )  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> None:
             arguments.learning_rate, arguments.epochs, arguments.batch_size, arguments.random_flip, arguments.caption_dropout,
             arguments.budget, arguments.steps, lora(arguments), arguments.ema, arguments.snr_gamma,
         )  # fmt: skip
-        warn_of_slow_average(settings, len(list(seen(data, settings))))
+        warn_of_slow_average(settings, number_of_steps(data, settings))
         checkpoints = job.checkpoints(
             "finetune",
             stage_version=arguments.stage_version,

@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
     for name in arguments.schedulers:
         load_scheduler(arguments.base_model, name)
     check_prediction_type(load_noise_scheduler(arguments.base_model))
-    pipeline = load_or_tell(arguments, device)
+    pipeline = load_or_tell(arguments, device, arguments.precision)
     problems = [*preflight.resolution_problems(pipeline, arguments.resolution), *disk_problems(arguments)]
     adapters = dict.fromkeys(each.lora for each in arguments.trainings if each.lora)
     problems += dict.fromkeys(problem for each in adapters for problem in lora_problems(pipeline.unet, each))
@@ -100,17 +100,18 @@ def training(text: str) -> FitSettings:
     return FitSettings(1e-6, 1, 1, random_flip=False, caption_dropout=0.0, lora=lora, ema=given["ema"])
 
 
-def load_or_tell(arguments: argparse.Namespace, device: torch.device) -> Any:
-    """The pipeline that draws.
+def load_or_tell(arguments: argparse.Namespace, device: torch.device, precision: str, **two: Any) -> Any:
+    """The pipeline that draws, with two networks if ``two`` names another.
 
     Raises:
         UserError: if it does not fit into the GPU's memory.
     """
     try:
-        return load_pipeline(arguments.base_model, None, arguments.scheduler, device, arguments.precision)
+        return load_pipeline(arguments.base_model, None, arguments.scheduler, device, precision, **two)
     except torch.OutOfMemoryError:
+        networks = ", with the two networks that arms of the regime sims draw with," if two else ""
         raise UserError(
-            f"`model.path`: its weights alone do not fit into {total_bytes() / 2**30:.3g} GiB of GPU memory; use `precision: "
+            f"`model.path`: its weights alone{networks} do not fit into {total_bytes() / 2**30:.3g} GiB of GPU memory; use `precision: "
             "bf16` in the config's `sample` and `initial_images`, or a larger GPU"
         ) from None
 
@@ -143,9 +144,7 @@ def check_memory(arguments: argparse.Namespace, pipeline: Any, hardware: Acceler
         # The one that is there leaves the device first.
         pipeline.to("cpu")
         two = {"copy": arguments.base_model / "unet", "negative_weight": 1.0} if heaviest["networks"] == 2 else {}
-        pipeline = load_pipeline(
-            arguments.base_model, None, arguments.scheduler, hardware.device, heaviest["precision"], **two
-        )
+        pipeline = load_or_tell(arguments, hardware.device, heaviest["precision"], **two)
 
     def sampled(count: int) -> float:
         keys = [("preflight", index) for index in range(count)]

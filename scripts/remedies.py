@@ -10,7 +10,9 @@ from nepotism.runtime import cli
 
 def main() -> None:
     parser = cli.parser(__doc__, stage="remedies")
-    parser.add_argument("--remedies", required=True, help="what each arm does and costs, as JSON")
+    parser.add_argument(
+        "--remedies", nargs="+", required=True, help="what each arm costs, and where it comes from, as JSON"
+    )
     parser.add_argument("--metrics", type=Path, required=True, help="tables/metrics.csv")
     parser.add_argument("--jackknife", type=Path, required=True, help="tables/jackknife.csv")
     parser.add_argument(

@@ -21,7 +21,7 @@ from nepotism.runtime.errors import UserError
 
 SIDE = 4
 SETTINGS = {
-    "base_model": "base", "model": None, "parent_model": None, "negative_weight": None, "device": "cpu",
+    "base_model": "base", "model": None, "parent_model": None, "negative_weight": None, "guidance_interval": None, "device": "cpu",
     "threads": 1, "stage_version": 1, "guidance_scale": 1.0,
     "num_inference_steps": 1, "scheduler": "s", "precision": "fp32", "resolution": SIDE, "compile": False,
     "sample_batch_size": 1, "seed": 0, "watermark": None, "features": "vae", "inception": None, "inception_sha256": None, "pair": "slot",

@@ -59,7 +59,7 @@ def test_further_draws_are_counted_once_where_they_are_shared():
     slow = [rate(train_per_second=0.01)]
     longer = Needs(equal, slow, 30).minutes("finetune", equal.arm("more"))
     assert longer > 3 * Needs(grid, slow, 30).minutes("finetune", grid.arm("more"))
-    assert Needs(grid, [], 30).memory_mb("finetune") > Needs(grid_of(), [], 30).memory_mb("finetune")
+    assert Needs(grid, [], 30).memory_mb("finetune", grid.arm("more")) > Needs(grid_of(), [], 30).memory_mb("finetune")
 
 
 def test_memory_grows_with_the_model_and_the_images(tmp_path):

@@ -169,7 +169,7 @@ def test_a_forecast_counts_cells_images_and_passes():
     redrawn = 2
     assert expected.passes == (12 + redrawn) * steps * (slots + unseen) + 2 * base
     slow = Rate("a device", 4.2, 64, "fp32", 1.0, 10.0, 3.0, "never")
-    jobs = 12 + 12 + 14 + redrawn
+    jobs = 12 + 12 + 14 + redrawn + 2 + 2 + redrawn
     assert expected.hours(slow) == pytest.approx((expected.trained + expected.passes / 10 + jobs * 3) / 3600)
 
 

@@ -72,7 +72,7 @@ def test_initial_images_are_drawn_from_the_streams_that_they_always_had(tmp_path
     initial_images.run(
         argparse.Namespace(
             output=tmp_path / "out.parquet", checkpoint_seconds=5.0, device="cpu", threads=1, seed=3, iteration=0,
-            real=tmp_path / "real.parquet", draw=0,
+            real=tmp_path / "real.parquet", draw=0, purpose=None,
         )
     )  # fmt: skip
     assert drawn == [("initial_images", [("g/000", "g", "a face", (3, 0, "seed_images", "g/000"))])]

@@ -277,7 +277,7 @@ def test_culling_marks_what_it_draws_anew():
     [
         ({"method": "spread_spectrum", "strength": 3.0}, "`sample.watermark.key`: missing"),
         ({"method": "spread_spectrum", "key": 1}, "`sample.watermark.strength`: missing"),
-        ({**MARK, "strength": 0}, "`sample.watermark.strength`: 0 is out of range; allowed: 0 (exclusive) to 32"),
+        ({**MARK, "strength": 0}, "`sample.watermark.strength`: 0 is out of range; allowed: 1 to 32"),
         ({**MARK, "method": "trustmark"}, "`sample.watermark.method`: 'trustmark' is none of spread_spectrum"),
         ({**MARK, "keys": 1}, "`sample.watermark.keys`: unknown key; did you mean `key`?"),
         ("word", "`sample.watermark`: 'word' is of the wrong type; expected object or null"),

@@ -167,7 +167,7 @@ def test_reserved_images_are_made_and_encoded_for_the_training_sets_that_take_th
 def test_remedies_resolve_each_with_the_jobs_of_its_kind(project):
     jobs = project.jobs("--configfile", "resources/experiments/remedies.yaml")
     seeds = 3
-    cells = seeds * (5 * 3 + 6 * 3 + 3 + 3 + 1 + 4 * 3 + 3 + 2 * 2 + 2 * 1 + 3 * 2 + 2)
+    cells = seeds * (5 * 3 + 8 * 3 + 3 + 4 * 3 + 3 + 2 * 2 + 2 * 1 + 3 * 2 + 2)
     assert jobs["finetune"] == jobs["sample"] == jobs["score"] == jobs["mix"] == cells
     # Six filters at seven ratios, and that by a watermark.
     assert jobs["filter"] == seeds * 3 * 8

@@ -27,7 +27,7 @@ REGIME_COLOURS = ("tab:red", "tab:orange", "tab:brown", "tab:pink", "tab:gray", 
 FLOOR = "real against real"
 
 Kind = Literal["mixture", "regime", "control", "heal", "repair", "floor"]
-# Lines that go on from one of the plain mixture.
+# Lines that go on from a finished cell.
 BRANCHES = ("heal", "repair")
 
 
@@ -236,7 +236,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--arms",
         nargs="+",
         required=True,
-        help="arms to draw, as name:kind (mixture, regime, control, heal or repair) or name:kind:base, where it has another iteration 0",
+        help="arms to draw, as name:kind (mixture, regime, control, heal or repair) or name:kind:start, where its lines begin at another control than the plain one",
     )
     parser.add_argument("--metrics", type=Path, required=True, help="tables/metrics.csv")
 

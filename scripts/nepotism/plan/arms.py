@@ -8,7 +8,7 @@ from nepotism.chain.faces import Regime
 from nepotism.chain.regimes import REGIMES
 from nepotism.controls import CONTROLS
 from nepotism.controls.faces import Control
-from nepotism.experiment.cells import canonical_ratio
+from nepotism.experiment.cells import BASELINE_ARM, canonical_ratio
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class Arm:
     @property
     def goes_on_from(self) -> str | None:
         """The arm from whose cell it branches; None if it begins at the base model."""
-        return str(self.parameters["from"]) if self.regime.branches else None
+        # The configuration of results from before there was a choice names none.
+        return str(self.parameters.get("from", BASELINE_ARM)) if self.regime.branches else None
 
     def is_of(self, kind: str) -> bool:
         """Whether ``kind`` is its control, in a regime that replaces, or its regime, without a control."""

@@ -245,7 +245,7 @@ def _origin_contradictions(
 ) -> Iterator[str]:
     """What is wrong with the arm that one goes on from, which may go on from another in its turn."""
     arms = {each["name"]: each for each in config["arms"]}
-    origin = parameters["from"]
+    origin = parameters.get("from", BASELINE_ARM)
     if origin != BASELINE_ARM and config["model"]["family"] != DIFFUSION:
         yield f"`{key}.parameters.from`: only for models of the family {DIFFUSION}; leave it out"
         return

@@ -127,7 +127,7 @@ def _of_sampling(key: str, block: Block) -> Iterator[str]:
         yield f"`{key}.guidance_end`: {end:g}, but `guidance_schedule` is constant; write linear or exponential, or guidance_end: null"
     if (interval := block["guidance_interval"]) is None:
         return
-    if most_guided(block)["guidance_scale"] <= 1:
+    if max(block["guidance_scale"], end or 0) <= 1:
         yield f"`{key}.guidance_interval`: of no use, as `guidance_scale` is {block['guidance_scale']:g}; raise it, or write null"
     begin, end = interval
     steps = block["num_inference_steps"]

@@ -61,8 +61,7 @@ class Needs:
             sets += IMAGE_SETS_OF_DRAWS * new_draws(arm)
         if stage == "finetune":
             # Ratios above 100 take several images of a slot.
-            assert arm is not None
-            sets += max(0, *(draw_count(ratio) - 1 for ratio in arm.ratios))
+            sets += max([0, *(draw_count(ratio) - 1 for ratio in (arm.ratios if arm else ()))])
         # What the chain that feeds a cell's draws is embedded, too.
         sets += stage == "score" and arm is not None and arm.regime.listens
         return LOADED_MB + math.ceil((models * self._unet + sets * images) / 1e6)

@@ -47,8 +47,9 @@ def described(grid: Grid, arm: Arm) -> dict[str, Any]:
     face = arm.control if arm.is_controlled else arm.regime
     chain = list(_chain(grid, arm))
     told: dict[str, Any] = {
+        "arm": arm.name,
         "source": face.source_of(arm.parameters) if arm.is_controlled or arm.regime.name != "replace" else "ours",
-        "costs": {ratio: _costs(grid, chain, ratio) for ratio in arm.ratios},
+        "costs": [{"ratio": ratio} | _costs(grid, chain, ratio) for ratio in arm.ratios],
     }
     first = chain[0][1]
     # A repair that follows another is compared with what the first of them goes on from.

@@ -176,8 +176,8 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
 
 def _remedies(grid: Grid) -> dict[str, Any]:
     """The arms that are remedies, with what each does and costs; nothing without any."""
-    found = {arm.name: described(grid, arm) for arm in remedies(grid)}
-    return {"remedies": compact_json(found)} if found else {}
+    found = [compact_json(described(grid, arm)) for arm in remedies(grid)]
+    return {"remedies": found} if found else {}
 
 
 def _guidance(grid: Grid, base: str) -> float:

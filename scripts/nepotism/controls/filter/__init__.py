@@ -17,7 +17,7 @@ OF_SOURCE = {"fpr": "oracle", "fnr": "oracle", "retrained": "detector"}
 
 
 def idle(parameters: Mapping[str, Any]) -> list[str]:
-    """The parameters of other sources; and the threshold of the oracle, whose confidence is 0 or 1, and of resampling."""
+    """The parameters of other sources; and the threshold of the oracle, whose confidence is 0 or 1."""
     others = [key for key, source in OF_SOURCE.items() if source != parameters["source"]]
     no_threshold = parameters["source"] == "oracle"
     return [*others, "threshold"] if no_threshold else others

@@ -57,6 +57,8 @@ class Detector:
 def trained(real: Features, generated: Features, seed: int) -> Detector:
     """A detector that tells ``generated`` (M, D) from ``real`` (N, D) features.
 
+    As many of both are taken for pairs, such as real images and those that were made from them: pairs are held out together.
+
     Raises:
         UserError: if there are too few of either to train and to hold out.
     """
@@ -71,7 +73,7 @@ def trained(real: Features, generated: Features, seed: int) -> Detector:
 
     features = np.concatenate([real, generated]).astype(np.float64)
     labels = np.repeat([0, 1], [len(real), len(generated)])
-    out = np.concatenate([_held_out(len(real), seed, "real"), _held_out(len(generated), seed, "generated")])
+    out = np.concatenate([_held_out(len(real), seed), _held_out(len(generated), seed)])
     mean, scale = features[~out].mean(0), features[~out].std(0)
     scale[scale == 0] = 1
     probe = LogisticRegression(max_iter=10_000).fit((features[~out] - mean) / scale, labels[~out])
@@ -82,8 +84,8 @@ def trained(real: Features, generated: Features, seed: int) -> Detector:
     )  # fmt: skip
 
 
-def _held_out(count: int, seed: int, kind: str) -> NDArray[np.bool_]:
-    order = streams.generator(seed, "detector", kind).permutation(count)
+def _held_out(count: int, seed: int) -> NDArray[np.bool_]:
+    order = streams.generator(seed, "detector").permutation(count)
     return np.asarray(order % HELD_OUT == 0)
 
 

@@ -102,12 +102,13 @@ class Outcome:
     seeds: int
 
 
-def given(words: str) -> dict[str, Remedy]:
-    """The remedies of a command line, which are JSON there."""
-    return {
-        name: Remedy(**{**told, "costs": {ratio: Cost(**cost) for ratio, cost in told["costs"].items()}})
-        for name, told in json.loads(words).items()
-    }
+def given(words: Sequence[str]) -> dict[str, Remedy]:
+    """The remedies of a command line, which are JSON there, in their order."""
+    found = {}
+    for told in map(json.loads, words):
+        costs = {cost.pop("ratio"): Cost(**cost) for cost in told.pop("costs")}
+        found[told.pop("arm")] = Remedy(costs=costs, **told)
+    return found
 
 
 def _claimed(remedies: Mapping[str, Remedy]) -> list[tuple[int, str, str, Remedy]]:
