@@ -57,6 +57,7 @@ def test_the_default_is_right_and_lists_the_parameters_of_its_arms():
     for given, filled in zip(DEFAULT["arms"], checked["arms"]):
         assert given.get("parameters", {}).items() <= filled["parameters"].items()
         assert filled["parameters"].keys() - given.get("parameters", {}).keys() <= {
+            "from",
             "inception",
             "inception_sha256",
             "kept",

@@ -25,6 +25,7 @@ NAMESAKES = {
     ("__init__.py", "family"),
     ("figure_6.py", "images"),
     ("filter.py", "detector"),
+    ("select_draws.py", "detector"),
     ("mix.py", "draws"),
     ("sifid_cull.py", "threshold"),
     ("stage_deepface.py", "folder"),

@@ -343,8 +343,8 @@ def test_two_networks_take_twice_the_passes_and_the_memory():
     assert more == per_image * (90 + unseen)
     for stage in ("sample", "score"):
         fast, slow = (Needs(grid, [rate()], 3000).minutes(stage, grid.arms[1]) for grid in (one, two))
-        # The few images for unseen captions take less than is given at least.
-        assert slow == (pytest.approx(2 * fast, rel=0.2) if stage == "sample" else fast)
+        # The few images for unseen captions take hardly more than is given at least.
+        assert slow == pytest.approx(2 * fast, rel=0.2) if stage == "sample" else slow > fast
         assert Needs(two, [], 30).memory_mb(stage, two.arms[1]) > Needs(two, [], 30).memory_mb(stage, two.arms[0])
     assert Needs(two, [], 30).memory_mb("finetune", two.arms[1]) == Needs(two, [], 30).memory_mb(
         "finetune", two.arms[0]

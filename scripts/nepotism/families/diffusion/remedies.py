@@ -106,8 +106,8 @@ def given(words: Sequence[str]) -> dict[str, Remedy]:
     """The remedies of a command line, which are JSON there, in their order."""
     found = {}
     for told in map(json.loads, words):
-        costs = {cost.pop("ratio"): Cost(**cost) for cost in told.pop("costs")}
-        found[told.pop("arm")] = Remedy(costs=costs, **told)
+        name, costs = told.pop("arm"), {cost.pop("ratio"): Cost(**cost) for cost in told.pop("costs")}
+        found[name] = Remedy(costs=costs, **told)
     return found
 
 
