@@ -236,7 +236,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--arms",
         nargs="+",
         required=True,
-        help="arms to draw, as name:kind (mixture, regime, control, heal or repair) or name:kind:start, where its lines begin at another control than the plain one",
+        help="arms to draw, as name:kind (mixture, regime, control, heal or repair) or name:kind:start, where its lines begin at "
+        "another control than the plain one",
     )
     parser.add_argument("--metrics", type=Path, required=True, help="tables/metrics.csv")
 
