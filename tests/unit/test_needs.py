@@ -180,6 +180,22 @@ def test_the_time_left_is_that_of_measured_jobs_and_of_the_longest_chain(experim
     assert (rest.wall(1), rest.wall(100)) == (90, 30)
 
 
+def test_filters_and_further_draws_are_stages_of_a_cell(tmp_path):
+    arms = [
+        {"name": "none", "ratios": [0, 100]},
+        {"name": "cleaned", "control": "filter", "ratios": [100], "parameters": {"fnr": 0.1}},
+        {"name": "more", "regime": "augment", "ratios": [250]},
+    ]
+    grid = grid_of(arms=arms, iterations=2)
+    missing = {path: cell_status.missing for path, cell_status in by_path(grid, tmp_path).items()}
+    assert missing["cleaned/ratio-100/seed-0/iteration-1"] == ("mix", "filter", "finetune", "sample", "score")
+    first, last = (f"more/ratio-250/seed-0/iteration-{iteration}" for iteration in (1, 2))
+    assert missing[first] == ("mix", "finetune", "sample", "sample_draws", "score")
+    assert missing[last] == ("mix", "finetune", "sample", "score"), "nothing is trained on what it draws"
+    make(tmp_path, f"logs/sample_draws/{first}/draw-2.log", "12:00:00 error: no room\n")
+    assert by_path(grid, tmp_path)[first].message == "no room"
+
+
 def test_failures_are_named_once_each_from_snakemakes_log(tmp_path):
     (tmp_path / "log").write_text(
         "Error in rule finetune:\n    message: None\n    log: results/a.log, cluster/7.log (check log file(s))\n"

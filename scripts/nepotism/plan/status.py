@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from nepotism.data.cost import costs
-from nepotism.experiment.cells import Cell
+from nepotism.experiment.cells import Cell, draw_count
 from nepotism.families import family_package
 from nepotism.plan.grid import DIFFUSION, Grid
 from nepotism.runtime.files import RUN_BEGINS
@@ -24,7 +24,7 @@ State = Literal["done", "running", "failed", "paused", "waiting"]
 
 # The last file that each stage of a cell writes, in order; a control is called after the arm's type.
 OUTPUTS = {"mix": "mix.parquet", "finetune": "losses.csv", "sample": "samples.parquet", "score": "metrics.json"}
-CURATED = "curated.csv"
+CURATED, FILTERED = "curated.csv", "filtered.parquet"
 # Of families whose generations are made in chunks.
 CHUNK_OUTPUTS = {"generations": "samples.parquet", "score_generations": "metrics.json"}
 
@@ -93,7 +93,15 @@ def _cell_status(grid: Grid, folder: Path, cell: Cell, now: float) -> CellStatus
 def _outputs(grid: Grid, cell: Cell) -> dict[str, str]:
     if grid.family != DIFFUSION:
         return CHUNK_OUTPUTS
-    return ({grid.arm(cell.control).control.name: CURATED} if grid.curated_images(cell) else {}) | OUTPUTS
+    arm = grid.arm(cell.control)
+    outputs = {arm.control.name: CURATED} if grid.curated_images(cell) else {}
+    for stage, name in OUTPUTS.items():
+        outputs[stage] = name
+        if stage == "mix" and grid.training_set(cell).endswith(FILTERED):
+            outputs[arm.control.name] = FILTERED
+        if stage == "sample" and arm.regime.adds and cell.iteration < arm.last and draw_count(cell.ratio) > 1:
+            outputs["sample_draws"] = f"samples-{draw_count(cell.ratio) - 1}.parquet"
+    return outputs
 
 
 def headline(grid: Grid) -> tuple[str, str]:
@@ -121,7 +129,9 @@ def _state(folder: Path, cell: Cell, missing: Iterable[str], now: float) -> tupl
 
 def _log(folder: Path, stage: str, cell: Cell) -> Path:
     control, ratio, seed, iteration = cell.path.split("/")
-    return folder / "logs" / stage / control / ratio / seed / f"{iteration}.log"
+    # Of several draws that were made one after the other, the last.
+    draw = f"/draw-{draw_count(cell.ratio) - 1}" if stage == "sample_draws" else ""
+    return folder / "logs" / stage / control / ratio / seed / f"{iteration}{draw}.log"
 
 
 def _is_fresh(path: Path, now: float) -> bool:
