@@ -262,6 +262,12 @@ def test_at_equal_steps_a_share_is_filled_up_and_at_equal_epochs_not():
     filled = ["--fill-up" in settings(grid, "finetune", each) for each in grid.arms]
     assert filled == [False, True, True, False]
     assert "--shares 10.0" in checks_of_reference(grid)
+    culled = [
+        {"name": name, "control": "sifid_cull", "ratios": [100], "parameters": {"replacement": name}}
+        for name in ("drop", "regenerate")
+    ]
+    grid = grid_of(arms=culled)
+    assert ["--fill-up" in settings(grid, "finetune", each) for each in grid.arms] == [True, False]
 
 
 def test_retraining_of_a_repair_is_overridden_like_any_other():

@@ -263,7 +263,10 @@ def _extrapolation(arm: Arm | None, what: str) -> dict[str, Any]:
 
 
 def _filled_up(grid: Grid, arm: Arm | None) -> dict[str, Any]:
-    """Of a share of the rows, or of what a filter leaves, at equal steps: that it is repeated until an epoch is as long as that of
-    all rows."""
-    is_part = arm is not None and (arm.filters or (arm.regime.branches and arm.parameters["share"] < 100))
-    return {"fill_up": True} if is_part and grid.block("finetune", arm)["budget"] == "steps" else {}
+    """Of a share of the rows, or of what a filter or culling leaves, at equal steps: that it is repeated until an epoch is as long as
+    that of all rows."""
+    if arm is None or grid.block("finetune", arm)["budget"] != "steps":
+        return {}
+    culled = arm.parameters.get("replacement") == "drop"
+    is_part = culled or arm.filters or (arm.regime.branches and arm.parameters["share"] < 100)
+    return {"fill_up": True} if is_part else {}
