@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from nepotism.runtime.warm import head
+from nepotism.runtime.warm import first_use, head
+from nepotism.weights import frozen
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forked on Linux only")
 
@@ -144,7 +145,7 @@ from nepotism.weights.frozen import frozen
 
 @frozen("--base-model", "fp32")
 def load(folder, precision):
-    with open(folder.absolute().parent / "loads", "a") as file:
+    with open(Path(__file__).with_name("loads"), "a") as file:
         file.write(f"{__name__} {precision}\\n")
     return (folder / "weights").read_text()
 
@@ -189,6 +190,35 @@ def test_a_frozen_model_that_cannot_be_loaded_is_left_to_its_job(loading):
         made = loading("nowhere", "fp32")
         assert made.returncode == 1
         assert "No such file or directory: 'nowhere/weights'" in made.stderr
+
+
+def test_files_that_may_not_be_looked_at_are_left_to_the_job(monkeypatch):
+    """Nothing of one job may end the process that others are forked from."""
+    held = []
+    frozen.frozen("--not-to-be-seen", "fp32")(lambda folder, precision: held.append(folder))
+
+    def refused(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(frozen, "_state", refused)
+    first_use.prepare_for(["script.py", "--not-to-be-seen", "model"], Path("/folder"))
+    assert held == []
+
+
+def test_what_a_family_imports_is_imported_once_for_all_jobs(script, environment):
+    """Torch takes seconds of every job that imports it."""
+    script.write_text(
+        "import sys\nfrom nepotism import families\nif __name__ == '__main__':\n"
+        "    print(*('nepotism.families.' + name in sys.modules for name in ('vae.family', 'lm.family')))\n"
+    )
+    environment = {**environment, "PYTHONPATH": str(ROOT / "scripts")}
+    warm = head.WarmParent(1, environment)
+    try:
+        assert run(warm, script, environment, "--family", "vae").stdout == "True False\n"
+        assert run(warm, script, environment, "--family", "nothing").stdout == "True False\n", "its job will tell"
+    finally:
+        warm._process.kill()
+        warm._process.wait()
 
 
 def test_a_library_that_is_not_there_is_no_matter(parent, script, environment):

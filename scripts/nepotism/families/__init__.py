@@ -3,12 +3,16 @@
 import argparse
 import importlib
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from nepotism.experiment.stages import stage_version
+from nepotism.runtime.warm import first_use
+
+logger = logging.getLogger(__name__)
 
 # The families whose cells are chunks of generations.
 FAMILIES = tuple(sorted(path.parent.name for path in Path(__file__).parent.glob("*/family.py")))
@@ -75,3 +79,16 @@ def imported_family(arguments: argparse.Namespace) -> ModuleType:
 
         torch.set_default_device(choose(arguments.device, arguments.threads))
     return importlib.import_module(f"nepotism.families.{arguments.family}.family")
+
+
+def _import_before_fork(named: Path) -> None:
+    """Import what jobs of a family import, in the process that they are forked from: seconds of each job, where that is torch."""
+    try:
+        if family_package(named.name).TORCH:
+            importlib.import_module("nepotism.runtime.devices")
+        importlib.import_module(f"nepotism.families.{named.name}.family")
+    except ImportError as error:
+        logger.debug("left to jobs: %s", error)
+
+
+first_use.before_fork("--family", _import_before_fork)

@@ -121,6 +121,8 @@ class Parent:
             self._forget(client, b"n")
             return
         prepare_for(client.command, Path(client.folder))
+        # What was prepared may have imported more.
+        self._remember_code()
         # Collecting garbage would touch, and so copy, every page that jobs share.
         gc.freeze()
         try:
@@ -163,9 +165,13 @@ class Parent:
             return False
         prepare_libraries()
         self._imported.add(script)
-        own = [Path(script).resolve(), *(Path(file) for file in _files() if Path(file).is_relative_to(SCRIPTS))]
-        self._code |= {file: _version(file) for file in own if file not in self._code}
+        self._remember_code(Path(script).resolve())
         return True
+
+    def _remember_code(self, *scripts: Path) -> None:
+        """Remember the versions of the project's files that have been imported since."""
+        own = [*scripts, *(Path(file) for file in _files() if Path(file).is_relative_to(SCRIPTS))]
+        self._code |= {file: _version(file) for file in own if file not in self._code}
 
     def _become(self, client: Client) -> NoReturn:
         """In the forked process: be the client's job."""
