@@ -148,6 +148,13 @@ def test_cells_are_chunks_called_after_their_last_generation():
     assert grid.earlier_chunks(cells[2]) == ["results/gmm/base/seed-0", f"results/gmm/{cells[1].path}"]
 
 
+def test_the_chain_with_most_generations_left_is_the_most_urgent():
+    """However many of them a job makes."""
+    short = {"name": "short", "regime": "accumulate", "ratios": [100], "iterations": 100}
+    grid = grid_of(iterations=1100, arms=[{"name": "none", "ratios": [100]}, short], seeds=[0], gmm={"chunk": 500})
+    assert [grid.urgency(cell) for cell in grid.cells()] == [2 * 1100, 2 * 600, 2 * 100, 2 * 100]
+
+
 def test_a_generation_inside_a_chunk_is_told_where_it_is():
     with pytest.raises(ValueError, match=r"iteration 499 has no file of its own.*iteration-500/metrics\.json"):
         grid_of(gmm={"chunk": 500}).parent(Cell("none", "100", 0, 499))

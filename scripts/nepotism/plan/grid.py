@@ -222,22 +222,22 @@ class Grid:
         """How many retrainings, samplings and controls of its chain wait for ``cell``, one after the other.
 
         Scheduling the most urgent first keeps all cores busy to the end: a chain cannot be cut up, the rest fits in anywhere.
-        On real images only, retraining needs no samples, so such a chain is half as long.
         """
         arm, step = self.arm(cell.control), self._step(cell)
-        waiting = step * (arm.last - cell.iteration + 1)
+        # A chunk is called after its last generation.
+        begun = self.first_iteration(cell) if self.chunk > 1 else cell.iteration
+        waiting = step * (arm.last - begun + 1)
         for branch in self._branches[arm.name]:
             if cell.ratio in branch.ratios and cell.iteration < branch.first:
-                own = step * (branch.first - cell.iteration)
+                own = step * (branch.first - begun)
                 waiting = max(waiting, own + self.urgency(Cell(branch.name, cell.ratio, cell.seed, branch.first)))
         return waiting
 
     def _step(self, cell: Cell) -> int:
-        """How many jobs of an iteration wait for each other."""
+        """How many jobs of an iteration wait for each other: on real images only, one; a detector that is trained anew has two more."""
         if not self.trains_on_generated(cell):
             return 1
         arm = self.arm(cell.control)
-        # A detector that is trained anew waits for images of its own.
         return 5 if arm.parameters.get("retrained") else 2 + arm.is_controlled
 
     def generated_images(self, cell: Cell) -> str | None:
