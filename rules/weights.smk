@@ -40,7 +40,10 @@ def preflight_options():
     begin = (None, *(arm for arm in grid.arms if arm.goes_on_from is None))
     drawing = [(grid.block("initial_images", arm), 1) for arm in begin]
     drawing += [
-        (grid.block("sample", arm), 2 if arm and arm.regime.extrapolates == "scores" else 1)
+        (
+            grid.block("sample", arm),
+            2 if arm and arm.regime.extrapolates == "scores" else 1,
+        )
         for arm in (None, *grid.arms)
     ]
     room = options(
@@ -72,8 +75,8 @@ def last_models(wildcards):
 def evaluator_weights():
     """The weights of all feature spaces, and of the CLIP that scores captions."""
     score = grid.config["score"]
-    inception = score["inception"] if "inception" in score["features"] else None
-    return weights_files(score["clip"]) + weights_files(inception)
+    spaces = [space for space in ("inception", "dinov2") if space in score["features"]]
+    return [file for name in ("clip", *spaces) for file in weights_files(score[name])]
 
 
 # Inputs of most jobs: looked at once, not for every one of thousands.

@@ -175,6 +175,22 @@ def clean_fid(folder: Path) -> Path:
     return path
 
 
+def dinov2(folder: Path) -> Path:
+    """A DINOv2 of one layer with random weights, for images of 28 pixels, in the hub's format."""
+    import json
+
+    from transformers import Dinov2Config, Dinov2Model
+
+    torch.manual_seed(0)
+    config = Dinov2Config(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=56, patch_size=14)
+    Dinov2Model(config).save_pretrained(folder)
+    processor = {
+        "crop_size": {"height": 28, "width": 28}, "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225],
+    }  # fmt: skip
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    return folder
+
+
 def torchvision_inception(path: Path) -> Path:
     """torchvision's Inception with random weights, as safetensors."""
     from safetensors.torch import save_file

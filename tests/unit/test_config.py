@@ -337,6 +337,11 @@ def test_what_contradicts_itself_is_told():
         reference={"portraits": {"caption": "a {hair face"}}
     )
     assert "`score.inception`: missing; the feature space" in mistakes(score={"features": ["inception"]})
+    assert "`score.dinov2`: missing; the feature space" in mistakes(score={"features": ["dinov2"]})
+    assert "`score.dinov2`: 'clean-fid' is not what is needed here" in mistakes(score={"dinov2": "clean-fid"})
+    named = {"features": ["dinov2"], "dinov2": "hub:facebook/dinov2-small@abc"}
+    assert grid_of(score=named).downloads() == {"facebook--dinov2-small@abc": named["dinov2"]}
+    assert "--dinov2" not in settings(grid_of(), "score")
     named = {"features": ["inception"], "inception": "inception-2015-12-05.pt"}
     assert "`score.inception_sha256`: missing" in mistakes(score=named)
     assert "`model.path`: 'hub:sd2' is not hub:<organisation>" in mistakes(model={"path": "hub:sd2"})

@@ -1,6 +1,7 @@
 """Feature spaces: independent of batching, by the libraries' own rules, and only from trusted files."""
 
 import hashlib
+import json
 
 import declared
 import numpy as np
@@ -12,7 +13,7 @@ from nepotism.data.images import ImageSet, Record
 from nepotism.families import diffusion
 from nepotism.measure import curation, embeddings, evaluation, features, scores
 from nepotism.runtime.errors import UserError
-from transformers import CLIPModel, CLIPProcessor
+from transformers import CLIPModel, CLIPProcessor, Dinov2Model
 
 CPU = torch.device("cpu")
 
@@ -60,6 +61,38 @@ def test_large_images_are_resized_as_clean_fid_does():
     large = pictures(1, size=96)
     resizer = make_resizer("PIL", quantize_after=False, filter="bicubic", output_size=(64, 64))
     np.testing.assert_allclose(features._resize(large, 64)[0].permute(1, 2, 0).numpy(), resizer(large[0]), rtol=1e-5)
+
+
+def test_dinov2_gives_class_tokens_of_whole_images(tmp_path):
+    loaded = features.load_dinov2(tiny.dinov2(tmp_path / "dinov2"), CPU)
+    images = pictures(3, 28)
+    ours = features.dinov2_features(loaded, images, 2)
+    theirs = (images / 255 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
+    model = Dinov2Model.from_pretrained(tmp_path / "dinov2").eval()
+    with torch.no_grad():
+        hidden = model(torch.from_numpy(theirs).float().permute(0, 3, 1, 2)).last_hidden_state
+    np.testing.assert_allclose(ours, hidden[:, 0].numpy(), rtol=1e-4, atol=1e-5)
+    # The edges of a larger one are not cut off.
+    large = np.full((1, 112, 112, 3), 120, np.uint8)
+    framed = large.copy()
+    framed[:, :4], framed[:, -4:] = 255, 255
+    plain, edged = (features.dinov2_features(loaded, each, 1) for each in (large, framed))
+    assert np.abs(plain - edged).max() > 1e-3
+
+
+def test_a_dinov2_that_cannot_be_used_is_told_in_one_line(tmp_path):
+    folder = tiny.dinov2(tmp_path / "dinov2")
+    settings = json.loads((folder / "preprocessor_config.json").read_text())
+    for changed, told in (
+        ({"crop_size": {"height": 30, "width": 30}}, "images of 30 pixels do not divide into patches of 14"),
+        ({"image_mean": None}, "lacks one of crop_size, image_mean, image_std"),
+    ):
+        (folder / "preprocessor_config.json").write_text(json.dumps(settings | changed))
+        with pytest.raises(UserError, match=f"`score.dinov2`: .*{told}"):
+            features.load_dinov2(folder, CPU)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="`score.dinov2`"):
+        features.load_dinov2(folder, CPU)
 
 
 def test_inception_is_clean_fids_file_with_its_scaling(tmp_path):

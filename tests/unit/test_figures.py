@@ -81,6 +81,19 @@ def test_an_arm_with_its_own_iteration_0_starts_from_it():
     assert [p.value for p in points if p.kind == "mixture"] == [2.0, 5.0]
 
 
+def test_of_few_photographs_dinov2_is_compared_by_the_kernel_distance_first():
+    def of_dinov2(count):
+        like = row("0", 1, 1.0)
+        both = [dataclasses.replace(like, metric=metric, features="dinov2", n=count) for metric in ("fid", "kid")]
+        panels = curves.score_panels([*both, dataclasses.replace(like, n=count)], "a CLIP")
+        return [(panel.metric, panel.features, panel.title) for panel in panels[:-1]]
+
+    few, many = of_dinov2(1999), of_dinov2(2000)
+    assert few[0] == ("kid", "dinov2", "kernel distance (DINOv2)")
+    assert many[0][:2] == ("fid", "dinov2")
+    assert few[1:] == many[1:]
+
+
 def test_one_seed_shows_its_own_interval_and_several_show_the_t_interval():
     one = curves.curve_points([r for r in ROWS if r.seed == 0], PANELS, [NONE])[0]
     assert (one.low, one.high, one.seeds) == (pytest.approx(0.8), pytest.approx(1.2), 1)

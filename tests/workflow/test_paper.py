@@ -56,6 +56,7 @@ def small(project, folder, prediction_type, scheduler):
         "clip": "resources/tiny-clip",
         "inception": str(inception),
         "inception_sha256": sha256(inception),
+        "dinov2": str(tiny.dinov2(folder / "dinov2")),
     }
     config["diagnostics"]["vae_round_trips"] = [1]
     config["execution"] |= {"device": "cpu", "threads": 1, "per_device_batch_size": 2, "gradient_checkpointing": True}
@@ -76,7 +77,7 @@ def test_every_rule_of_the_paper_runs_on_tiny_models_of_its_formats(
     project.snakemake("--cores", "2", *options)
     results = project.folder / "results" / "paper"
     rows = read_text_csv(results / "tables" / "metrics.csv")
-    assert {row["features"] for row in rows if row["metric"] == "fid"} == {"inception", "clip"}
+    assert {row["features"] for row in rows if row["metric"] == "fid"} == {"inception", "clip", "dinov2"}
     assert {row["control"] for row in rows} == {
         "base", "none", "histogram_match", "sifid_cull", "sifid_cull_nearest", "heal",
     }  # fmt: skip

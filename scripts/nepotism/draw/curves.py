@@ -25,6 +25,8 @@ CONTROL_MARKERS = "DsP*Xp"
 MARKERS = "o^v<>8hd"
 REGIME_COLOURS = ("tab:red", "tab:orange", "tab:brown", "tab:pink", "tab:gray", "tab:olive")
 FLOOR = "real against real"
+# Images below which a Frechet distance in many dimensions says most of how few they are.
+FEW = 2000
 
 Kind = Literal["mixture", "regime", "control", "heal", "repair", "floor"]
 # Lines that go on from a finished cell.
@@ -75,11 +77,19 @@ class CurvePoint:
 def score_panels(rows: Sequence[Row], clip: str) -> list[Panel]:
     """Figure 3: the Frechet distance in every feature space, and the CLIP score.
 
+    Of few images, the features of DINOv2, which are a thousand and more, are compared by the kernel distance, which has no bias.
+
     Args:
         rows: the table of scores.
         clip: name of the CLIP model, for the titles.
     """
-    distances = [Panel(titled("Fréchet distance", space, clip), "fid", space) for space in _spaces(rows)]
+    few = max((row.n for row in rows if row.metric == "fid"), default=0) < FEW
+    distances = [
+        Panel(titled("kernel distance", space, clip), "kid", space)
+        if few and space == "dinov2"
+        else Panel(titled("Fréchet distance", space, clip), "fid", space)
+        for space in _spaces(rows)
+    ]
     return [*distances, Panel(f"CLIP score ({clip})", "clip_score", "clip")]
 
 
@@ -98,7 +108,8 @@ def _spaces(rows: Sequence[Row]) -> list[str]:
 def titled(what: str, space: str, clip: str) -> str:
     if space == "inception" and what.startswith("Fréchet"):
         return "FID"
-    return f"{what} ({ {'clip': clip, 'conv': 'random convolutions'}.get(space, space) })"
+    names = {"clip": clip, "conv": "random convolutions", "dinov2": "DINOv2"}
+    return f"{what} ({names.get(space, space)})"
 
 
 def curve_points(rows: Sequence[Row], panels: Sequence[Panel], lines: Sequence[Line]) -> list[CurvePoint]:

@@ -34,13 +34,15 @@ class Evaluator:
     batch_size: int
     inception: Path | None = None
     inception_sha256: str | None = None
+    dinov2: features.Dinov2 | None = None
 
 
 def from_arguments(arguments: argparse.Namespace, device: torch.device) -> Evaluator:
     """The evaluator that `cli.add_evaluator`'s options ask for."""
     clip = features.load_clip(arguments.clip, device)
+    dinov2 = features.load_dinov2(arguments.dinov2, device) if "dinov2" in arguments.features else None
     return Evaluator(
-        arguments.features, clip, arguments.embed_batch_size, arguments.inception, arguments.inception_sha256
+        arguments.features, clip, arguments.embed_batch_size, arguments.inception, arguments.inception_sha256, dinov2
     )
 
 
@@ -58,6 +60,9 @@ def embed(evaluator: Evaluator, images: ImageSet) -> Embedded:
                 spaces[space] = clip_images
             case "conv":
                 spaces[space] = features.convolution_features(images.pixels, size, device)
+            case "dinov2":
+                assert evaluator.dinov2 is not None
+                spaces[space] = features.dinov2_features(evaluator.dinov2, images.pixels, size)
             case "inception":
                 assert evaluator.inception is not None
                 assert evaluator.inception_sha256 is not None

@@ -1,4 +1,4 @@
-"""Feature spaces in which image sets are compared: CLIP, fixed random convolutions, clean-fid's Inception.
+"""Feature spaces in which image sets are compared: CLIP, fixed random convolutions, clean-fid's Inception, DINOv2.
 
 Images are resized as clean-fid does (Pillow's antialiased bicubic filter, channel by channel in float), except for CLIP,
 whose own processor is part of the model.
@@ -15,7 +15,7 @@ import torch
 from cleanfid.resize import make_resizer
 from numpy.typing import NDArray
 from torch import nn
-from transformers import CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
+from transformers import CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer, Dinov2Model
 
 from nepotism.runtime import streams
 from nepotism.runtime.errors import UserError
@@ -89,6 +89,58 @@ def clip_text_features(clip: Clip, prompts: Sequence[str]) -> Features:
             text = clip.model.text_model(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
             parts.append(clip.model.text_projection(text.pooler_output).cpu().numpy())
     return np.concatenate(parts)
+
+
+@dataclass(frozen=True)
+class Dinov2:
+    """A DINOv2 with what its images have to be like: pixels a side, and mean and deviation of each colour in [0, 1]."""
+
+    model: Dinov2Model
+    side: int
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
+
+@frozen("--dinov2", torch.device("cpu"))
+def load_dinov2(folder: Path, device: torch.device) -> Dinov2:
+    """Load a Dinov2Model folder from safetensors.
+
+    Raises:
+        UserError: if the folder holds no whole Dinov2Model with its preprocessor_config.json.
+    """
+    key = "score.dinov2"
+    loading.find(folder, loading.TRANSFORMERS, key)
+    loading.check_sums(folder, key)
+    model = loading.load_model(Dinov2Model, folder, key, dtype=torch.float32)
+    wanted = loading.read_json(folder / "preprocessor_config.json", key)
+    try:
+        side = int(wanted["crop_size"]["height"])
+        mean, deviation = (
+            torch.tensor(wanted[name], device=device).view(3, 1, 1) for name in ("image_mean", "image_std")
+        )
+    except (KeyError, TypeError, ValueError, RuntimeError):
+        raise UserError(
+            f"`{key}`: {folder}: its preprocessor_config.json lacks one of crop_size, image_mean, image_std"
+        ) from None
+    if side % model.config.patch_size:
+        raise UserError(
+            f"`{key}`: {folder}: images of {side} pixels do not divide into patches of {model.config.patch_size}; the model and its "
+            "preprocessor_config.json are of two models"
+        )
+    return Dinov2(model.eval().requires_grad_(False).to(device), side, mean, deviation)
+
+
+def dinov2_features(dinov2: Dinov2, pixels: NDArray[np.uint8], batch_size: int) -> Features:
+    """Class tokens after the last normalisation: float32 (N, D).
+
+    Images are resized whole, as Stein et al. (arXiv 2306.04675) do it, where the model's own processor would cut off their edges.
+    """
+
+    def embed(batch: NDArray[np.uint8]) -> torch.Tensor:
+        resized = _resize(batch, dinov2.side).to(dinov2.mean.device) / 255
+        return dinov2.model((resized - dinov2.mean) / dinov2.deviation).pooler_output
+
+    return _in_batches(embed, pixels, batch_size, "embedding (dinov2)")
 
 
 def convolution_features(pixels: NDArray[np.uint8], batch_size: int, device: torch.device) -> Features:

@@ -64,6 +64,9 @@ SPACES = (
     Space("conv", "64 averages over the picture of fixed random convolutions, which no training chose",
           "in the manner of the random networks of Naeem et al. 2020 (arXiv 2002.09797)"),
     Space("inception", "clean-fid's Inception: what the name FID is usually kept for", "Parmar et al. 2022 (arXiv 2104.11222)"),
+    Space("dinov2", "class tokens of the DINOv2 that `score.dinov2` names, which was trained without labels and captions, and on "
+          "photographs agrees with people better than Inception does",
+          "Oquab et al. 2023 (arXiv 2304.07193); Stein et al. 2023 (arXiv 2306.04675)"),
     Space("pixels", "the picture itself, for colours and structural similarity"),
 )  # fmt: skip
 

@@ -101,6 +101,7 @@ def _weights_contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         ("model.path", config["model"]["path"], "hub:"),
         ("score.clip", score["clip"], "hub:"),
         ("score.inception", score["inception"], "clean-fid"),
+        ("score.dinov2", score["dinov2"], "hub:"),
     ]:
         if source is None:
             continue
@@ -108,6 +109,8 @@ def _weights_contradictions(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"`{key}`: '{source}' is not hub:<organisation>/<repository>@<revision>"
         elif staged_name(source) and not source.startswith(download):
             yield f"`{key}`: '{source}' is not what is needed here; give a path or {download}"
+    if "dinov2" in score["features"] and not score["dinov2"]:
+        yield "`score.dinov2`: missing; the feature space `dinov2` needs a Dinov2Model: its folder, or hub:<repository>@<revision>"
     if "inception" in score["features"]:
         if not score["inception"]:
             yield "`score.inception`: missing; the feature space `inception` needs clean-fid's file: `clean-fid`, or its path"

@@ -124,7 +124,7 @@ class Grid:
             return {name: source for source in of_family if (name := staged_name(source))}
         score = self.config["score"]
         sources = [self.config["model"]["path"], score["clip"]]
-        sources += [score["inception"]] if "inception" in score["features"] else []
+        sources += [score[space] for space in ("inception", "dinov2") if space in score["features"]]
         sources += [arm.parameters["inception"] for arm in self.treated_by("sifid_cull")]
         sources += [self.config["reference"]["ffhq"]["weights"]] if self.shards() else []
         return {name: source for source in sources if (name := staged_name(source))}

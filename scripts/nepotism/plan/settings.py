@@ -235,6 +235,7 @@ def _score(grid: Grid) -> dict[str, Any]:
         **score,
         "clip": location(score["clip"]),
         "inception": location(score["inception"]),
+        "dinov2": location(score["dinov2"]),
         "inception_sha256": score["inception_sha256"] or known,
     }
 

@@ -112,7 +112,7 @@ def add_control(parser: argparse.ArgumentParser) -> None:
 
 def add_evaluator(parser: argparse.ArgumentParser) -> None:
     """Feature spaces and where their weights are."""
-    add_keys(parser, "score", "features", "clip", "inception", "inception_sha256")
+    add_keys(parser, "score", "features", "clip", "inception", "inception_sha256", "dinov2")
     add_keys(parser, "execution", "embed_batch_size")
 
 
