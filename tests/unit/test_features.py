@@ -183,7 +183,15 @@ def test_every_metric_of_the_table_is_scored_and_no_other(embedded):
     rows += evaluation.fidelity(PLACE, "vae", few, few)
     rows += evaluation.marks(PLACE, "samples", few, "key")
     rows += evaluation.apart(PLACE, embedded, embedded, reference(embedded))
-    verdict = {"group": "a", "origin": "real", "flagged": "True", "times": "0", "replaced_by": ""}
+    verdict = {
+        "slot": "a/0",
+        "image": "i",
+        "group": "a",
+        "origin": "real",
+        "flagged": "True",
+        "times": "0",
+        "replaced_by": "",
+    }
     filtered = [verdict, {**verdict, "origin": "generated", "flagged": "False", "times": "1"}]
     declared.check(diffusion, [*rows, *curation.filtering(PLACE, filtered)])
     counts = {row.metric: (row.value, row.n) for row in rows if row.features == "" and "selection" not in row.metric}

@@ -121,7 +121,6 @@ class Parent:
             self._forget(client, b"n")
             return
         prepare_for(client.command, Path(client.folder))
-        # What was prepared may have imported more.
         self._remember_code()
         # Collecting garbage would touch, and so copy, every page that jobs share.
         gc.freeze()
@@ -170,8 +169,8 @@ class Parent:
 
     def _remember_code(self, *scripts: Path) -> None:
         """Remember the versions of the project's files that have been imported since."""
-        own = [*scripts, *(Path(file) for file in _files() if Path(file).is_relative_to(SCRIPTS))]
-        self._code |= {file: _version(file) for file in own if file not in self._code}
+        own = {*scripts, *(Path(file) for file in _files() if Path(file).is_relative_to(SCRIPTS))}
+        self._code |= {file: _version(file) for file in own - self._code.keys()}
 
     def _become(self, client: Client) -> NoReturn:
         """In the forked process: be the client's job."""
