@@ -30,6 +30,7 @@ wildcard_constraints:
     seed=r"0|[1-9][0-9]*",
     iteration=r"[1-9][0-9]*",
     shard=r"0|[1-9][0-9]*",
+    set=r"detector|iteration-[1-9][0-9]*",
     weights=r"(?!deepface/)[A-Za-z0-9_.-]+(@[A-Za-z0-9_.-]+)?",
 
 

@@ -214,7 +214,10 @@ def selected_images(wildcards):
     """The table of chosen faces; nothing for other sources, which are split as they are read."""
     if grid.config["reference"]["source"] != "ffhq":
         return []
-    return f"{grid.folder}/reference/selection.csv"
+    table = (
+        f"fresh/{wildcards.set}.csv" if hasattr(wildcards, "set") else "selection.csv"
+    )
+    return f"{grid.folder}/reference/{table}"
 
 
 def selection_option(wildcards, input):

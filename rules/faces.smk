@@ -43,5 +43,19 @@ rule select_images:
         runtime=grown(15),
     params:
         settings=settings_of("select_images"),
+        execution=lambda wildcards, resources: options(
+            {"fresh_sets": grid.fresh_sets()}
+        ),
     shell:
-        'python "$SCRIPTS/select_images.py" {params.settings} --labels {input.labels:q} --output {output} --log {log}'
+        'python "$SCRIPTS/select_images.py" {params.settings} {params.execution} --labels {input.labels:q} --output {output} --log {log}'
+
+
+# Faces that are reserved for a single use.
+use rule select_images as select_fresh with:
+    output:
+        "results/{experiment}/reference/fresh/{set}.csv",
+    log:
+        "results/{experiment}/logs/select_fresh/{set}.log",
+    params:
+        settings=settings_of("select_images"),
+        execution=lambda wildcards, resources: f"{fresh_sets_up_to(wildcards)} --fresh",

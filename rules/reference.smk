@@ -35,8 +35,6 @@ rule fresh_images:
         "results/{experiment}/logs/fresh_images/{set}.log",
     benchmark:
         "results/{experiment}/benchmarks/fresh_images/{set}.tsv"
-    wildcard_constraints:
-        set=r"iteration-\d+|detector",
     conda:
         "../envs/light.yaml"
     resources:

@@ -50,5 +50,7 @@ def images_of_last_model(wildcards):
     """What the model draws for a detector that the detector has to tell."""
     cell = cell_of(wildcards)
     parent = with_advice(grid.parent, cell)
-    folder = parent.path if parent else f"{grid.arm(cell.control).base}/seed-{cell.seed}"
+    folder = (
+        parent.path if parent else f"{grid.arm(cell.control).base}/seed-{cell.seed}"
+    )
     return f"{grid.folder}/{folder}/detector_images.parquet"

@@ -21,8 +21,14 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    images = reference.from_arguments(arguments, arguments.fresh_sets)
-    reference.write(arguments.output, images.fresh[arguments.fresh_sets[-1]], "fresh")
+    if arguments.selection:
+        # Only that source is imported.
+        from nepotism.sources.ffhq.source import reserved_images
+
+        split = reserved_images(arguments.path, arguments.selection, arguments.resolution, arguments.resize_filter)
+    else:
+        split = reference.from_arguments(arguments, arguments.fresh_sets).fresh[arguments.fresh_sets[-1]]
+    reference.write(arguments.output, split, "fresh")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,10 @@ def main() -> None:
     parser.add_argument("--ages", nargs="+", required=True, help="NAME=YEARS: names of ages and where they begin")
     parser.add_argument("--rename", nargs="*", default=[], help="FROM=TO, or FROM= to leave such faces out")
     parser.add_argument("--columns", nargs="*", default=[], help="file=COLUMN and so on, of a table of labels")
+    parser.add_argument(
+        "--fresh-sets", nargs="*", default=[], help="names of reserved sets, to check that there are faces for them"
+    )
+    parser.add_argument("--fresh", action="store_true", help="choose the faces of the last of these sets")
     parser.add_argument("--labels", type=Path, nargs="+", required=True, help="shards (.parquet), or one table (.csv)")
     parser.add_argument("--output", type=Path, required=True, help="output: the chosen images (CSV)")
     cli.run(run, parser.parse_args())
@@ -54,7 +58,9 @@ def run(arguments: argparse.Namespace) -> None:
         labels = read_table(arguments.labels[0], columns)
     else:
         labels = [label for shard in arguments.labels for label in read_labels(shard)]
-    chosen = select(labels, groups, arguments.images_per_group, arguments.selection_seed)
+    chosen = select(
+        labels, groups, arguments.images_per_group, arguments.selection_seed, len(arguments.fresh_sets), arguments.fresh
+    )
     metadata = arguments.path / METADATA
     if metadata.is_file():
         try:

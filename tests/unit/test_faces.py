@@ -144,6 +144,21 @@ def test_the_draw_is_seeded_balanced_and_keeps_the_rest_for_measuring(caplog):
     assert "warning" not in caplog.text
 
 
+def test_reserved_faces_are_others_and_stay_when_more_are_reserved():
+    main, first, again, second = (
+        [each.file_name for each in select(many(100), PAPER, 5, seed=0, reserved=sets, fresh=fresh)]
+        for sets, fresh in ((3, False), (1, True), (1, True), (2, True))
+    )
+    assert main == [each.file_name for each in select(many(100), PAPER, 5, seed=0)]
+    assert first == again
+    assert len(first) == len(second) == 10
+    assert not {*main} & {*first} and not {*main, *first} & {*second}
+    with pytest.raises(
+        UserError, match=r"fewer than 55 faces \(three times images_per_group 5, and 8 times as many to reserve\)"
+    ):
+        select(many(100), PAPER, 5, seed=0, reserved=8)
+
+
 def test_short_groups_are_allowed_and_told_and_too_small_ones_are_listed(caplog):
     chosen = select(many(24), PAPER, 5, seed=0)
     assert len(chosen) == 24

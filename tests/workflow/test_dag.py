@@ -164,6 +164,16 @@ def test_reserved_images_are_made_and_encoded_for_the_training_sets_that_take_th
     assert "fresh_images" not in jobs
 
 
+def test_faces_of_ffhq_are_reserved_by_tables_of_their_own(project):
+    new = {"name": "new", "regime": "fresh", "ratios": [50]}
+    ffhq = {"source": "ffhq", "ffhq": {"path": "resources/ffhq"}}
+    told = config(project, iterations=2, arms=[*arms(0, 50), new], reference=ffhq)
+    jobs = project.jobs("results/faces/new/ratio-50/seed-0/iteration-2/model/config.json", *told)
+    assert (jobs["select_images"], jobs["select_fresh"], jobs["fresh_images"]) == (1, 2, 2)
+    jobs = project.jobs("results/faces/none/ratio-50/seed-0/iteration-2/model/config.json", *told)
+    assert "select_fresh" not in jobs
+
+
 def test_remedies_resolve_each_with_the_jobs_of_its_kind(project):
     jobs = project.jobs("--configfile", "resources/experiments/remedies.yaml")
     seeds = 3

@@ -87,15 +87,7 @@ def read_and_split(
     Raises:
         UserError: listing everything that is wrong.
     """
-    pixels: dict[str, Pixels] = {}
-    broken = []
-    with Progress(len(entries), "reading images", "image") as progress:
-        for entry in entries:
-            try:
-                pixels[entry.name] = fitted(read_rgb(entry.path, entry.name), resolution, resize_filter)
-            except ImageError as error:
-                broken.append(f"{entry.name}: cannot be read as an image ({error})")
-            progress.advance()
+    pixels, broken = read(entries, resolution, resize_filter)
     if on_bad_image == "fail":
         problems += broken
     else:
@@ -129,6 +121,20 @@ def read_and_split(
             split[group] = [RealImage(pixels[members[i].name], members[i].prompt, members[i].name) for i in dealt[name]]
     refuse(where, problems)
     return RealImages(reference, scoring, fresh)
+
+
+def read(entries: Sequence[Entry], resolution: int, resize_filter: str) -> tuple[dict[str, Pixels], list[str]]:
+    """The pictures of entries by their names, cropped and resized, and what is wrong with those that cannot be read."""
+    pixels: dict[str, Pixels] = {}
+    broken = []
+    with Progress(len(entries), "reading images", "image") as progress:
+        for entry in entries:
+            try:
+                pixels[entry.name] = fitted(read_rgb(entry.path, entry.name), resolution, resize_filter)
+            except ImageError as error:
+                broken.append(f"{entry.name}: cannot be read as an image ({error})")
+            progress.advance()
+    return pixels, broken
 
 
 def _shared_between_groups(entries: list[Entry], contents: dict[str, str]) -> list[str]:

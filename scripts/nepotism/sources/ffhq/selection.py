@@ -61,14 +61,20 @@ class Chosen:
     url: str = ""
 
 
-def select(labels: Sequence[Label], groups: Groups, images_per_group: int, seed: int) -> list[Chosen]:
+def select(
+    labels: Sequence[Label], groups: Groups, images_per_group: int, seed: int, reserved: int = 0, fresh: bool = False
+) -> list[Chosen]:
     """Draw up to three times ``images_per_group`` images of each group: to train on, to measure against, for the floor.
+
+    What is reserved for single uses comes after these in the draw, set by set, so that more of it leaves what comes before as it is.
 
     Args:
         labels: of the whole data set; those with an error count nowhere.
         groups: how labels become groups.
         images_per_group: size of each group in the training set.
         seed: of the draw.
+        reserved: number of sets of ``images_per_group`` more images of each group that there must be.
+        fresh: choose the last of these sets instead.
 
     Returns:
         Group by group, in the order of their names. Every combination of the factors' values is a group.
@@ -94,12 +100,13 @@ def select(labels: Sequence[Label], groups: Groups, images_per_group: int, seed:
     values_seen = [dict.fromkeys(each) for each in zip(*seen, strict=True)]
     for combination in product(*values_seen) if seen else []:
         members.setdefault(_name(combination), [])
+    if reserved:
+        least = wanted + reserved * images_per_group
     small = {group: len(files) for group, files in sorted(members.items()) if len(files) < least}
     if small or not members:
         told = ", ".join(f"{group} ({count})" for group, count in small.items()) or "all, for there is none"
         raise UserError(
-            f"groups with fewer than {least} faces (images_per_group {images_per_group} + {MINIMUM_SCORING} to measure against): "
-            f"{told}; lower `reference.images_per_group`, or change `reference.ffhq.ages` and `rename`"
+            f"groups with fewer than {least} faces ({_needed(images_per_group, reserved)}): {told}; lower `reference.images_per_group`, or change `reference.ffhq.ages` and `rename`"
         )
     chosen = []
     for group, files in sorted(members.items()):
@@ -108,9 +115,16 @@ def select(labels: Sequence[Label], groups: Groups, images_per_group: int, seed:
                 "warning: group %s has %d faces, %d are best; it is scored with %d",
                 group, len(files), wanted, (len(files) - images_per_group) // 2,
             )  # fmt: skip
-        order = streams.generator(seed, "select", group).permutation(len(files))[:wanted]
+        order = streams.generator(seed, "select", group).permutation(len(files))
+        order = order[least - images_per_group : least] if fresh else order[:wanted]
         chosen += [Chosen(files[index], captions[group], group) for index in sorted(order)]
     return chosen
+
+
+def _needed(images_per_group: int, reserved: int) -> str:
+    if reserved:
+        return f"three times images_per_group {images_per_group}, and {reserved} times as many to reserve"
+    return f"images_per_group {images_per_group} + {MINIMUM_SCORING} to measure against"
 
 
 def _name(values: tuple[str, ...]) -> str:
