@@ -348,6 +348,22 @@ def test_faces_that_were_chosen_are_found_in_decomposed_letters_and_resized_as_a
         np.testing.assert_array_equal(first.pixels, image.resize((16, 16), Image.Resampling.BILINEAR))
 
 
+def test_reserved_faces_are_all_those_of_their_table_and_none_may_lack(tmp_path):
+    for index in range(3):
+        picture(tmp_path / "images" / f"{index}.png", index)
+    rows = [(f"images/{index}.png", "a face", "g") for index in (2, 0)]
+    with open(tmp_path / "1.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("file_name", "text", "group"), *rows])
+    split = source.reserved_images(tmp_path, tmp_path / "1.csv", 16, "bilinear")
+    assert [(image.name, image.prompt) for image in split["g"]] == [
+        ("images/2.png", "a face"),
+        ("images/0.png", "a face"),
+    ]
+    (tmp_path / "images" / "0.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"images/0.png: cannot be read as an image"):
+        source.reserved_images(tmp_path, tmp_path / "1.csv", 16, "bilinear")
+
+
 def test_all_mistakes_of_a_folder_are_told_at_once(tmp_path):
     for index in range(9):
         picture(tmp_path / f"{index}.png", index)

@@ -106,7 +106,8 @@ def select(
     if small or not members:
         told = ", ".join(f"{group} ({count})" for group, count in small.items()) or "all, for there is none"
         raise UserError(
-            f"groups with fewer than {least} faces ({_needed(images_per_group, reserved)}): {told}; lower `reference.images_per_group`, or change `reference.ffhq.ages` and `rename`"
+            f"groups with fewer than {least} faces ({_needed(images_per_group, reserved)}): {told}; lower "
+            "`reference.images_per_group`, or change `reference.ffhq.ages` and `rename`"
         )
     chosen = []
     for group, files in sorted(members.items()):
