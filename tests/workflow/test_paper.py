@@ -12,7 +12,7 @@ from nepotism.runtime.files import sha256
 
 PAPER = ROOT / "resources" / "experiments" / "paper.yaml"
 CELLS = {
-    "stage_weights": 3,
+    "stage_weights": 4,
     "stage_deepface": 1,
     "classify_faces": 70,
     "select_images": 1,
