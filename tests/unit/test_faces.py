@@ -306,6 +306,7 @@ def test_files_whose_names_only_look_like_numbers_have_no_licence():
 def test_a_number_given_twice_in_the_metadata_is_told(tmp_path):
     rows = [["file", "age", "gender", "race"], *([number, 20, "male", "white"] for number in range(30))]
     arguments = Namespace(
+        fresh_sets=[], fresh=False,
         caption="a {age} face", factors=["age"], ages=["young=0"], rename=[], images_per_group=5, selection_seed=0,
         columns=[f"{column}={column}" for column in rows[0]],
         labels=[table(tmp_path / "labels.csv", rows)], path=tmp_path, output=tmp_path / "images.csv",
