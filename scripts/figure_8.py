@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from nepotism.data.tables import read_csv, write_csv
 from nepotism.draw.curves import titled
@@ -39,29 +38,28 @@ def drawn(found: list[Point], clip: str) -> Figure:
     filters = [arm for arm in dict.fromkeys(point.arm for point in found) if arm != BASELINE_ARM]
     figure = Figure(figsize=(3.6 * len(spaces) + 1.6, 3.4), layout="constrained")
     axes = figure.subplots(1, len(spaces), squeeze=False)[0]
-    looks: dict[str, ErrorbarContainer] = {}
     for axis, space in zip(axes, spaces, strict=True):
         mine = [point for point in found if point.features == space]
         for arm in dict.fromkeys(point.arm for point in mine):
             number = filters.index(arm) if arm in filters else None
-            label = "no filter" if number is None else arm
-            looks.setdefault(label, _line(axis, [point for point in mine if point.arm == arm], number))
+            _line(axis, [point for point in mine if point.arm == arm], number)
         axis.axhline(0, color="black", linewidth=0.5)
         axis.set_xlabel("generated rows among those trained on, %", fontsize=8)
         axis.tick_params(labelsize=8)
         axis.set_title(titled("Fréchet distance", space, clip), fontsize=9)
     axes[0].set_ylabel("excess over real images, share of that at 100 %", fontsize=8)
-    figure.legend(looks.values(), looks.keys(), loc="outside right upper", fontsize=7)
+    looks = {label: look for axis in axes for look, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(list(looks.values()), list(looks), loc="outside right upper", fontsize=7)
     return figure
 
 
-def _line(axis: Axes, mine: list[Point], number: int | None) -> ErrorbarContainer:
+def _line(axis: Axes, mine: list[Point], number: int | None) -> None:
     """The points of an arm: of the plain mixtures without a number."""
     plain = number is None
     x, y = [100 * point.contamination for point in mine], [point.share for point in mine]
     errors = [[point.share - point.low for point in mine], [point.high - point.share for point in mine]]
-    return axis.errorbar(
-        x, y, errors, color="black" if plain else f"C{number}",
+    axis.errorbar(
+        x, y, errors, label="no filter" if plain else mine[0].arm, color="black" if plain else f"C{number}",
         linestyle="-" if plain else "", marker="." if plain else MARKERS[(number or 0) % len(MARKERS)],
         capsize=2, linewidth=1, markersize=5,
     )  # fmt: skip
