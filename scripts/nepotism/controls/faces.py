@@ -31,10 +31,6 @@ class Control:
     idle: Callable[[Mapping[str, Any]], Collection[str]] = lambda parameters: ()
     cited: Callable[[Mapping[str, Any]], str] = lambda parameters: ""
 
-    def looks_at(self, key: str, parameters: Mapping[str, Any]) -> bool:
-        """Whether a parameter decides anything, by the others."""
-        return key not in self.idle(parameters)
-
     def source_of(self, parameters: Mapping[str, Any]) -> str:
         """Where what it does comes from."""
         return self.cited(parameters) or self.citation

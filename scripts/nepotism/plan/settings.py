@@ -242,7 +242,8 @@ def _score(grid: Grid) -> dict[str, Any]:
 
 def _parameters(arm: Arm) -> dict[str, Any]:
     """Parameters of an arm's control that decide its results, with weights where jobs find them."""
-    given = {key: value for key, value in arm.of_control().items() if arm.control.looks_at(key, arm.parameters)}
+    idle = arm.control.idle(arm.parameters)
+    given = {key: value for key, value in arm.of_control().items() if key not in idle}
     return {key: location(value) if key == "inception" else value for key, value in given.items()}
 
 

@@ -120,8 +120,10 @@ class Parent:
         if not (self._suits(client) and self._import(client.command[0])):
             self._forget(client, b"n")
             return
+        imported = len(sys.modules)
         prepare_for(client.command, Path(client.folder))
-        self._remember_code()
+        if len(sys.modules) > imported:
+            self._remember_code()
         # Collecting garbage would touch, and so copy, every page that jobs share.
         gc.freeze()
         try:
@@ -169,7 +171,8 @@ class Parent:
 
     def _remember_code(self, *scripts: Path) -> None:
         """Remember the versions of the project's files that have been imported since."""
-        own = {*scripts, *(Path(file) for file in _files() if Path(file).is_relative_to(SCRIPTS))}
+        files = [Path(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))]
+        own = {*scripts, *(file for file in files if file.is_relative_to(SCRIPTS))}
         self._code |= {file: _version(file) for file in own - self._code.keys()}
 
     def _become(self, client: Client) -> NoReturn:
@@ -276,14 +279,6 @@ def held_back(numbers: tuple[signal.Signals, ...]) -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
-
-
-def _files() -> Iterator[str]:
-    """The files of all modules."""
-    for module in list(sys.modules.values()):
-        file = getattr(module, "__file__", None)
-        if isinstance(file, str):
-            yield file
 
 
 def _version(file: Path) -> tuple[int, int]:
