@@ -13,7 +13,7 @@ from nepotism.weights.staging import stage
 
 PICKLED = ("*.json", "*.txt", "*pytorch_model*.bin", "*model.safetensors", "*model-*-of-*.safetensors")
 # What a pipeline has beside its models.
-BESIDE = ("model_index.json", "scheduler", "tokenizer")
+BESIDE = ("model_index.json", "scheduler")
 
 
 def main() -> None:
@@ -43,15 +43,18 @@ def convert(folder: Path, target: Path) -> None:
     Raises:
         UserError: if it is no model that can be used, or its weights cannot be read.
     """
-    from nepotism.families.diffusion.pipeline import PARTS, check_kind
+    from nepotism.families.diffusion.backbones import backbone_of
     from nepotism.weights import loading
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, CLIPModel, CLIPProcessor, CLIPTokenizer
 
     if (folder / "model_index.json").is_file():
-        check_kind(folder)
-        for part, model_class in PARTS.items():
-            convert_model(model_class, folder / part, target / part)
-        for name in BESIDE:
+        backbone = backbone_of(folder)
+        for part, model_class in backbone.parts.items():
+            if (folder / part).is_dir() or not backbone.may_lack(part):
+                convert_model(model_class, folder / part, target / part)
+        for name in (*BESIDE, *backbone.tokenizers):
+            if backbone.may_lack(name) and not (folder / name).is_dir():
+                continue
             source = folder / name
             if source.is_dir():
                 shutil.copytree(source, target / name)

@@ -5,8 +5,11 @@ from pathlib import Path
 
 from nepotism.data.images import read_image_set
 from nepotism.families.diffusion import preflight
+from nepotism.families.diffusion import autoencoders
+from nepotism.families.diffusion import text as texts
+from nepotism.families.diffusion.backbones import backbone_of
 from nepotism.families.diffusion.latents import Encoded, encode_images, write_encoded
-from nepotism.families.diffusion.pipeline import check_base_model, encode_prompts, load_noise_scheduler, load_pipeline
+from nepotism.families.diffusion.pipeline import check_base_model, encode_prompts, load_pipeline
 from nepotism.runtime import cli
 from nepotism.runtime.devices import start
 from nepotism.runtime.errors import UserError
@@ -28,15 +31,18 @@ def run(arguments: argparse.Namespace) -> None:
     device = start(arguments.device, arguments.threads)
     check_base_model(arguments.base_model)
     images = read_image_set(arguments.real)
-    pipeline = load_pipeline(arguments.base_model, None, "DDIMScheduler", device)
+    backbone = backbone_of(arguments.base_model)
+    pipeline = load_pipeline(arguments.base_model, None, backbone.any_scheduler, device)
     prompts = [*dict.fromkeys(record.prompt for record in images.records), ""]
     text = encode_prompts(pipeline, prompts)
     preflight.warn_of_truncated(pipeline.tokenizer, prompts)
     posteriors = encode_images(pipeline.vae, images.pixels)
-    tried = posteriors.mean[:TRIED, 0].to(device) * pipeline.vae.config.scaling_factor
-    captions = text[[prompts.index(record.prompt) for record in images.records[:TRIED]]].to(device)
-    scheduler = load_noise_scheduler(arguments.base_model)
-    if problems := list(preflight.prediction_problems(pipeline.unet, scheduler, tried, captions)):
+    tried = posteriors.mean[:TRIED, 0].to(device) * autoencoders.scaling_factor(pipeline.vae)
+    captions = texts.rows(text, [prompts.index(record.prompt) for record in images.records[:TRIED]])
+    network = getattr(pipeline, backbone.denoiser)
+    if problems := list(
+        preflight.prediction_problems(network, backbone.objective(arguments.base_model), tried, captions)
+    ):
         raise UserError(problems[0])
     write_encoded(arguments.output, Encoded(posteriors, [record.id for record in images.records], text, prompts))
 

@@ -1,4 +1,4 @@
-"""Retrain the U-Net on a cell's training set; autoencoder and text encoder stay frozen."""
+"""Retrain the denoiser on a cell's training set; autoencoder and text encoders stay frozen."""
 
 import argparse
 import logging
@@ -8,10 +8,12 @@ from pathlib import Path
 from nepotism.chain.regimes.neon import REGIME as NEON
 from nepotism.data.tables import write_csv
 from nepotism.experiment.declared import schema_of_key
+from nepotism.families.diffusion import text as texts
+from nepotism.families.diffusion.backbones import backbone_of
 from nepotism.families.diffusion.extrapolation import extrapolated_weights
 from nepotism.families.diffusion.fit import ExecutionOptions, FitSettings, fit, number_of_steps, seen
 from nepotism.families.diffusion.low_rank import Lora
-from nepotism.families.diffusion.pipeline import identity, load_noise_scheduler, load_unet, save_unet, unet_digest
+from nepotism.families.diffusion.pipeline import denoiser_digest, identity, load_denoiser, save_denoiser
 from nepotism.families.diffusion.preflight import training_peak
 from nepotism.families.diffusion.training_set import load_training_set
 from nepotism.runtime import cli
@@ -116,20 +118,20 @@ def run(arguments: argparse.Namespace) -> None:
             inputs=[
                 sha256(arguments.mix),
                 *map(sha256, arguments.latents),
-                unet_digest(arguments.base_model, arguments.parent_model),
+                denoiser_digest(arguments.base_model, arguments.parent_model),
             ],
         )
-        unet = load_unet(arguments.base_model, arguments.parent_model)
-        scheduler = load_noise_scheduler(arguments.base_model)
+        network = load_denoiser(arguments.base_model, arguments.parent_model)
+        objective = backbone_of(arguments.base_model).objective(arguments.base_model)
         execution = ExecutionOptions(
             arguments.per_device_batch_size, arguments.gradient_checkpointing, arguments.compile
         )
         label = f"finetune {arguments.cell}"
         fits = True
         try:
-            unet, losses = fit(
-                unet,
-                scheduler,
+            network, losses = fit(
+                network,
+                objective,
                 data,
                 settings,
                 arguments.seed,
@@ -142,7 +144,7 @@ def run(arguments: argparse.Namespace) -> None:
         except OutOfMemoryError:
             fits = False
         if not fits:
-            del unet
+            del network
             others = training_advice(arguments.gradient_checkpointing, arguments.precision)
             # Accelerate holds on to every model that it has prepared.
             hardware.free_memory()
@@ -154,7 +156,7 @@ def run(arguments: argparse.Namespace) -> None:
                 )
             shape = tuple(data.posteriors.mean.shape[2:])
             probe = training_peak(
-                arguments.base_model, shape, data.text[:1], hardware, arguments.gradient_checkpointing, settings
+                arguments.base_model, shape, texts.rows(data.text, [0]), hardware, arguments.gradient_checkpointing, settings
             )
             count = cli.images_at_a_time(arguments)
             raise too_large(label, count, "execution.per_device_batch_size", probe, total_bytes(), others)
@@ -166,9 +168,9 @@ def run(arguments: argparse.Namespace) -> None:
             ]
             write_csv(arguments.losses, rows, ["step", "loss", "lr", "images", "epochs"])
             if arguments.negative_weight is not None:
-                before = load_unet(arguments.base_model, arguments.parent_model)
-                unet = extrapolated_weights(before, unet, arguments.negative_weight)
-            save_unet(unet, arguments.model)
+                before = load_denoiser(arguments.base_model, arguments.parent_model)
+                network = extrapolated_weights(before, network, arguments.negative_weight)
+            save_denoiser(network, arguments.model)
 
 
 if __name__ == "__main__":

@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from nepotism.experiment.declared import schema_of_key
-from nepotism.families.diffusion import preflight
-from nepotism.families.diffusion.fit import FitSettings, check_prediction_type
+from nepotism.families.diffusion import autoencoders, preflight
+from nepotism.families.diffusion import text as texts
+from nepotism.families.diffusion.backbones import backbone_of
+from nepotism.families.diffusion.fit import FitSettings
 from nepotism.families.diffusion.low_rank import Lora, lora_problems
 from nepotism.families.diffusion.pipeline import (
     check_base_model,
     encode_prompts,
-    load_noise_scheduler,
     load_pipeline,
-    load_scheduler,
 )
 from nepotism.families.diffusion.sample import sample
 from nepotism.measure.features import load_clip
@@ -69,15 +69,17 @@ def run(arguments: argparse.Namespace) -> None:
     # All that jobs will load, before one has made anything.
     if arguments.clip:
         load_clip(arguments.clip, torch.device("cpu"))
+    backbone = backbone_of(arguments.base_model)
     for name in arguments.schedulers:
-        load_scheduler(arguments.base_model, name)
-    check_prediction_type(load_noise_scheduler(arguments.base_model))
+        backbone.scheduler(arguments.base_model, name)
+    objective = backbone.objective(arguments.base_model)
     pipeline = load_or_tell(arguments, device, arguments.precision)
+    network = getattr(pipeline, backbone.denoiser)
     problems = [*preflight.resolution_problems(pipeline, arguments.resolution), *disk_problems(arguments)]
     adapters = dict.fromkeys(each.lora for each in arguments.trainings if each.lora)
-    problems += dict.fromkeys(problem for each in adapters for problem in lora_problems(pipeline.unet, each))
+    problems += dict.fromkeys(problem for each in adapters for problem in lora_problems(network, each))
     preflight.warn_of_truncated(pipeline.tokenizer, arguments.prompts)
-    if (usual := preflight.usual_resolution(pipeline)) not in (None, arguments.resolution):
+    if (usual := backbone.usual_resolution(pipeline)) not in (None, arguments.resolution):
         logging.warning(
             "warning: the model was trained at %s pixels, `model.resolution` is %d", usual, arguments.resolution
         )
@@ -87,8 +89,8 @@ def run(arguments: argparse.Namespace) -> None:
         check_memory(arguments, pipeline, hardware)
     # Nothing of the machine: checking again on another leaves what follows as it is.
     found = {
-        "unet_parameters": sum(each.numel() for each in pipeline.unet.parameters()),
-        "prediction_type": load_noise_scheduler(arguments.base_model).config.prediction_type,
+        "parameters": sum(each.numel() for each in network.parameters()),
+        "prediction_type": objective.kind,
     }
     write_text(arguments.output, json.dumps(found, indent=1) + "\n")
 
@@ -134,8 +136,8 @@ def check_memory(arguments: argparse.Namespace, pipeline: Any, hardware: Acceler
         UserError: if one does not fit, with the keys to change.
     """
 
-    channels, scale_factor = pipeline.unet.config.in_channels, pipeline.vae_scale_factor
-    text = encode_prompts(pipeline, ["a face"]).float()
+    channels, shrinks = autoencoders.channels(pipeline.vae), autoencoders.shrinks(pipeline.vae)
+    text = texts.single(encode_prompts(pipeline, ["a face"]))
     own = {"precision": arguments.precision, "guided": arguments.guidance_scale > 1, "networks": 1}
     heaviest = max(
         [own, *arguments.samplings], key=lambda way: (way["networks"], way["precision"] == "fp32", way["guided"])
@@ -143,7 +145,7 @@ def check_memory(arguments: argparse.Namespace, pipeline: Any, hardware: Acceler
     if (heaviest["networks"], heaviest["precision"]) != (1, arguments.precision):
         # The one that is there leaves the device first.
         pipeline.to("cpu")
-        two = {"copy": arguments.base_model / "unet", "negative_weight": 1.0} if heaviest["networks"] == 2 else {}
+        two = {"copy": arguments.base_model / backbone_of(arguments.base_model).denoiser, "negative_weight": 1.0} if heaviest["networks"] == 2 else {}
         pipeline = load_or_tell(arguments, hardware.device, heaviest["precision"], **two)
 
     def sampled(count: int) -> float:
@@ -155,7 +157,7 @@ def check_memory(arguments: argparse.Namespace, pipeline: Any, hardware: Acceler
         return peak_bytes(lambda: sample(pipeline, prompts, keys, guidance, steps, size, count, "preflight"))
 
     drawn = tried("sampling", arguments.sample_batch_size, "execution.sample_batch_size", sampled)
-    side = arguments.resolution // scale_factor
+    side = arguments.resolution // shrinks
     shape = (channels, side, side)
     # Sampling's models leave the device first.
     pipeline.to("cpu")

@@ -32,7 +32,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, StableDiffusi
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 from nepotism.families.diffusion import fit as fitting
 from nepotism.families.diffusion.latents import encode_images
-from nepotism.families.diffusion.pipeline import encode_prompts, load_pipeline, load_unet
+from nepotism.families.diffusion.pipeline import encode_prompts, load_pipeline, load_denoiser
 from nepotism.families.diffusion.sample import sample
 from nepotism.families.diffusion.training_set import TrainingSet
 from nepotism.plan.forecast import Rate
@@ -314,7 +314,7 @@ class Bench:
         torch.use_deterministic_algorithms(False)
         kind = torch.bfloat16 if precision == "bf16" else torch.float32
         vae, encoder = pipeline.vae.to(kind), pipeline.text_encoder.to(kind)
-        unet = load_unet(self.folder, None).to(self.device).train()
+        unet = load_denoiser(self.folder, None).to(self.device).train()
         optimizer = torch.optim.AdamW(unet.parameters(), lr=2e-6, weight_decay=1e-2)
         unet, optimizer = hardware.prepare(unet, optimizer)
         tokens = pipeline.tokenizer(
@@ -354,7 +354,7 @@ class Bench:
     def _ours(self, precision: str, execution: fitting.ExecutionOptions) -> Timed:
         hardware = self._hardware = fresh_accelerator(self.device, precision)
         self._deterministic(True)
-        unet = load_unet(self.folder, None)
+        unet = load_denoiser(self.folder, None)
 
         def timed(warm: int, count: int) -> float:
             # One retraining, because each compiles anew: its own clock tells when the first steps were done.

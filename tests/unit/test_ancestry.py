@@ -38,7 +38,7 @@ def fake(monkeypatch):
     monkeypatch.setattr(sampling, "sample", pictures_of)
     monkeypatch.setattr(sampling, "load_pipeline", lambda *settings: None)
     monkeypatch.setattr(sampling, "identity", lambda base: "base")
-    monkeypatch.setattr(sampling, "unet_digest", lambda base, model: "digest")
+    monkeypatch.setattr(sampling, "denoiser_digest", lambda base, model: "digest")
     for name in ("start", "extractor", "read_real"):
         monkeypatch.setattr(sifid_cull, name, lambda *settings: None)
     monkeypatch.setattr(sifid_cull, "all_patches", lambda extract, pixels, device, label: pixels)

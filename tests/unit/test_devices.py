@@ -9,7 +9,7 @@ import pytest
 import torch
 from nepotism.families.diffusion import fit as fitting
 from nepotism.families.diffusion import preflight
-from nepotism.families.diffusion.extrapolation import ExtrapolatedUNet
+from nepotism.families.diffusion.extrapolation import Extrapolated
 from nepotism.families.diffusion.pipeline import load_pipeline
 from nepotism.runtime.devices import accelerator, reproducible_gradients
 from test_fit import SETTINGS, data, scheduler, small_unet, vae  # noqa: F401
@@ -94,6 +94,6 @@ def test_trying_the_memory_of_a_gpu_works_with_any_scheduler(tiny_diffusion, mon
         drew = []
         monkeypatch.setattr(script, "sample", lambda pipeline, *given: drew.append((pipeline.unet, given[2])))
         script.check_memory(arguments, pipeline, accelerator(device, "fp32"))
-        assert isinstance(drew[0][0], ExtrapolatedUNet), "what draws with two networks takes most"
+        assert isinstance(drew[0][0], Extrapolated), "what draws with two networks takes most"
     # What takes most of what any arm trains.
     assert [(each.lora and each.lora.rank, each.ema) for each in tried] == [(None, 0.9), (2, None), (2, None)]

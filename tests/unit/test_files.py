@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT
-from nepotism.families.diffusion.pipeline import save_unet
+from nepotism.families.diffusion.pipeline import save_denoiser
 from nepotism.runtime import files
 from nepotism.runtime.files import atomic_write, beside, write_text
 from safetensors.torch import save_file
@@ -96,7 +96,7 @@ def test_files_have_the_rights_that_files_usually_get(tmp_path, mask):
         with atomic_write(tmp_path / "x.safetensors") as temporary:
             save_file({"x": torch.zeros(1)}, temporary)
         write_text(tmp_path / "x.txt", "x")
-        save_unet(torch_module(), tmp_path / "model")
+        save_denoiser(torch_module(), tmp_path / "model")
     finally:
         os.umask(before)
     for name in ("x.safetensors", "x.txt", "model/weights.safetensors"):

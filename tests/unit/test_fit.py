@@ -7,8 +7,11 @@ from accelerate import Accelerator
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from nepotism.data.images import digest
 from nepotism.families.diffusion import fit as fitting
+from nepotism.families.diffusion.backbones.stable_diffusion import BACKBONE
 from nepotism.families.diffusion.latents import Encoded, Posteriors, encode_images, joined, read_encoded, write_encoded
-from nepotism.families.diffusion.pipeline import load_noise_scheduler, load_unet, load_vae
+from nepotism.families.diffusion.objectives import Diffusion
+from nepotism.families.diffusion.pipeline import load_denoiser, load_vae
+from nepotism.families.diffusion.schedulers import diffusion_scheduler
 from nepotism.runtime import streams
 from nepotism.runtime.errors import UserError
 from nepotism.sources import portraits
@@ -36,11 +39,11 @@ def pictures(count=5):
 
 
 def text():
-    return torch.randn(3, 7, 16, generator=torch.Generator().manual_seed(1))
+    return {"text": torch.randn(3, 7, 16, generator=torch.Generator().manual_seed(1))}
 
 
 def run(unet, data, scheduler, settings=SETTINGS, seed=0, iteration=1):
-    return fitting.fit(unet, scheduler, data, settings, seed, iteration, Accelerator(cpu=True), "test")[1]
+    return fitting.fit(unet, Diffusion(scheduler, BACKBONE.predict), data, settings, seed, iteration, Accelerator(cpu=True), "test")[1]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +53,7 @@ def vae(tiny_diffusion):
 
 @pytest.fixture(scope="module")
 def scheduler(tiny_diffusion):
-    return load_noise_scheduler(tiny_diffusion)
+    return diffusion_scheduler(tiny_diffusion, "DDPMScheduler")
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +67,7 @@ def test_retraining_equals_a_plain_loop_that_encodes_every_image_anew(vae, sched
     cached, plain = small_unet(), small_unet()
     losses = run(cached, data, scheduler)
 
-    images, embeddings = pictures(), text()
+    images, embeddings = pictures(), text()["text"]
     optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2)
     expected = []
     for epoch in range(2):
@@ -124,7 +127,7 @@ def test_the_first_loss_follows_the_formula_of_the_prediction_type(data, predict
         a, b = float(signal[drawn.timestep] ** 0.5), float((1 - signal[drawn.timestep]) ** 0.5)
         target = noise if prediction_type == "epsilon" else a * noise - b * clean
         with torch.no_grad():
-            predicted = unet((a * clean + b * noise)[None], drawn.timestep, text()[data.prompt_of[index]][None]).sample
+            predicted = unet((a * clean + b * noise)[None], drawn.timestep, text()["text"][data.prompt_of[index]][None]).sample
         errors.append(float(((predicted - target) ** 2).mean()))
     assert loss == pytest.approx(np.mean(errors), rel=1e-4)
 
@@ -144,7 +147,7 @@ def test_the_number_of_threads_changes_results_by_rounding_only(tiny_diffusion, 
         [f"g/{i:03d}" for i in range(count)],
         encode_images(vae, pictures(count)),
         vae.config.scaling_factor,
-        embeddings,
+        {"text": embeddings},
         [0] * count,
     )
     settings = fitting.FitSettings(2e-4, 10, 2, random_flip=True, caption_dropout=0.0)
@@ -152,7 +155,7 @@ def test_the_number_of_threads_changes_results_by_rounding_only(tiny_diffusion, 
     threads = torch.get_num_threads()
     for number in (1, 2):
         torch.set_num_threads(number)
-        unet = load_unet(tiny_diffusion, None)
+        unet = load_denoiser(tiny_diffusion, None)
         run(unet, data, scheduler, settings)
         trained.append(flat(unet))
     torch.set_num_threads(threads)
@@ -209,11 +212,12 @@ def test_encodings_survive_their_file_and_are_the_same_bytes_twice(tmp_path, dat
 
 def test_encodings_of_two_sets_are_one_whose_last_caption_is_empty(data):
     first = Encoded(data.posteriors, SLOTS, data.text, ["a", "b", ""])
-    other = Encoded(data.posteriors, [f"fresh/{slot}" for slot in SLOTS], data.text + 1, ["b", "c", ""])
+    other = Encoded(data.posteriors, [f"fresh/{slot}" for slot in SLOTS], {"text": data.text["text"] + 1}, ["b", "c", ""])
     both = joined([first, other])
     assert both.ids == [*SLOTS, *other.ids]
     assert both.prompts == ["a", "b", "c", ""]
-    torch.testing.assert_close(both.text, torch.stack([*data.text[:2], other.text[1], data.text[2]]), rtol=0, atol=0)
+    wanted = torch.stack([*data.text["text"][:2], other.text["text"][1], data.text["text"][2]])
+    torch.testing.assert_close(both.text["text"], wanted, rtol=0, atol=0)
     torch.testing.assert_close(both.posteriors.mean, torch.cat([data.posteriors.mean] * 2), rtol=0, atol=0)
 
 

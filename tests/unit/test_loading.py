@@ -258,14 +258,14 @@ def test_models_in_shards_draw_the_same(base, whole):
 
 
 def test_the_digest_of_a_unet_in_shards_follows_its_weights(base, whole):
-    assert pipelines.unet_digest(whole, None) == loading_sha(whole / "unet" / "diffusion_pytorch_model.safetensors")
+    assert pipelines.denoiser_digest(whole, None) == loading_sha(whole / "unet" / "diffusion_pytorch_model.safetensors")
     (base / "unet" / "diffusion_pytorch_model.safetensors").unlink()
-    split(pipelines.load_unet(whole, None), base / "unet")
-    before = pipelines.unet_digest(base, None)
-    assert before == pipelines.unet_digest(base, None)
+    split(pipelines.load_denoiser(whole, None), base / "unet")
+    before = pipelines.denoiser_digest(base, None)
+    assert before == pipelines.denoiser_digest(base, None)
     shard = max((base / "unet").glob("*.safetensors"))
     change(shard, lambda tensors: {name: value + 1 for name, value in tensors.items()})
-    assert pipelines.unet_digest(base, None) != before
+    assert pipelines.denoiser_digest(base, None) != before
 
 
 def loading_sha(file):
@@ -276,7 +276,7 @@ def loading_sha(file):
 
 def test_shards_that_do_not_hold_what_their_index_says_are_told(base, whole):
     (base / "unet" / "diffusion_pytorch_model.safetensors").unlink()
-    split(pipelines.load_unet(whole, None), base / "unet")
+    split(pipelines.load_denoiser(whole, None), base / "unet")
     first, second = sorted((base / "unet").glob("*.safetensors"))[:2]
     content = first.read_bytes()
     first.write_bytes(second.read_bytes())
@@ -378,7 +378,7 @@ def test_a_folder_of_links_as_the_hubs_cache_has_it_is_loaded(base, whole, tmp_p
     content |= {"safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"], "requires_safety_checker": True}
     index.write_text(json.dumps(content))
     assert_same_weights(load(base), load(whole))
-    assert pipelines.unet_digest(base, None) == pipelines.unet_digest(whole, None)
+    assert pipelines.denoiser_digest(base, None) == pipelines.denoiser_digest(whole, None)
 
 
 # ---- Kinds of pipelines

@@ -6,6 +6,9 @@ import torch
 from conftest import ROOT
 from diffusers import DDPMScheduler
 from nepotism.families.diffusion import preflight
+from nepotism.families.diffusion.backbones import backbone_of, of_pipeline
+from nepotism.families.diffusion.backbones.stable_diffusion import BACKBONE
+from nepotism.families.diffusion.objectives import Diffusion
 from nepotism.families.diffusion.pipeline import load_pipeline
 from nepotism.plan.forecast import Rate, forecast, groups, groups_of_folder, read_rates
 from nepotism.runtime import gpus, memory
@@ -24,7 +27,7 @@ def test_a_resolution_that_the_model_cannot_draw_is_told_with_the_nearest_one(pi
     assert list(preflight.resolution_problems(pipeline, 64)) == []
     (problem,) = preflight.resolution_problems(pipeline, 72)
     assert problem == "`model.resolution`: 72 is no multiple of 64, as this model needs; 64 is the nearest that is"
-    assert preflight.usual_resolution(pipeline) == 64
+    assert of_pipeline(pipeline).usual_resolution(pipeline) == 64
 
 
 def test_prompts_longer_than_the_text_encoder_reads_are_found(pipeline):
@@ -50,7 +53,8 @@ class Oracle:
 def test_a_model_that_is_not_what_its_scheduler_says_is_found_out(is_kind, says):
     latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     scheduler = DDPMScheduler(prediction_type=says)
-    problems = list(preflight.prediction_problems(Oracle(is_kind, scheduler, latents), scheduler, latents, None))
+    oracle, said = Oracle(is_kind, scheduler, latents), Diffusion(scheduler, BACKBONE.predict)
+    problems = list(preflight.prediction_problems(oracle, said, latents, {"text": torch.zeros(2, 1, 1)}))
     assert bool(problems) == (is_kind != says)
     if problems:
         assert f"its scheduler says {says}, but on real images the model fits {is_kind} better" in problems[0]
@@ -58,15 +62,16 @@ def test_a_model_that_is_not_what_its_scheduler_says_is_found_out(is_kind, says)
 
 def test_the_shipped_model_is_what_it_says(tiny_diffusion):
     from nepotism.families.diffusion.latents import encode_images
-    from nepotism.families.diffusion.pipeline import encode_prompts, load_noise_scheduler
+    from nepotism.families.diffusion.pipeline import encode_prompts
     from test_fit import pictures
 
     shipped = load_pipeline(tiny_diffusion, None, "DDIMScheduler", torch.device("cpu"))
     latents = encode_images(shipped.vae, pictures(4)).mean[:, 0] * shipped.vae.config.scaling_factor
     text = encode_prompts(shipped, ["a portrait of a smiling person"] * 4)
-    scheduler = load_noise_scheduler(tiny_diffusion)
-    assert list(preflight.prediction_problems(shipped.unet, scheduler, latents, text)) == []
-    wrong = DDPMScheduler.from_config(scheduler.config, prediction_type="epsilon")
+    objective = backbone_of(tiny_diffusion).objective(tiny_diffusion)
+    assert list(preflight.prediction_problems(shipped.unet, objective, latents, text)) == []
+    scheduler = DDPMScheduler.from_config(objective.scheduler.config, prediction_type="epsilon")
+    wrong = Diffusion(scheduler, BACKBONE.predict)
     assert len(list(preflight.prediction_problems(shipped.unet, wrong, latents, text))) == 1
 
 

@@ -13,8 +13,8 @@ from nepotism.chain.slots import Slots
 from nepotism.experiment.cells import Cell
 from nepotism.families.diffusion import fit as fitting
 from nepotism.families.diffusion import sampling
-from nepotism.families.diffusion.extrapolation import ExtrapolatedUNet, extrapolated_weights
-from nepotism.families.diffusion.pipeline import encode_prompts, load_pipeline, load_unet, save_unet, unet_digest
+from nepotism.families.diffusion.extrapolation import Extrapolated, extrapolated_weights
+from nepotism.families.diffusion.pipeline import encode_prompts, load_pipeline, load_denoiser, save_denoiser, denoiser_digest
 from nepotism.families.diffusion.sample import sample
 from nepotism.families.diffusion.training_set import filled_up
 from nepotism.plan.forecast import forecast
@@ -109,14 +109,14 @@ def models(tiny_diffusion, tmp_path_factory):
     """Folders of a model and of a copy that was trained on."""
     folder = tmp_path_factory.mktemp("models")
     for seed, name in enumerate(("parent", "copy")):
-        save_unet(perturbed(load_unet(tiny_diffusion, None), seed), folder / name)
+        save_denoiser(perturbed(load_denoiser(tiny_diffusion, None), seed), folder / name)
     return folder / "parent", folder / "copy"
 
 
 @pytest.mark.parametrize("weight", [-0.5, 0.75, 2.0])
 def test_weights_are_combined_tensor_by_tensor(tiny_diffusion, models, tmp_path, weight):
-    parent, copy = (load_unet(tiny_diffusion, folder) for folder in models)
-    save_unet(extrapolated_weights(parent, copy, weight), tmp_path / "merged")
+    parent, copy = (load_denoiser(tiny_diffusion, folder) for folder in models)
+    save_denoiser(extrapolated_weights(parent, copy, weight), tmp_path / "merged")
     before, after, made = (load_file(folder / WEIGHTS) for folder in (*models, tmp_path / "merged"))
     assert before.keys() == made.keys()
     for name in made:
@@ -126,16 +126,16 @@ def test_weights_are_combined_tensor_by_tensor(tiny_diffusion, models, tmp_path,
 
 
 def test_weight_0_is_the_parent_to_the_byte_and_minus_1_the_copy(tiny_diffusion, models, tmp_path):
-    odd = load_unet(tiny_diffusion, models[0])
+    odd = load_denoiser(tiny_diffusion, models[0])
     with torch.no_grad():
         # A sum of numbers would lose the sign.
         next(odd.parameters()).fill_(-0.0)
-    save_unet(odd, tmp_path / "odd")
+    save_denoiser(odd, tmp_path / "odd")
     for weight, expected in ((0.0, tmp_path / "odd"), (-1.0, models[1])):
         merged = extrapolated_weights(
-            load_unet(tiny_diffusion, tmp_path / "odd"), load_unet(tiny_diffusion, models[1]), weight
+            load_denoiser(tiny_diffusion, tmp_path / "odd"), load_denoiser(tiny_diffusion, models[1]), weight
         )
-        save_unet(merged, tmp_path / f"{weight}")
+        save_denoiser(merged, tmp_path / f"{weight}")
         assert (tmp_path / f"{weight}" / WEIGHTS).read_bytes() == (expected / WEIGHTS).read_bytes()
 
 
@@ -166,7 +166,7 @@ def test_sampling_is_that_of_a_loop_that_combines_guided_scores(tiny_diffusion, 
     """Classifier-free guidance for each network first, then the two together: by linearity it is the same."""
     omega, steps = 1.5, 4
     pipeline = steered(tiny_diffusion, models, omega)
-    parent, copy = (load_unet(tiny_diffusion, folder) for folder in models)
+    parent, copy = (load_denoiser(tiny_diffusion, folder) for folder in models)
     text = encode_prompts(pipeline, PROMPTS)
     empty = encode_prompts(pipeline, [""]).expand(len(PROMPTS), -1, -1)
     schedule = DDIMScheduler.from_config(pipeline.scheduler.config)
@@ -197,8 +197,8 @@ def test_sampling_is_that_of_a_loop_that_combines_guided_scores(tiny_diffusion, 
 
 
 def test_two_networks_answer_as_one(tiny_diffusion, models):
-    parent, copy = (load_unet(tiny_diffusion, folder) for folder in models)
-    both = ExtrapolatedUNet(parent, copy, 1.0)
+    parent, copy = (load_denoiser(tiny_diffusion, folder) for folder in models)
+    both = Extrapolated(parent, copy, 1.0)
     assert (both.config, both.dtype, both.device) == (parent.config, torch.float32, CPU)
     latents, text = (
         torch.randn(2, parent.config.in_channels, 8, 8),
@@ -217,7 +217,7 @@ def test_images_name_both_models_that_drew_them(tiny_diffusion, models):
         base_model=tiny_diffusion, model=models[1], parent_model=models[0], negative_weight=None, watermark=None
     )
     alone = sampling.Drawer(chosen, CPU, None)._digest
-    assert alone == unet_digest(tiny_diffusion, models[1])
+    assert alone == denoiser_digest(tiny_diffusion, models[1])
     chosen.negative_weight = 1.0
     both = sampling.Drawer(chosen, CPU, None)._digest
     chosen.parent_model = None

@@ -224,7 +224,7 @@ def fake(monkeypatch, salt=0):
     monkeypatch.setattr(sampling, "sample", pictures_of)
     monkeypatch.setattr(sampling, "load_pipeline", lambda *settings: None)
     monkeypatch.setattr(sampling, "identity", lambda base: "base")
-    monkeypatch.setattr(sampling, "unet_digest", lambda base, model: "digest")
+    monkeypatch.setattr(sampling, "denoiser_digest", lambda base, model: "digest")
     for name in ("start", "load_clip"):
         monkeypatch.setattr(select_draws, name, lambda *settings: None)
     monkeypatch.setattr(select_draws, "clip_text_features", lambda clip, prompts: np.eye(4)[: len(prompts)])

@@ -17,7 +17,7 @@ from diffusers.training_utils import compute_snr
 from nepotism.families.diffusion import fit as fitting
 from nepotism.families.diffusion.low_rank import Lora, adapted, lora_problems
 from nepotism.families.diffusion.min_snr import min_snr_weights
-from nepotism.families.diffusion.pipeline import save_unet
+from nepotism.families.diffusion.pipeline import save_denoiser
 from nepotism.runtime.errors import UserError
 from nepotism.runtime.resume.job import Job
 from test_resume import SETTINGS, STEPS, bits, data, stopped, unet
@@ -155,8 +155,8 @@ def test_first_updates_are_keyed_by_seed_and_iteration_and_leave_torchs_own_numb
 
 
 def test_the_files_of_a_model_do_not_tell_how_it_was_trained(trained, tmp_path):
-    save_unet(trained[2], tmp_path / "updated")
-    save_unet(unet(), tmp_path / "parent")
+    save_denoiser(trained[2], tmp_path / "updated")
+    save_denoiser(unet(), tmp_path / "parent")
     assert [path.name for path in sorted((tmp_path / "updated").iterdir())] == [
         "config.json", "diffusion_pytorch_model.safetensors",
     ]  # fmt: skip

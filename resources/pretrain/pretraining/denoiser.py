@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from nepotism.families.diffusion.pipeline import load_text_encoder, load_unet
+from nepotism.families.diffusion.pipeline import load_text_encoder, load_denoiser
 from nepotism.runtime import streams
 from nepotism.weights import loading
 from numpy.typing import NDArray
@@ -98,7 +98,7 @@ def fit(
     words = tokenizer() if start is None else loading.tokenizer(CLIPTokenizer, start / "tokenizer", "start")
     model = Denoiser(words, vae.config.latent_channels)
     if start is not None:
-        model.unet = load_unet(start, None)
+        model.unet = load_denoiser(start, None)
         model.text_encoder = load_text_encoder(start, "fp32")
         model.train().requires_grad_(True)
     noise_scheduler = DDPMScheduler.from_config(scheduler().config)

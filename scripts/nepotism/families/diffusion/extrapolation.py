@@ -3,35 +3,36 @@
 The sources are abstracts and summaries, and of neon the rule in its released evaluation; see `nepotism.chain.regimes`.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from diffusers import UNet2DConditionModel
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
+
+Network = TypeVar("Network", bound=torch.nn.Module)
 
 
 @torch.no_grad()
-def extrapolated_weights(unet: UNet2DConditionModel, copy: UNet2DConditionModel, weight: float) -> UNet2DConditionModel:
-    """``unet`` with (1 + weight) times its own tensors minus weight times those of ``copy``, in place.
+def extrapolated_weights(network: Network, copy: torch.nn.Module, weight: float) -> Network:
+    """``network`` with (1 + weight) times its own tensors minus weight times those of ``copy``, in place.
 
     Weight 0 leaves every bit as it is, -1 gives the copy's numbers. Neon (arXiv 2510.03597).
 
     Args:
-        unet: the model before it was trained on its own images, float32.
-        copy: the model after that; on any device.
+        network: the denoiser before it was trained on its own images, float32.
+        copy: it after that; on any device.
         weight: w.
     """
     if weight == 0:
         # A sum would turn -0 into 0.
-        return unet
+        return network
     others = copy.state_dict()
-    for name, tensor in unet.state_dict().items():
+    for name, tensor in network.state_dict().items():
         tensor.copy_((1 + weight) * tensor - weight * others[name].to(tensor.device))
-    return unet
+    return network
 
 
-class ExtrapolatedUNet(torch.nn.Module):
-    """Two U-Nets as one, for diffusers' pipelines: (1 + weight) times the prediction of ``unet`` minus weight times ``copy``'s.
+class Extrapolated(torch.nn.Module):
+    """Two denoisers as one: (1 + weight) times the prediction of ``network`` minus weight times ``copy``'s.
 
     The rule of SIMS (arXiv 2408.16333) is about scores after classifier-free guidance. Guidance at scale g is linear in a
     network's two predictions, u + g (c - u), and so is this, so that at one scale for both networks it may as well come before
@@ -40,32 +41,37 @@ class ExtrapolatedUNet(torch.nn.Module):
     weights sum to 1 and leave it as it is. The sum is made in float32 whatever the precision.
 
     Args:
-        unet: the model that images are drawn from.
+        network: the denoiser that images are drawn from.
         copy: the one that was trained on its images.
-        weight: omega; 0 gives the predictions of ``unet`` to the bit, -1 those of ``copy``.
+        weight: omega; 0 gives the predictions of ``network`` to the bit, -1 those of ``copy``.
     """
 
-    def __init__(self, unet: UNet2DConditionModel, copy: UNet2DConditionModel, weight: float) -> None:
+    def __init__(self, network: Any, copy: Any, weight: float) -> None:
         super().__init__()
-        self.unet, self.copy, self.weight = unet, copy, weight
+        self.network, self.copy, self.weight = network, copy, weight
 
     @property
     def config(self) -> Any:
         """Of both."""
-        return self.unet.config
+        return self.network.config
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the weights."""
-        return self.unet.dtype
+        return self.network.dtype
 
     @property
     def device(self) -> torch.device:
         """Where both are."""
-        return self.unet.device
+        return self.network.device
 
     def forward(self, *inputs: Any, return_dict: bool = True, **options: Any) -> Any:
-        """As that of a U-Net; both networks are given the same."""
-        own, others = (network(*inputs, return_dict=False, **options)[0].float() for network in (self.unet, self.copy))
-        predicted = ((1 + self.weight) * own - self.weight * others).to(self.dtype)
-        return UNet2DConditionOutput(sample=predicted) if return_dict else (predicted,)
+        """As that of a denoiser; both are given the same. One that answers with a list of images gets a list of sums."""
+        own, others = (network(*inputs, return_dict=False, **options)[0] for network in (self.network, self.copy))
+        summed = (
+            [self._sum(*pair) for pair in zip(own, others, strict=True)] if isinstance(own, list) else self._sum(own, others)
+        )
+        return Transformer2DModelOutput(sample=summed) if return_dict else (summed,)
+
+    def _sum(self, own: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        return ((1 + self.weight) * own.float() - self.weight * others.float()).to(self.dtype)

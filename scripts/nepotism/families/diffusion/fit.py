@@ -1,7 +1,7 @@
-"""Retraining the U-Net with the semantics of diffusers' train_text_to_image.py, on cached encodings.
+"""Retraining the denoiser with the semantics of diffusers' train_text_to_image.py, on cached encodings.
 
 As there: AdamW (0.9, 0.999, 1e-8, weight decay 1e-2), constant learning rate, gradients clipped at norm 1, uniform
-timesteps, plain mean squared error on the scheduler's target, the last batch of an epoch may be short. Unlike there,
+noise levels, plain mean squared error on the objective's target, the last batch of an epoch may be short. Unlike there,
 every random number is keyed by (seed, iteration, epoch, slot), so that the same slot sees the same noise at every ratio,
 and so that training goes on exactly where it stopped: position, weights and moments are all there is to keep.
 """
@@ -11,20 +11,20 @@ import math
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from diffusers import DDPMScheduler, UNet2DConditionModel
 from numpy.typing import NDArray
 from torch.nn.functional import mse_loss
 
 from nepotism.families import fit_state
+from nepotism.families.diffusion import text as texts
 from nepotism.families.diffusion.average import Average
 from nepotism.families.diffusion.draws import batches_of_epoch, draw_numbers
 from nepotism.families.diffusion.low_rank import Lora, adapted
-from nepotism.families.diffusion.min_snr import min_snr_weights
+from nepotism.families.diffusion.objectives import Objective
 from nepotism.families.diffusion.training_set import TrainingSet
 from nepotism.runtime.devices import reproducible_gradients
 from nepotism.runtime.errors import UserError
@@ -101,7 +101,7 @@ class Piece:
 
     Attributes:
         rows: B indices into the training set.
-        mirrors, times, prompts: int64 (B,).
+        mirrors, levels, prompts: int64 (B,); noise levels by their number.
         posterior, noise: float32 (B, C, h, w).
         share: B over the size of the whole batch.
         last: whether it is this device's last of the batch.
@@ -109,7 +109,7 @@ class Piece:
 
     rows: NDArray[np.int64]
     mirrors: NDArray[np.int64]
-    times: NDArray[np.int64]
+    levels: NDArray[np.int64]
     prompts: NDArray[np.int64]
     posterior: NDArray[np.float32]
     noise: NDArray[np.float32]
@@ -172,7 +172,7 @@ class Plan:
             )
             for row in rows
         ]  # fmt: skip
-        empty = len(data.text) - 1
+        empty = texts.count(data.text) - 1
         return Piece(
             np.array(rows),
             np.array([int(each.flip) for each in draws]),
@@ -185,37 +185,36 @@ class Plan:
         )  # fmt: skip
 
 
-class Objective:
-    """The training loss of a piece, with all encodings held on the device; ``snr_gamma`` is of `min_snr_weights`, if any."""
+class Loss:
+    """The training loss of a piece, with all encodings held on the device; ``snr_gamma`` is of `Objective.min_snr`, if any."""
 
     def __init__(
-        self, scheduler: DDPMScheduler, data: TrainingSet, device: torch.device, snr_gamma: float | None = None
+        self, objective: Objective, data: TrainingSet, device: torch.device, snr_gamma: float | None = None
     ) -> None:
-        self._scheduler, self._device, self._scaling_factor = scheduler, device, data.scaling_factor
+        self._objective, self._device, self._scaling_factor = objective, device, data.scaling_factor
         self._mean, self._deviation = data.posteriors.mean.to(device), data.posteriors.deviation.to(device)
-        self._text = data.text.to(device)
-        self._weights = None if snr_gamma is None else min_snr_weights(scheduler, snr_gamma).to(device)
+        self._text = texts.moved(data.text, device)
+        self._weights = None if snr_gamma is None else objective.min_snr(snr_gamma).to(device)
 
-    def __call__(self, unet: torch.nn.Module, piece: Piece) -> torch.Tensor:
-        """Mean squared error, weighted by timestep if so told, times the piece's share of its batch."""
-        rows, mirrors, times, prompts, posterior, noise = (
+    def __call__(self, network: torch.nn.Module, piece: Piece) -> torch.Tensor:
+        """Mean squared error, weighted by noise level if so told, times the piece's share of its batch."""
+        rows, mirrors, levels, prompts, posterior, noise = (
             torch.from_numpy(array).to(self._device)
-            for array in (piece.rows, piece.mirrors, piece.times, piece.prompts, piece.posterior, piece.noise)
+            for array in (piece.rows, piece.mirrors, piece.levels, piece.prompts, piece.posterior, piece.noise)
         )
         latents = (self._mean[rows, mirrors] + self._deviation[rows, mirrors] * posterior) * self._scaling_factor
-        noisy = self._scheduler.add_noise(latents, noise, times)
-        predicts_noise = self._scheduler.config.prediction_type == "epsilon"
-        target = noise if predicts_noise else self._scheduler.get_velocity(latents, noise, times)
-        predicted = unet(noisy, times, self._text[prompts], return_dict=False)[0]
+        asked = self._objective
+        noisy, target = asked.noised(latents, noise, levels), asked.target(latents, noise, levels)
+        predicted = asked.predict(network, noisy, asked.times(levels), texts.rows(self._text, prompts))
         if self._weights is None:
             return mse_loss(predicted.float(), target.float()) * piece.share
         errors = mse_loss(predicted.float(), target.float(), reduction="none").mean(dim=(1, 2, 3))
-        return (errors * self._weights[times]).mean() * piece.share
+        return (errors * self._weights[levels]).mean() * piece.share
 
 
 def fit(
-    unet: UNet2DConditionModel,
-    scheduler: DDPMScheduler,
+    network: Any,
+    objective: Objective,
     data: TrainingSet,
     settings: FitSettings,
     seed: int,
@@ -224,12 +223,12 @@ def fit(
     label: str,
     execution: ExecutionOptions = ExecutionOptions(),
     checkpoints: Checkpoints | None = None,
-) -> tuple[UNet2DConditionModel, list[float]]:
-    """Retrain ``unet`` in place and return it, with plain weights however they were trained, and the loss of every step.
+) -> tuple[Any, list[float]]:
+    """Retrain ``network`` in place and return it, with plain weights however they were trained, and the loss of every step.
 
     Args:
-        unet: weights to start from, float32.
-        scheduler: gives betas, timesteps and the prediction type (epsilon or v_prediction).
+        network: weights to start from, float32.
+        objective: what the model was trained to predict.
         data: the encoded training set.
         settings: see `FitSettings`.
         seed: replicate seed.
@@ -240,45 +239,44 @@ def fit(
         checkpoints: where to go on from, and where to save; None keeps nothing.
 
     Raises:
-        UserError: if the loss is not finite, naming the step and what to change; if the prediction type is another.
+        UserError: if the loss is not finite, naming the step and what to change.
         Interrupted: if the process was told to stop; a checkpoint has been saved.
     """
-    check_prediction_type(scheduler)
     device = accelerator.device
-    adapter = adapted(unet, settings.lora, seed, iteration) if settings.lora else None
-    unet.to(device).train()
+    adapter = adapted(network, settings.lora, seed, iteration) if settings.lora else None
+    network.to(device).train()
     if device.type == "cuda":
-        unet.to(memory_format=torch.channels_last)
+        network.to(memory_format=torch.channels_last)
     if execution.gradient_checkpointing:
-        unet.enable_gradient_checkpointing()
+        network.enable_gradient_checkpointing()
     fused = device.type in ("cpu", "cuda")
-    trained = fit_state.trained(unet)
+    trained = fit_state.trained(network)
     optimizer = torch.optim.AdamW(
         trained.values(), lr=settings.learning_rate, weight_decay=1e-2, fused=fused, foreach=not fused
     )
     average = Average(trained, settings.ema) if settings.ema else None
     plan = Plan(
-        data, settings, seed, iteration, scheduler.config.num_train_timesteps,
+        data, settings, seed, iteration, objective.timesteps,
         execution.per_device_batch_size, accelerator.process_index, accelerator.num_processes,
     )  # fmt: skip
     start, losses = 0, list[float]()
     if checkpoints and (found := checkpoints.newest()):
         if average:
             average.restore(found.tensors)
-        fit_state.restore(unet, optimizer, found.tensors)
+        fit_state.restore(network, optimizer, found.tensors)
         start, losses = found.position, found.values["losses"]
         logger.info("%s: resumed at step %d of %d", label, start, plan.total)
     accelerator.wait_for_everyone()
-    network, stepper = accelerator.prepare(unet, optimizer)
+    prepared, stepper = accelerator.prepare(network, optimizer)
     if execution.compile:
-        network = torch.compile(network)
-    objective = Objective(scheduler, data, device, settings.snr_gamma)
+        prepared = torch.compile(prepared)
+    loss = Loss(objective, data, device, settings.snr_gamma)
     pending: list[torch.Tensor] = []
     deferred = checkpoints.defer_signals() if checkpoints else nullcontext()
     with Progress(plan.total, label, done=start) as progress, deferred, reproducible_gradients(device):
         for step, pieces in prefetch(plan.pieces, plan.steps(start), threaded=device.type != "cpu"):
-            pending.append(_gradients(network, objective, pieces, accelerator))
-            accelerator.clip_grad_norm_(unet.parameters(), 1.0)
+            pending.append(_gradients(prepared, loss, pieces, accelerator))
+            accelerator.clip_grad_norm_(network.parameters(), 1.0)
             stepper.step()
             stepper.zero_grad()
             if average:
@@ -290,18 +288,18 @@ def fit(
             pending = []
             _check_finite(losses, plan.total, label, settings.learning_rate)
             if checkpoints and step + 1 < plan.total:
-                checkpoints.offer(step + 1, lambda: (_state(unet, optimizer, average), {"losses": losses}))
+                checkpoints.offer(step + 1, lambda: (_state(network, optimizer, average), {"losses": losses}))
     if average:
         average.put_into_place()
     if adapter:
-        unet = adapter.merge_and_unload().requires_grad_(True)
-    return unet, losses
+        network = adapter.merge_and_unload().requires_grad_(True)
+    return network, losses
 
 
 def _state(
-    unet: UNet2DConditionModel, optimizer: torch.optim.Optimizer, average: Average | None
+    network: torch.nn.Module, optimizer: torch.optim.Optimizer, average: Average | None
 ) -> dict[str, torch.Tensor]:
-    return fit_state.tensors(unet, optimizer) | (average.tensors() if average else {})
+    return fit_state.tensors(network, optimizer) | (average.tensors() if average else {})
 
 
 def _is_time_to_read(done: int, total: int, accelerator: Accelerator, checkpoints: Checkpoints | None) -> bool:
@@ -312,21 +310,8 @@ def _is_time_to_read(done: int, total: int, accelerator: Accelerator, checkpoint
     return bool(accelerator.num_processes == 1 and checkpoints and checkpoints.told_to_stop())
 
 
-def check_prediction_type(scheduler: DDPMScheduler) -> None:
-    """Check that the pipeline was trained to predict what `fit` can train.
-
-    Raises:
-        UserError: naming what it predicts.
-    """
-    kind = scheduler.config.prediction_type
-    if kind not in ("epsilon", "v_prediction"):
-        raise UserError(
-            f"`model.path`: its scheduler predicts '{kind}'; only epsilon and v_prediction can be retrained"
-        )
-
-
 def _gradients(
-    network: torch.nn.Module, objective: Objective, pieces: list[Piece], accelerator: Accelerator
+    network: torch.nn.Module, loss: Loss, pieces: list[Piece], accelerator: Accelerator
 ) -> torch.Tensor:
     """Add up the batch's gradients, and return this device's part of its loss."""
     # Gradients are averaged over devices, while losses are shares of the batch's.
@@ -334,9 +319,9 @@ def _gradients(
     total = torch.zeros((), device=accelerator.device)
     for piece in pieces:
         with nullcontext() if piece.last else accelerator.no_sync(network):
-            loss = objective(network, piece)
-            accelerator.backward(loss * devices if devices > 1 else loss)
-        total = total + loss.detach()
+            lost = loss(network, piece)
+            accelerator.backward(lost * devices if devices > 1 else lost)
+        total = total + lost.detach()
     return total
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
 
 from nepotism.runtime import streams
 from nepotism.runtime.errors import UserError
@@ -29,24 +28,24 @@ class Lora:
     target_modules: tuple[str, ...]
 
 
-def adapted(unet: UNet2DConditionModel, lora: Lora, seed: int, iteration: int) -> Any:
-    """Freeze ``unet``, in place, and put trainable low-rank updates beside its layers (Hu et al., arXiv 2106.09685).
+def adapted(network: torch.nn.Module, lora: Lora, seed: int, iteration: int) -> Any:
+    """Freeze ``network``, in place, and put trainable low-rank updates beside its layers (Hu et al., arXiv 2106.09685).
 
     An update is B A alpha / rank, with A drawn from a normal distribution and B zero, as in diffusers'
     train_text_to_image_lora.py: at first it changes nothing.
 
     Args:
-        unet: float32.
+        network: float32.
         lora: which updates.
         seed, iteration: key the random numbers.
 
     Returns:
-        peft's PeftModel; its `merge_and_unload()` adds the updates to the weights: ``unet`` is what it was, with other weights.
+        peft's PeftModel; its `merge_and_unload()` adds the updates to the weights: ``network`` is what it was, with other weights.
 
     Raises:
         UserError: if the updates do not fit the network.
     """
-    for problem in lora_problems(unet, lora):
+    for problem in lora_problems(network, lora):
         raise UserError(problem)
     # Here, for whoever trains all weights needs no peft.
     from peft import LoraConfig, get_peft_model
@@ -56,17 +55,17 @@ def adapted(unet: UNet2DConditionModel, lora: Lora, seed: int, iteration: int) -
     )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(streams.integer_seed(seed, iteration, "finetune", "lora"))
-        return get_peft_model(unet, config)
+        return get_peft_model(network, config)
 
 
-def lora_problems(unet: torch.nn.Module, lora: Lora) -> Iterator[str]:
+def lora_problems(network: torch.nn.Module, lora: Lora) -> Iterator[str]:
     """What is wrong with a LoRA for this network; nothing if it fits."""
     for wanted in lora.target_modules:
-        found = {name: module for name, module in unet.named_modules() if f".{name}".endswith(f".{wanted}")}
+        found = {name: module for name, module in network.named_modules() if f".{name}".endswith(f".{wanted}")}
         layers = {name: module for name, module in found.items() if isinstance(module, LAYERS)}
         if not found:
-            known = ", ".join(_ends(unet))
-            yield f"`finetune.lora.target_modules`: no layer of the U-Net is called '{wanted}'; there are: {known}"
+            known = ", ".join(_ends(network))
+            yield f"`finetune.lora.target_modules`: no layer of the denoiser is called '{wanted}'; there are: {known}"
         elif other := next((name for name in found if name not in layers), None):
             kind = type(found[other]).__name__
             yield f"`finetune.lora.target_modules`: '{wanted}' is {other}, a {kind}; name linear layers or convolutions, such as to_q"
@@ -83,10 +82,10 @@ def _width(layer: Any) -> int:
     return min(layer.weight.flatten(1).shape)
 
 
-def _ends(unet: torch.nn.Module) -> Sequence[str]:
+def _ends(network: torch.nn.Module) -> Sequence[str]:
     """What layers are called that can be updated, from the last name that is no number on."""
     found = set()
-    for name, module in unet.named_modules():
+    for name, module in network.named_modules():
         if isinstance(module, LAYERS):
             parts = name.split(".")
             last = max(index for index, part in enumerate(parts) if not part.isdigit())

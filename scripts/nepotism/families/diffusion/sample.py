@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nepotism.families.diffusion.interval import guided_between
+from nepotism.families.diffusion import autoencoders, text as texts
+from nepotism.families.diffusion.backbones import of_pipeline
 from nepotism.families.diffusion.pipeline import encode_prompts
 from nepotism.runtime import streams
 from nepotism.runtime.errors import UserError
@@ -70,32 +71,20 @@ def sample(
     distinct = list(dict.fromkeys(prompts))
     text = encode_prompts(pipeline, distinct)
     empty = encode_prompts(pipeline, [""])
+    backbone = of_pipeline(pipeline)
     deferred = checkpoints.defer_signals() if checkpoints else nullcontext()
     with Progress(len(prompts), label, "image", done=begin) as progress, deferred:
         for start in range(begin, len(prompts), batch_size):
             chosen = slice(start, min(start + batch_size, len(prompts)))
             rows = [distinct.index(prompt) for prompt in prompts[chosen]]
-            options: dict[str, Any] = {
-                "prompt_embeds": text[rows],
-                "negative_prompt_embeds": empty.expand(len(rows), -1, -1),
-                "guidance_scale": guidance_scale,
-                "num_inference_steps": num_inference_steps,
-                # Noise is made on the CPU, so that it is the same on every device.
-                "generator": [torch.Generator("cpu").manual_seed(streams.integer_seed(*key)) for key in keys[chosen]],
-                "output_type": "latent",
-            }
-            if sources is None:
-                options |= {"height": resolution, "width": resolution}
-            else:
-                # In [0, 1]: the pipeline guesses from the batch's minimum whether pixels are in [-1, 1] already.
-                pixels = torch.from_numpy(sources[chosen]).permute(0, 3, 1, 2).float() / 255
-                options |= {"image": pixels, "strength": strength}
-            if guidance_interval and guidance_scale > 1:
-                options |= guided_between(
-                    pipeline, guidance_interval, guidance_scale, num_inference_steps,
-                    options["prompt_embeds"], options["negative_prompt_embeds"],
-                )  # fmt: skip
-            images = _decoded(pipeline, pipeline(**options).images)
+            pixels = None if sources is None else torch.from_numpy(sources[chosen]).permute(0, 3, 1, 2).float() / 255
+            # Noise is made on the CPU, so that it is the same on every device.
+            generators = [torch.Generator("cpu").manual_seed(streams.integer_seed(*key)) for key in keys[chosen]]
+            latents = backbone.draw(
+                pipeline, texts.rows(text, rows), texts.repeated(empty, len(rows)), generators,
+                guidance_scale, num_inference_steps, resolution, pixels, strength, guidance_interval,
+            )  # fmt: skip
+            images = _decoded(pipeline, latents)
             if not np.isfinite(images).all():
                 raise UserError(
                     f"{label}: the model drew something that is no number; its precision does not reach that far: use "
@@ -116,7 +105,7 @@ def _decoded(pipeline: Any, latents: torch.Tensor) -> NDArray[np.float32]:
     The autoencoder's layers are large: more of them than fit into a processor's cache take half as long again, and large
     images would fill a GPU's memory.
     """
-    scaled = latents / pipeline.vae.config.scaling_factor
-    parts = [pipeline.vae.decode(part, return_dict=False)[0] for part in scaled.split(DECODED_AT_A_TIME)]
+    latents = latents.to(pipeline.vae.dtype)
+    parts = [autoencoders.decode(pipeline.vae, part) for part in latents.split(DECODED_AT_A_TIME)]
     processor = pipeline.image_processor
     return np.concatenate([processor.postprocess(part, output_type="np") for part in parts])

@@ -13,7 +13,7 @@ import torch
 from nepotism.chain.regimes.sims import REGIME as SIMS
 from nepotism.data import watermark
 from nepotism.data.images import ImageSet, Record, contact_sheet, write_image_set
-from nepotism.families.diffusion.pipeline import identity, load_pipeline, unet_digest
+from nepotism.families.diffusion.pipeline import denoiser_digest, identity, load_pipeline
 from nepotism.families.diffusion.sample import sample
 from nepotism.runtime import cli
 from nepotism.runtime.options import add_key, add_keys
@@ -47,12 +47,12 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     cli.add_sampling(parser)
     add_keys(parser, "sample", "watermark")
     add_keys(parser, "model", "resolution")
-    parser.add_argument("--model", type=Path, help="folder of the retrained U-Net; without it, the base model's")
+    parser.add_argument("--model", type=Path, help="folder of the retrained denoiser; without it, the base model's")
     add_key(parser, "negative_weight", SIMS.parameters["weight"], None)
     parser.add_argument(
         "--parent-model",
         type=Path,
-        help="with --negative-weight: folder of the U-Net that draws, steered away from --model; without it, the base model's",
+        help="with --negative-weight: folder of the denoiser that draws, steered away from --model; without it, the base model's",
     )
     cli.add_resume(parser)
 
@@ -100,7 +100,7 @@ class Drawer:
     def _digest(self) -> str:
         chosen = self._arguments
         models = [chosen.model] if chosen.negative_weight is None else [chosen.parent_model, chosen.model]
-        digests = [unet_digest(chosen.base_model, model) for model in models]
+        digests = [denoiser_digest(chosen.base_model, model) for model in models]
         return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
     def _interval(self) -> dict[str, Any]:

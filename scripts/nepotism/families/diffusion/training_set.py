@@ -10,8 +10,10 @@ import torch
 
 from nepotism.chain.slots import row_names
 from nepotism.data.images import read_image_set, read_manifest
+from nepotism.families.diffusion import autoencoders
 from nepotism.families.diffusion.latents import Posteriors, encode_images, joined, read_encoded
 from nepotism.families.diffusion.pipeline import load_vae
+from nepotism.families.diffusion.text import Text
 
 logger = logging.getLogger(__name__)
 
@@ -23,10 +25,10 @@ class TrainingSet:
     Attributes:
         rows: names of the N images, which key the random streams (`slots.row_names`); those that fill it up are also named
             after how often they came before.
-        posteriors: of the N images, unscaled.
-        scaling_factor: the autoencoder's.
-        text: float32 (P, L, D) prompt embeddings; the last is the empty prompt's.
-        prompt_of: N indices into ``text``.
+        posteriors: of the N images, before the scaling factor.
+        scaling_factor: the autoencoder's (`autoencoders.scaling_factor`).
+        text: float32, of P prompts; the last is the empty one.
+        prompt_of: N indices of prompts.
         slots: number of slots, which may be another than that of images; None if it is the same.
         repeats: how often every image is among the N.
     """
@@ -34,7 +36,7 @@ class TrainingSet:
     rows: Sequence[str]
     posteriors: Posteriors
     scaling_factor: float
-    text: torch.Tensor
+    text: Text
     prompt_of: Sequence[int]
     slots: int | None = None
     repeats: int = 1
@@ -72,7 +74,7 @@ def load_training_set(
     logger.info("%d images in %d slots, %d generated", len(manifest), slots, generated)
     prompt_of = [encoded.prompts.index(record.prompt) for record, _ in manifest]
     names = row_names([record for record, _ in manifest])
-    data = TrainingSet(names, Posteriors(mean, deviation), vae.config.scaling_factor, encoded.text, prompt_of, slots)
+    data = TrainingSet(names, Posteriors(mean, deviation), autoencoders.scaling_factor(vae), encoded.text, prompt_of, slots)
     return filled_up(data, slots) if fill_up else data
 
 
