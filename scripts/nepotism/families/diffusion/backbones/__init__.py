@@ -13,9 +13,17 @@ from nepotism.weights import loading
 MODULES = {
     "StableDiffusionPipeline": "stable_diffusion",
     "StableDiffusionImg2ImgPipeline": "stable_diffusion",
+    "StableDiffusionXLPipeline": "stable_diffusion_xl",
+    "StableDiffusionXLImg2ImgPipeline": "stable_diffusion_xl",
+    "StableDiffusion3Pipeline": "stable_diffusion_3",
+    "StableDiffusion3Img2ImgPipeline": "stable_diffusion_3",
 }
 # What they are called, for those who look for one.
-TITLES = ("Stable Diffusion 1 and 2 (StableDiffusionPipeline)",)
+TITLES = (
+    "Stable Diffusion 1 and 2 (StableDiffusionPipeline)",
+    "Stable Diffusion XL (StableDiffusionXLPipeline)",
+    "Stable Diffusion 3 and 3.5 (StableDiffusion3Pipeline)",
+)
 
 
 @cache
@@ -44,6 +52,8 @@ def backbone_of(folder: Path) -> Backbone:
     if kind not in MODULES:
         raise UserError(f"`{KEY}`: {folder} is a {kind}; what can be used is {', '.join(TITLES)}")
     backbone = named(kind)
+    for problem in backbone.unusable(index):
+        raise UserError(f"`{KEY}`: {folder}: {problem}")
     wanted = {part: (model.__name__,) for part, model in backbone.parts.items()} | backbone.tokenizers
     for part, names in wanted.items():
         name = class_of(index, part)
@@ -52,6 +62,11 @@ def backbone_of(folder: Path) -> Backbone:
         if name not in names:
             raise UserError(f"`{KEY}`: the {part} of {folder} is {name or 'missing'}; what can be used is a {names[0]}")
     return backbone
+
+
+def has_part(folder: Path, part: str) -> bool:
+    """Whether a model has a part, which its model_index.json decides: a folder may lie there unused, or be missing."""
+    return class_of(loading.read_json(folder / "model_index.json", KEY), part) is not None
 
 
 def class_of(index: dict[str, Any], part: str) -> str | None:
