@@ -201,7 +201,12 @@ def load_model(
     where = str(weights.files[0] if len(weights.files) == 1 else folder)
     _check_fit(f"`{key}`: {where}", info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"], _ANOTHER)
     wanted = options.get("dtype")
-    if wanted and any(value.is_floating_point() and value.dtype != wanted for value in loaded.state_dict().values()):
+    # What the library leaves in single precision overflows in fp16, such as T5's.
+    kept = set(getattr(loaded, "_keep_in_fp32_modules", None) or ()) if wanted == torch.float16 else set()
+    if wanted and any(
+        value.is_floating_point() and value.dtype != wanted and kept.isdisjoint(name.split("."))
+        for name, value in loaded.state_dict().items()
+    ):
         # Shards may have kept the precision in which they are stored.
         loaded = loaded.to(wanted)
     _check_finite(f"`{key}`: {where}", loaded)
