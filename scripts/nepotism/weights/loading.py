@@ -155,8 +155,7 @@ def _instead(folder: Path, model: Path) -> str:
     """What to do about a folder without weights that can be loaded."""
     if pickled := [file.name for pattern in _PICKLED for file in sorted(folder.glob(pattern))]:
         return _convert(pickled[0], model)
-    others = sorted(file.name for file in folder.glob("*.safetensors"))
-    if others:
+    if others := sorted(file.name for file in folder.glob("*.safetensors")):
         return f"it has {_some(others)}, which are others: a model in the format of diffusers or transformers is wanted"
     return "copy the model's folder again, whole"
 
@@ -171,7 +170,8 @@ def _convert(pickled: str, model: Path) -> str:
 def stem(model_class: Any) -> str:
     """How the files of weights of a class begin: `DIFFUSERS` or `TRANSFORMERS`."""
     # Diffusers has classes of its own of a transformers model.
-    return TRANSFORMERS if any(each.__module__.startswith("transformers.") for each in model_class.__mro__) else DIFFUSERS
+    libraries = {each.__module__.split(".")[0] for each in model_class.__mro__}
+    return TRANSFORMERS if "transformers" in libraries else DIFFUSERS
 
 
 def load_model(
