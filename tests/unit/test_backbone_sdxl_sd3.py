@@ -87,7 +87,12 @@ def draw(pipeline, scale, steps=5, count=3, **options):
 def draw_theirs(pipeline, scale, steps=5, count=3, **options):
     # Theirs decides in a batch of three, where ours is told to take two at a time.
     images = pipeline(
-        PROMPTS[:count], guidance_scale=scale, num_inference_steps=steps, generator=generators(count), output_type="np", **options
+        PROMPTS[:count],
+        guidance_scale=scale,
+        num_inference_steps=steps,
+        generator=generators(count),
+        output_type="np",
+        **options,
     ).images
     return np.rint(images * 255)
 
@@ -363,7 +368,8 @@ def test_the_autoencoder_of_xl_is_in_single_precision_unless_its_file_says_that_
 def test_what_overflows_of_t5_stays_in_single_precision(folders):
     half, other = (folders("stable_diffusion_3").load(precision=name).text_encoder_3 for name in ("fp16", "bf16"))
     wide = {name for name, value in half.state_dict().items() if value.dtype == torch.float32}
-    assert wide and all(name.endswith(".wo.weight") for name in wide)
+    assert wide
+    assert all(name.endswith(".wo.weight") for name in wide)
     assert all(value.dtype == torch.bfloat16 for value in other.state_dict().values())
 
 

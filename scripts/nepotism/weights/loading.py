@@ -153,11 +153,9 @@ def _check_there(file: Path, key: str) -> None:
 
 def _instead(folder: Path, model: Path) -> str:
     """What to do about a folder without weights that can be loaded."""
-    pickled = [file.name for pattern in _PICKLED for file in sorted(folder.glob(pattern))]
-    if pickled:
+    if pickled := [file.name for pattern in _PICKLED for file in sorted(folder.glob(pattern))]:
         return _convert(pickled[0], model)
-    others = sorted(file.name for file in folder.glob("*.safetensors"))
-    if others:
+    if others := sorted(file.name for file in folder.glob("*.safetensors")):
         return f"it has {_some(others)}, which are others: a model in the format of diffusers or transformers is wanted"
     return "copy the model's folder again, whole"
 
@@ -171,7 +169,9 @@ def _convert(pickled: str, model: Path) -> str:
 
 def stem(model_class: Any) -> str:
     """How the files of weights of a class begin: `DIFFUSERS` or `TRANSFORMERS`."""
-    return DIFFUSERS if model_class.__module__.startswith("diffusers.") else TRANSFORMERS
+    # Diffusers has classes of its own of a transformers model.
+    libraries = {each.__module__.split(".")[0] for each in model_class.__mro__}
+    return TRANSFORMERS if "transformers" in libraries else DIFFUSERS
 
 
 def load_model(
@@ -200,14 +200,9 @@ def load_model(
         )  # fmt: skip
     where = str(weights.files[0] if len(weights.files) == 1 else folder)
     _check_fit(f"`{key}`: {where}", info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"], _ANOTHER)
-    wanted = options.get("dtype")
-    # What the library leaves in single precision overflows in fp16, such as T5's.
-    kept = set(getattr(loaded, "_keep_in_fp32_modules", None) or ()) if wanted == torch.float16 else set()
-    if wanted and any(
-        value.is_floating_point() and value.dtype != wanted and kept.isdisjoint(name.split("."))
-        for name, value in loaded.state_dict().items()
-    ):
-        # Shards may have kept the precision in which they are stored.
+    stored = {value.dtype for value in loaded.state_dict().values() if value.is_floating_point()}
+    if (wanted := options.get("dtype")) and stored != {wanted} and stem(model_class) == DIFFUSERS:
+        # Its shards may have kept the precision in which they are stored; what transformers leaves in fp32 overflows in fp16.
         loaded = loaded.to(wanted)
     _check_finite(f"`{key}`: {where}", loaded)
     return loaded

@@ -17,12 +17,14 @@ MODULES = {
     "StableDiffusionXLImg2ImgPipeline": "stable_diffusion_xl",
     "StableDiffusion3Pipeline": "stable_diffusion_3",
     "StableDiffusion3Img2ImgPipeline": "stable_diffusion_3",
+    "PRXPipeline": "prx",
 }
 # What they are called, for those who look for one.
 TITLES = (
     "Stable Diffusion 1 and 2 (StableDiffusionPipeline)",
     "Stable Diffusion XL (StableDiffusionXLPipeline)",
     "Stable Diffusion 3 and 3.5 (StableDiffusion3Pipeline)",
+    "PRX (PRXPipeline)",
 )
 
 
@@ -50,11 +52,11 @@ def backbone_of(folder: Path) -> Backbone:
     index = loading.read_json(folder / "model_index.json", KEY)
     kind = index.get("_class_name", "pipeline without a name")
     if kind not in MODULES:
-        raise UserError(f"`{KEY}`: {folder} is a {kind}; what can be used is {', '.join(TITLES)}")
+        raise UserError(f"`{KEY}`: {folder} is a {kind}; what can be used: {'; '.join(TITLES)}")
     backbone = named(kind)
     for problem in backbone.unusable(index):
         raise UserError(f"`{KEY}`: {folder}: {problem}")
-    wanted = {part: (model.__name__,) for part, model in backbone.parts.items()} | backbone.tokenizers
+    wanted = {**{part: (model.__name__,) for part, model in backbone.parts.items()}, **backbone.tokenizers}
     for part, names in wanted.items():
         name = class_of(index, part)
         if name is None and backbone.may_lack(part):

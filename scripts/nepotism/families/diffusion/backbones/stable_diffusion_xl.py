@@ -139,10 +139,21 @@ class StableDiffusionXL(UNetBackbone):
         side = resolution // SHRINKS
         if sources is not None:
             # Given images, the pipeline would put the autoencoder into half precision for good after encoding them.
-            sources = _latents(pipeline, sources, generators).to(text["text"].dtype) * pipeline.vae.config.scaling_factor
+            sources = (
+                _latents(pipeline, sources, generators).to(text["text"].dtype) * pipeline.vae.config.scaling_factor
+            )
         text, empty = ({**each, "sizes": _sizes(side, side, each)} for each in (text, empty))
         return super().draw(
-            pipeline, text, empty, generators, guidance_scale, num_inference_steps, resolution, sources, strength, interval
+            pipeline,
+            text,
+            empty,
+            generators,
+            guidance_scale,
+            num_inference_steps,
+            resolution,
+            sources,
+            strength,
+            interval,
         )
 
 
