@@ -1,8 +1,6 @@
-"""Stable Diffusion XL and 3 against diffusers' own pipelines: what the denoiser sees, images, losses, precision."""
+"""Stable Diffusion XL and 3 against diffusers' own pipelines: what the denoiser sees, images, losses."""
 
 import inspect
-import json
-import shutil
 from statistics import NormalDist
 
 import diffusers
@@ -13,9 +11,8 @@ import torch
 from accelerate import Accelerator
 from diffusers.callbacks import SD3CFGCutoffCallback, SDXLCFGCutoffCallback
 from nepotism.families.diffusion import fit as fitting
-from nepotism.families.diffusion import preflight
 from nepotism.families.diffusion import text as texts
-from nepotism.families.diffusion.backbones import backbone_of, of_pipeline
+from nepotism.families.diffusion.backbones import backbone_of
 from nepotism.families.diffusion.latents import Encoded, encode_images, read_encoded, write_encoded
 from nepotism.families.diffusion.low_rank import Lora, adapted
 from nepotism.families.diffusion.pipeline import encode_prompts, load_denoiser, load_pipeline
@@ -64,8 +61,8 @@ class Folder:
         return pipeline
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
+def builder(tmp_path_factory):
+    """What makes the folder of a kind, once."""
     made = {}
 
     def folder(kind):
@@ -74,6 +71,11 @@ def folders(tmp_path_factory):
         return made[kind]
 
     return folder
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return builder(tmp_path_factory)
 
 
 def generators(count=3):
@@ -331,54 +333,3 @@ def test_an_update_of_low_rank_does_the_same_beside_the_weights_and_in_them(fold
     assert float((beside - plain).abs().max()) > 1e-3
     changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
     assert {name.rsplit(".", 1)[0].split(".to_")[-1] for name in changed} == {"q", "k", "v", "out.0"}
-
-
-# ---- Precision
-
-
-@pytest.mark.parametrize("precision", ["fp16", "bf16"])
-@pytest.mark.parametrize("kind", BOTH)
-def test_images_in_half_precision_are_close(folders, kind, precision):
-    folder = folders(kind)
-    half = folder.load(precision=precision)
-    assert getattr(half, folder.backbone.denoiser).dtype == half.text_encoder_2.dtype != torch.float32
-    difference = np.abs(draw(half, 5.0).astype(float) - draw(folder.load(), 5.0))
-    assert difference.mean() < (0.5 if precision == "fp16" else 4)
-
-
-@pytest.mark.parametrize("image_to_image", [False, True])
-@pytest.mark.parametrize(("says", "wanted"), [(True, torch.float32), (None, torch.float32), (False, torch.float16)])
-def test_the_autoencoder_of_xl_is_in_single_precision_unless_its_file_says_that_it_need_not(
-    folders, tmp_path, says, wanted, image_to_image
-):
-    path = shutil.copytree(folders("stable_diffusion_xl").path, tmp_path / "xl")
-    file = path / "vae" / "config.json"
-    content = json.loads(file.read_text())
-    content.pop("force_upcast")
-    file.write_text(json.dumps(content if says is None else {**content, "force_upcast": says}))
-    pipeline = load_pipeline(path, None, "EulerDiscreteScheduler", CPU, "fp16", image_to_image)
-    before = {name: value.clone() for name, value in pipeline.vae.state_dict().items()}
-    options = {"sources": pictures(3), "strength": 0.55} if image_to_image else {}
-    draw(pipeline, 5.0, **options)
-    after = pipeline.vae.state_dict()
-    assert all(value.dtype == wanted and torch.equal(value, after[name]) for name, value in before.items())
-    assert pipeline.unet.dtype == torch.float16
-
-
-def test_what_overflows_of_t5_stays_in_single_precision(folders):
-    half, other = (folders("stable_diffusion_3").load(precision=name).text_encoder_3 for name in ("fp16", "bf16"))
-    wide = {name for name, value in half.state_dict().items() if value.dtype == torch.float32}
-    assert wide
-    assert all(name.endswith(".wo.weight") for name in wide)
-    assert all(value.dtype == torch.bfloat16 for value in other.state_dict().values())
-
-
-def test_the_tokenizer_that_reads_least_decides_what_is_cut_off(folders, caplog):
-    for kind in ("stable_diffusion_3", "3_without_t5", "stable_diffusion_xl"):
-        pipeline = folders(kind).load()
-        assert {of_pipeline(pipeline).reach(pipeline.text_encoder_2), pipeline.tokenizer_2.model_max_length} == {77}
-        caplog.clear()
-        preflight.warn_of_truncated(pipeline, ["short", "a" * 76])
-        (told,) = [record.getMessage() for record in caplog.records if record.name.startswith("nepotism")]
-        assert "longer than the 77 tokens of the text encoder: aaa" in told
-    assert folders("stable_diffusion_3").load().tokenizer_3.model_max_length == 256

@@ -105,7 +105,8 @@ class StableDiffusionXL(UNetBackbone):
         return {"text": text, "pooled": pooled}
 
     def predict(self, network: Any, noisy: torch.Tensor, times: torch.Tensor, text: Text) -> torch.Tensor:
-        told = {"text_embeds": text["pooled"], "time_ids": _sizes(*noisy.shape[2:], text)}
+        height, width = noisy.shape[2:]
+        told = {"text_embeds": text["pooled"], "time_ids": _sizes(height, width, text)}
         predicted: torch.Tensor = network(
             noisy, times, encoder_hidden_states=text["text"], added_cond_kwargs=told, return_dict=False
         )[0]
