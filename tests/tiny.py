@@ -261,15 +261,6 @@ def stable_diffusion_3(folder: Path, seed: int = 0, t5: bool = True) -> Path:
     return folder
 
 
-# A builder for each module of `backbones` that has one here.
-PIPELINES: dict[str, Callable[[Path], Path]] = {
-    "stable_diffusion": stable_diffusion,
-    "prx": prx,
-    "stable_diffusion_xl": stable_diffusion_xl,
-    "stable_diffusion_3": stable_diffusion_3,
-}
-
-
 def tiny_language_model(folder: Path, seed: int = 0) -> OPTForCausalLM:
     """A folder with the files of OPT of 125 million parameters: its tokenizer of bytes (here without merges), its specials."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -395,4 +386,9 @@ def torchvision_inception(path: Path) -> Path:
 
 
 # By the name of the architecture's module.
-PIPELINES: dict[str, Callable[[Path], Path]] = {"stable_diffusion": stable_diffusion, "prx": prx}
+PIPELINES: dict[str, Callable[[Path], Path]] = {
+    "stable_diffusion": stable_diffusion,
+    "stable_diffusion_xl": stable_diffusion_xl,
+    "stable_diffusion_3": stable_diffusion_3,
+    "prx": prx,
+}
