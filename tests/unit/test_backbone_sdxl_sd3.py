@@ -1,6 +1,7 @@
 """Stable Diffusion XL and 3 against diffusers' own pipelines: what the denoiser sees, images, losses."""
 
 import inspect
+from functools import cache
 from statistics import NormalDist
 
 import diffusers
@@ -35,7 +36,7 @@ BOTH = ("stable_diffusion_xl", "stable_diffusion_3")
 
 
 class Folder:
-    """A pipeline's folder, and what is loaded from it."""
+    """A pipeline's folder, and what is loaded from it, once."""
 
     def __init__(self, kind, path):
         self.module = "stable_diffusion_xl" if "xl" in kind else "stable_diffusion_3"
@@ -46,13 +47,14 @@ class Folder:
         if kind == "3_shifted_by_size":
             edit_json(path / "scheduler" / "scheduler_config.json", use_dynamic_shifting=True)
         self.backbone = backbone_of(path)
+        self.load, self.theirs = cache(self._load), cache(self._theirs)
 
-    def load(self, model=None, scheduler=None, precision="fp32", image_to_image=False, **more):
+    def _load(self, model=None, scheduler=None, precision="fp32", image_to_image=False, **more):
         return load_pipeline(
             self.path, model, scheduler or SCHEDULERS[self.module], CPU, precision, image_to_image, **more
         )
 
-    def theirs(self, image_to_image=False):
+    def _theirs(self, image_to_image=False):
         chosen = IMAGE_TO_IMAGE[self.module] if image_to_image else diffusers.DiffusionPipeline
         # What is null in its index must be said to diffusers again.
         without = {} if self.has_all else {"text_encoder_3": None, "tokenizer_3": None}
@@ -192,11 +194,12 @@ def test_images_from_images_are_those_of_the_pipeline_itself(folders, kind, scal
     assert_same_images(ours, draw_theirs(folder.theirs(image_to_image=True), scale, image=given, strength=0.55))
 
 
-def test_a_scheduler_of_second_order_starts_from_images_as_the_pipeline_does(folders):
+def test_a_scheduler_of_second_order_starts_from_images_as_the_pipeline_does(folders, monkeypatch):
     folder, sources = folders("stable_diffusion_3"), pictures(3)
     name = "FlowMatchHeunDiscreteScheduler"
     theirs = folder.theirs(image_to_image=True)
-    theirs.scheduler = diffusers.FlowMatchHeunDiscreteScheduler.from_config(theirs.scheduler.config)
+    other = diffusers.FlowMatchHeunDiscreteScheduler.from_config(theirs.scheduler.config)
+    monkeypatch.setattr(theirs, "scheduler", other)
     given = torch.from_numpy(sources).permute(0, 3, 1, 2).float() / 255
     ours = draw(folder.load(scheduler=name, image_to_image=True), 5.0, sources=sources, strength=0.55)
     assert_same_images(ours, draw_theirs(theirs, 5.0, image=given, strength=0.55))
