@@ -13,12 +13,17 @@ from nepotism.weights import loading
 MODULES = {
     "StableDiffusionPipeline": "stable_diffusion",
     "StableDiffusionImg2ImgPipeline": "stable_diffusion",
+    "Flux2KleinPipeline": "flux2_klein",
     "PRXPipeline": "prx",
+    "ZImagePipeline": "z_image",
+    "ZImageImg2ImgPipeline": "z_image",
 }
 # What they are called, for those who look for one.
 TITLES = (
     "Stable Diffusion 1 and 2 (StableDiffusionPipeline)",
+    "base models of FLUX.2 klein (Flux2KleinPipeline)",
     "PRX (PRXPipeline)",
+    "Z-Image (ZImagePipeline)",
 )
 
 
