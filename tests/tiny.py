@@ -1,6 +1,7 @@
 """Tiny models with random weights, in the exact formats of the large ones."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
+from tiny_qwen import flux2_klein, z_image
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
     CLIPTextConfig,
@@ -140,6 +142,15 @@ def prx(folder: Path, seed: int = 0) -> Path:
     index = json.loads((folder / "model_index.json").read_text())
     (folder / "model_index.json").write_text(json.dumps({**index, "text_encoder": ["prx", "T5GemmaEncoder"]}, indent=2))
     return folder
+
+
+# By the name of their module in `nepotism.families.diffusion.backbones`.
+PIPELINES: dict[str, Callable[[Path], Path]] = {
+    "stable_diffusion": stable_diffusion,
+    "flux2_klein": flux2_klein,
+    "prx": prx,
+    "z_image": z_image,
+}
 
 
 def tiny_language_model(folder: Path, seed: int = 0) -> OPTForCausalLM:
