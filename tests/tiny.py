@@ -15,7 +15,7 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
-from tiny_qwen import flux2_klein, z_image
+from tiny_flows import flux2_klein, z_image
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
     CLIPTextConfig,

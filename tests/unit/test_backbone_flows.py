@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from diffusers import AutoencoderDC, PRXTransformer2DModel, ZImageImg2ImgPipeline
+from diffusers import ZImageImg2ImgPipeline
 from nepotism.experiment.intervals import guided
 from nepotism.families.diffusion import autoencoders
 from nepotism.families.diffusion import fit as fitting
@@ -26,7 +25,7 @@ from nepotism.families.diffusion.schedulers import FLOW
 from nepotism.families.diffusion.training_set import TrainingSet
 from nepotism.runtime import streams
 from test_fit import pictures
-from tiny_qwen import rename
+from tiny_flows import with_dc_ae
 
 CPU = torch.device("cpu")
 KINDS = ["flux2_klein", "prx", "prx_dc_ae", "z_image"]
@@ -39,27 +38,6 @@ SETTINGS = fitting.FitSettings(1e-3, 1, 2, random_flip=True, caption_dropout=0.5
 LAYERS = {
     "flux2_klein": ("to_q", "to_qkv_mlp_proj"), "prx": ("img_qkv_proj", "to_out.0"), "z_image": ("to_q", "w1"),
 }  # fmt: skip
-
-
-def prx_dc_ae(folder: Path) -> Path:
-    """`tiny.prx` with the other autoencoder that the hub's PRX come with, here of four by four pixels a latent."""
-    tiny.prx(folder)
-    for part in ("vae", "transformer"):
-        shutil.rmtree(folder / part)
-    torch.manual_seed(0)
-    AutoencoderDC(
-        latent_channels=8, attention_head_dim=8, encoder_block_out_channels=(8, 16, 16), decoder_block_out_channels=(8, 16, 16),
-        encoder_layers_per_block=(1, 1, 1), decoder_layers_per_block=(1, 1, 1), encoder_qkv_multiscales=((), (), ()),
-        decoder_qkv_multiscales=((), (), ()), scaling_factor=0.41407,
-    ).save_pretrained(folder / "vae")  # fmt: skip
-    transformer = PRXTransformer2DModel(
-        in_channels=8, patch_size=1, context_in_dim=32, hidden_size=32, num_heads=2, depth=2, axes_dim=[8, 8]
-    )
-    for block in transformer.blocks:
-        torch.nn.init.normal_(block.modulation.lin.bias, std=0.5)
-    transformer.save_pretrained(folder / "transformer")
-    rename(folder, vae=["diffusers", "AutoencoderDC"])
-    return folder
 
 
 @dataclass
@@ -114,8 +92,9 @@ class Model:
 
 @pytest.fixture(scope="module", params=KINDS)
 def model(request, tmp_path_factory):
-    build = {**tiny.PIPELINES, "prx_dc_ae": prx_dc_ae}[request.param]
-    folder = build(tmp_path_factory.mktemp(request.param))
+    folder = tiny.PIPELINES[request.param.removesuffix("_dc_ae")](tmp_path_factory.mktemp(request.param))
+    if request.param.endswith("_dc_ae"):
+        with_dc_ae(folder)
     check_base_model(folder)
     kind = json.loads((folder / "model_index.json").read_text())["_class_name"]
     plain = getattr(diffusers, kind).from_pretrained(folder, local_files_only=True)
@@ -340,3 +319,16 @@ def test_a_network_steered_away_from_itself_by_nothing_draws_the_same(model):
     steered = load_pipeline(model.folder, None, FLOW, CPU, copy=model.folder / "transformer", negative_weight=0.0)
     both = Model(model.kind, model.folder, steered, model.plain)
     assert np.array_equal(both.sampled(3.0), model.sampled(3.0))
+
+
+@torch.no_grad()
+def test_half_precision_draws_and_trains_about_the_same(model, encoded):
+    half = Model(model.kind, model.folder, load_pipeline(model.folder, None, FLOW, CPU, "bf16"), model.plain)
+    assert np.abs(half.sampled(1.0) - model.sampled(1.0)).mean() < 5
+    sources = {"sources": SOURCES, "strength": 0.5}
+    assert np.abs(half.sampled(1.0, **sources) - model.sampled(1.0, **sources)).mean() < 5
+    data = training_set(model, encoded)
+    piece = fitting.Plan(data, SETTINGS, 0, 1, 1000).pieces(0)[0]
+    whole = float(loss(model, data)(model.ours.transformer, piece))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert float(loss(model, data)(model.ours.transformer, piece)) == pytest.approx(whole, rel=0.02)

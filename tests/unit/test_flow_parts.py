@@ -23,17 +23,17 @@ from nepotism.families.diffusion.objectives import Flow
 from nepotism.families.diffusion.pipeline import check_base_model, load_pipeline
 from nepotism.families.diffusion.schedulers import FLOW
 from nepotism.runtime.errors import UserError
-from test_backbone_flows import CPU, SOURCES, prx_dc_ae
-from tiny_qwen import qwen, qwen_tokenizer, rename
+from test_backbone_flows import CPU, SOURCES
+from tiny_flows import qwen, qwen_tokenizer, rename, with_dc_ae
 
-BUILDERS = {**tiny.PIPELINES, "prx_dc_ae": prx_dc_ae}
 KINDS = ["flux2_klein", "prx", "z_image"]
 IMAGES = torch.from_numpy(SOURCES).permute(0, 3, 1, 2) / 127.5 - 1
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    return {name: build(tmp_path_factory.mktemp(name)) for name, build in BUILDERS.items()}
+    made = {name: tiny.PIPELINES[name](tmp_path_factory.mktemp(name)) for name in [*KINDS, "stable_diffusion"]}
+    return {**made, "prx_dc_ae": with_dc_ae(tiny.prx(tmp_path_factory.mktemp("prx_dc_ae")))}
 
 
 # ---- Autoencoders

@@ -1,15 +1,18 @@
-"""Tiny pipelines that read Qwen3, with random weights, in the exact formats of the large ones."""
+"""Tiny flow models with random weights, in the exact formats of the large ones: those that read Qwen3, and a variant of PRX."""
 
 import json
+import shutil
 from pathlib import Path
 
 import torch
 from diffusers import (
+    AutoencoderDC,
     AutoencoderKL,
     AutoencoderKLFlux2,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Transformer2DModel,
+    PRXTransformer2DModel,
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
@@ -124,3 +127,23 @@ def rename(folder: Path, **entries: object) -> None:
     """Change entries of a folder's model_index.json."""
     path = folder / "model_index.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | entries, indent=2))
+
+
+def with_dc_ae(folder: Path) -> Path:
+    """A folder of PRX with the other autoencoder that the hub's come with, here of four by four pixels a latent."""
+    for part in ("vae", "transformer"):
+        shutil.rmtree(folder / part)
+    torch.manual_seed(0)
+    AutoencoderDC(
+        latent_channels=8, attention_head_dim=8, encoder_block_out_channels=(8, 16, 16), decoder_block_out_channels=(8, 16, 16),
+        encoder_layers_per_block=(1, 1, 1), decoder_layers_per_block=(1, 1, 1), encoder_qkv_multiscales=((), (), ()),
+        decoder_qkv_multiscales=((), (), ()), scaling_factor=0.41407,
+    ).save_pretrained(folder / "vae")  # fmt: skip
+    transformer = PRXTransformer2DModel(
+        in_channels=8, patch_size=1, context_in_dim=32, hidden_size=32, num_heads=2, depth=2, axes_dim=[8, 8]
+    )
+    for block in transformer.blocks:
+        torch.nn.init.normal_(block.modulation.lin.bias, std=0.5)
+    transformer.save_pretrained(folder / "transformer")
+    rename(folder, vae=["diffusers", "AutoencoderDC"])
+    return folder
