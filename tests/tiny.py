@@ -275,3 +275,7 @@ def torchvision_inception(path: Path) -> Path:
     network = inception_v3(weights=None, init_weights=False, aux_logits=True)
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
     return path
+
+
+# By the name of the architecture's module.
+PIPELINES: dict[str, Callable[[Path], Path]] = {"stable_diffusion": stable_diffusion, "prx": prx}
