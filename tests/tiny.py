@@ -144,15 +144,6 @@ def prx(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-# By the name of their module in `nepotism.families.diffusion.backbones`.
-PIPELINES: dict[str, Callable[[Path], Path]] = {
-    "stable_diffusion": stable_diffusion,
-    "flux2_klein": flux2_klein,
-    "prx": prx,
-    "z_image": z_image,
-}
-
-
 def tiny_language_model(folder: Path, seed: int = 0) -> OPTForCausalLM:
     """A folder with the files of OPT of 125 million parameters: its tokenizer of bytes (here without merges), its specials."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -278,4 +269,9 @@ def torchvision_inception(path: Path) -> Path:
 
 
 # By the name of the architecture's module.
-PIPELINES: dict[str, Callable[[Path], Path]] = {"stable_diffusion": stable_diffusion, "prx": prx}
+PIPELINES: dict[str, Callable[[Path], Path]] = {
+    "stable_diffusion": stable_diffusion,
+    "prx": prx,
+    "flux2_klein": flux2_klein,
+    "z_image": z_image,
+}
