@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
     problems = [*preflight.resolution_problems(pipeline, arguments.resolution), *disk_problems(arguments)]
     adapters = dict.fromkeys(each.lora for each in arguments.trainings if each.lora)
     problems += dict.fromkeys(problem for each in adapters for problem in lora_problems(network, each))
-    preflight.warn_of_truncated(pipeline.tokenizer, arguments.prompts)
+    preflight.warn_of_truncated(pipeline, arguments.prompts)
     if (usual := backbone.usual_resolution(pipeline)) not in (None, arguments.resolution):
         logging.warning(
             "warning: the model was trained at %s pixels, `model.resolution` is %d", usual, arguments.resolution

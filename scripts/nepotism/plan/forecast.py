@@ -1,5 +1,6 @@
 """What an experiment will take, from its configuration alone: cells, jobs, hours and disk. Standard library only."""
 
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +20,8 @@ from nepotism.weights.locations import location
 PNG_BYTES_PER_PIXEL = 1.6
 # What is assumed of a U-Net that is not on disk yet: that of Stable Diffusion, 866 million parameters.
 STABLE_DIFFUSION_BYTES = 3_463_726_498
+# Folders that denoisers are in: `families.diffusion.backbones` says which, but needs more than the standard library.
+DENOISERS = ("unet", "transformer")
 # Rules whose jobs load the model.
 STARTING = (
     "initial_images", "initial_draws", "sample_base", "redraw_base", "detector_images", "finetune", "sample", "sample_draws",
@@ -302,6 +305,23 @@ def passes_of(grid: Grid, arm: Arm | None, iteration: int) -> int:
 
 
 def unet_bytes(grid: Grid) -> int:
-    """Size of the base model's U-Net; that of Stable Diffusion if it is not there yet."""
-    weights = list((Path(str(location(grid.config["model"]["path"]))) / "unet").glob("*.safetensors"))
-    return sum(file.stat().st_size for file in weights) or STABLE_DIFFUSION_BYTES
+    """Size of a retrained denoiser, which is stored in single precision; that of Stable Diffusion if it is not there yet."""
+    base = Path(str(location(grid.config["model"]["path"])))
+    weights = [file for part in DENOISERS for file in sorted((base / part).glob("*.safetensors"))]
+    # Beside those of full precision, others are not read.
+    full = [file for file in weights if not any(f".{variant}" in file.name for variant in ("fp16", "bf16"))]
+    return sum(map(_single_precision_bytes, full or weights)) or STABLE_DIFFUSION_BYTES
+
+
+def _single_precision_bytes(file: Path) -> int:
+    """What a safetensors file of any precision would take in single precision."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        try:
+            header = json.loads(stream.read(length)) if length < size else {}
+        except ValueError:
+            header = {}
+    numbers = sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    # Of what is no such file, whoever loads it tells.
+    return 8 + length + 4 * numbers if header else size

@@ -13,7 +13,7 @@ import transformers
 from numpy.typing import NDArray
 
 from nepotism.families.diffusion import text as texts
-from nepotism.families.diffusion.backbones import backbone_of, of_pipeline, part_class
+from nepotism.families.diffusion.backbones import backbone_of, has_part, of_pipeline, part_class
 from nepotism.families.diffusion.backbones.base import KEY
 from nepotism.families.diffusion.extrapolation import Extrapolated
 from nepotism.families.diffusion.text import Text
@@ -36,18 +36,13 @@ def check_base_model(folder: Path) -> None:
     """
     backbone = backbone_of(folder)
     for part in backbone.parts:
-        if _is_there(folder, part):
+        if has_part(folder, part):
             loading.find(folder / part, loading.stem(part_class(folder, part)), KEY, folder)
     loading.read_json(folder / "scheduler" / "scheduler_config.json", KEY)
     for name in backbone.tokenizers:
-        if _is_there(folder, name):
+        if has_part(folder, name):
             loading.read_json(folder / name / "tokenizer_config.json", KEY)
     loading.check_sums(folder, KEY)
-
-
-def _is_there(folder: Path, part: str) -> bool:
-    """Whether a model has a part, which it may do without."""
-    return (folder / part).is_dir() or not backbone_of(folder).may_lack(part)
 
 
 def identity(base_model: Path) -> str:
@@ -93,7 +88,7 @@ def load_vae(base_model: Path, precision: str) -> Any:
     backbone = backbone_of(base_model)
     vae = loading.load_model(
         part_class(base_model, "vae"), base_model / "vae", KEY, base_model, low_cpu_mem_usage=False,
-        dtype=DTYPES[backbone.vae_precision(precision)],
+        dtype=DTYPES[backbone.vae_precision(base_model, precision)],
     )  # fmt: skip
     return vae.requires_grad_(False).to(memory_format=torch.channels_last)
 
@@ -106,7 +101,7 @@ def load_text_encoders(base_model: Path, precision: str) -> dict[str, Any]:
         part: loading.load_model(
             part_class(base_model, part), base_model / part, KEY, base_model, dtype=DTYPES[precision]
         )
-        if _is_there(base_model, part)
+        if has_part(base_model, part)
         else None
         for part in backbone.text_encoders()
     }

@@ -42,8 +42,10 @@ def truncated(tokenizer: Any, prompts: Sequence[str]) -> list[str]:
     return [prompt for prompt in prompts if len(tokenizer(prompt).input_ids) > longest]
 
 
-def warn_of_truncated(tokenizer: Any, prompts: Sequence[str]) -> None:
-    """Tell which captions the text encoder does not read to their end."""
+def warn_of_truncated(pipeline: Any, prompts: Sequence[str]) -> None:
+    """Tell which captions the text encoder does not read to their end; of several, the one that reads least."""
+    tokenizers = [getattr(pipeline, name) for name in of_pipeline(pipeline).tokenizers]
+    tokenizer = min((each for each in tokenizers if each is not None), key=lambda each: int(each.model_max_length))
     cut = truncated(tokenizer, prompts)
     for prompt in cut[:5]:
         logger.warning("warning: longer than the %d tokens of the text encoder: %s", tokenizer.model_max_length, prompt)

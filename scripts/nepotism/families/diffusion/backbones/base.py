@@ -50,6 +50,10 @@ class Backbone(ABC):
         found = self.parts[part]
         return found if isinstance(found, tuple) else (found,)
 
+    def unusable(self, index: Mapping[str, Any]) -> Iterator[str]:
+        """Why a model of this class cannot be used, by the content of its model_index.json; nothing if it can."""
+        yield from ()
+
     def text_encoders(self) -> list[str]:
         """Folders of the text encoders."""
         return [part for part in self.parts if part.startswith("text_encoder")]
@@ -78,7 +82,7 @@ class Backbone(ABC):
         """What the constructor of a pipeline is given beside the parts."""
         return self.extras
 
-    def vae_precision(self, precision: str) -> str:
+    def vae_precision(self, base_model: Path, precision: str) -> str:
         """In which precision the autoencoder works where the other parts work in ``precision``."""
         return precision
 

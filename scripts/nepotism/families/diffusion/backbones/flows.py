@@ -78,6 +78,9 @@ class FlowBackbone(Backbone):
             # As StableDiffusion3Img2ImgPipeline: a share of the steps, the last ones.
             assert strength is not None
             begin = int(max(num_inference_steps - min(num_inference_steps * strength, num_inference_steps), 0))
+            # Some schedulers call the network more often than they have steps.
+            begin *= scheduler.order
+            scheduler.set_begin_index(begin)
             mean, deviation = autoencoders.posterior(pipeline.vae, (sources * 2 - 1).to(device, pipeline.vae.dtype))
             drawn, noise = (randn_tensor(shape, generators, device=torch.device("cpu")).to(device) for _ in range(2))
             clean = (mean.float() + deviation.float() * drawn) * autoencoders.scaling_factor(pipeline.vae)
@@ -93,5 +96,5 @@ class FlowBackbone(Backbone):
                 flow = blind + guidance_scale * (seeing - blind)
             else:
                 flow = self.predict(network, latents, time.repeat(len(latents)), text).float()
-            latents = scheduler.step(flow, time, latents, return_dict=False)[0]
+            latents = scheduler.step(flow, time, latents, generator=generators, return_dict=False)[0]
         return latents

@@ -6,7 +6,6 @@ when drawing only).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,8 @@ from diffusers import AutoencoderKLFlux2, Flux2KleinPipeline, Flux2Transformer2D
 from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
 from transformers import Qwen3ForCausalLM
 
-from nepotism.families.diffusion.backbones.base import KEY
 from nepotism.families.diffusion.backbones.flows import FlowBackbone
-from nepotism.families.diffusion.objectives import Objective
 from nepotism.families.diffusion.text import Text
-from nepotism.runtime.errors import UserError
-from nepotism.weights import loading
 
 # Layers of the text encoder that the transformer reads, side by side, and tokens of a caption, as the pipeline has them.
 LAYERS = (9, 18, 27)
@@ -42,13 +37,12 @@ class Flux2Klein(FlowBackbone):
     def reach(self, text_encoder: Any) -> int | None:
         return TOKENS
 
-    def objective(self, base_model: Path) -> Objective:
-        if loading.read_json(base_model / "model_index.json", KEY).get("is_distilled"):
-            raise UserError(
-                f"`{KEY}`: {base_model} is distilled (`is_distilled` in its model_index.json): it draws in a few steps without "
-                "guidance, which this retraining would undo; take a base model, such as FLUX.2-klein-base-4B"
+    def unusable(self, index: Mapping[str, Any]) -> Iterator[str]:
+        if index.get("is_distilled"):
+            yield (
+                "it is distilled (`is_distilled` in its model_index.json): it draws in a few steps without guidance, which this "
+                "retraining would undo; take a base model, such as FLUX.2-klein-base-4B"
             )
-        return super().objective(base_model)
 
     def unfit(self, network: Any, vae: Any, encoders: Mapping[str, Any]) -> Iterator[str]:
         yield from super().unfit(network, vae, encoders)
