@@ -69,7 +69,9 @@ def checks_of_reference(grid: Grid) -> str:
 
 def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str, Any]:
     config = grid.config
-    model = {"base_model": grid.base_model}
+    model = {"base_model": grid.base_model_of(arm)}
+    # In the features of this one, single images of all arms are compared.
+    own = {"base_model": grid.base_model}
     score = _score(grid)
 
     def drawing(block: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,8 +89,8 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             return _real_images(grid, stage)
         case "preflight":
             chosen = {
-                "training_precision": config["finetune"]["precision"],
-                "batch_size": config["finetune"]["batch_size"],
+                "training_precision": grid.block("finetune", arm)["precision"],
+                "batch_size": grid.block("finetune", arm)["batch_size"],
             }
             # A mark is no matter of the model.
             drawn = drawing(most_guided(grid.block("sample", arm)))
@@ -116,10 +118,11 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             return {**model, **score, **config["diagnostics"]}
         case "sifid_threshold":
             assert arm is not None
-            return {**model, **{name: _parameters(arm)[name] for name in SIFID_PARAMETERS}}
+            return {**own, **{name: _parameters(arm)[name] for name in SIFID_PARAMETERS}}
         case "sifid_cull":
             assert arm is not None
-            return {**redrawing(), **_parameters(arm)}
+            features_of = {"features_model": grid.base_model} if arm.borrows_features else {}
+            return {**redrawing(), **_parameters(arm), **features_of}
         case "select_draws":
             assert arm is not None
             return {**redrawing(), **_parameters(arm), "clip": score["clip"]}
