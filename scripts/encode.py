@@ -4,8 +4,7 @@ import argparse
 from pathlib import Path
 
 from nepotism.data.images import read_image_set
-from nepotism.families.diffusion import preflight
-from nepotism.families.diffusion import autoencoders
+from nepotism.families.diffusion import autoencoders, preflight
 from nepotism.families.diffusion import text as texts
 from nepotism.families.diffusion.backbones import backbone_of
 from nepotism.families.diffusion.latents import Encoded, encode_images, write_encoded

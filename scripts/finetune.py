@@ -156,7 +156,12 @@ def run(arguments: argparse.Namespace) -> None:
                 )
             shape = tuple(data.posteriors.mean.shape[2:])
             probe = training_peak(
-                arguments.base_model, shape, texts.rows(data.text, [0]), hardware, arguments.gradient_checkpointing, settings
+                arguments.base_model,
+                shape,
+                texts.rows(data.text, [0]),
+                hardware,
+                arguments.gradient_checkpointing,
+                settings,
             )
             count = cli.images_at_a_time(arguments)
             raise too_large(label, count, "execution.per_device_batch_size", probe, total_bytes(), others)

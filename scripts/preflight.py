@@ -145,7 +145,11 @@ def check_memory(arguments: argparse.Namespace, pipeline: Any, hardware: Acceler
     if (heaviest["networks"], heaviest["precision"]) != (1, arguments.precision):
         # The one that is there leaves the device first.
         pipeline.to("cpu")
-        two = {"copy": arguments.base_model / backbone_of(arguments.base_model).denoiser, "negative_weight": 1.0} if heaviest["networks"] == 2 else {}
+        two = (
+            {"copy": arguments.base_model / backbone_of(arguments.base_model).denoiser, "negative_weight": 1.0}
+            if heaviest["networks"] == 2
+            else {}
+        )
         pipeline = load_or_tell(arguments, hardware.device, heaviest["precision"], **two)
 
     def sampled(count: int) -> float:

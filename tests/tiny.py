@@ -7,12 +7,24 @@ import torch
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
+    FlowMatchEulerDiscreteScheduler,
     PNDMScheduler,
+    PRXPipeline,
+    PRXTransformer2DModel,
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, OPTConfig, OPTForCausalLM
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizer,
+    GemmaTokenizer,
+    OPTConfig,
+    OPTForCausalLM,
+    T5GemmaConfig,
+)
+from transformers.models.t5gemma.modeling_t5gemma import T5GemmaEncoder
 
 
 def clip_tokenizer(folder: Path) -> CLIPTokenizer:
@@ -75,6 +87,58 @@ def stable_diffusion(folder: Path, prediction_type: str = "epsilon", seed: int =
     pipeline.save_pretrained(folder, safe_serialization=True)
     (folder / "tokenizer" / "tokenizer.json").unlink()
     clip_tokenizer(folder / "tokenizer")
+    return folder
+
+
+def gemma_tokenizer(folder: Path, model_max_length: int = 256) -> GemmaTokenizer:
+    """A Gemma tokenizer without merges (every letter is a token, other signs are bytes), as the files of PRX's."""
+    letters = [chr(code) for code in range(33, 127)]
+    words = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *(f"<0x{value:02X}>" for value in range(256)), "▁", *letters]
+    tokenizer = GemmaTokenizer(
+        vocab={word: index for index, word in enumerate(words)}, merges=[], add_bos_token=True,
+        model_max_length=model_max_length,
+    )  # fmt: skip
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def prx(folder: Path, seed: int = 0) -> Path:
+    """A pipeline folder shaped like Photoroom's PRX of 256 pixels with Flux's autoencoder, at tiny width.
+
+    As there: a T5Gemma encoder with two heads for each pair of keys and values, a window in every other layer and capped logits,
+    a transformer of patches of 2 x 2 latents, an autoencoder that shrinks eight times to 16 channels and has a shift beside
+    its scale and no convolutions around the latents, and a schedule that is shifted towards noise.
+    """
+    torch.manual_seed(seed)
+    tokenizer = gemma_tokenizer(folder / "tokenizer")
+    module = {
+        "vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "query_pre_attn_scalar": 16,
+    }  # fmt: skip
+    config = T5GemmaConfig(
+        encoder=module, decoder=dict(module), vocab_size=len(tokenizer), architectures=["T5GemmaEncoder"]
+    )
+    vae = AutoencoderKL(
+        block_out_channels=(8, 8, 16, 16), norm_num_groups=4, layers_per_block=1, latent_channels=16, sample_size=64,
+        down_block_types=["DownEncoderBlock2D"] * 4, up_block_types=["UpDecoderBlock2D"] * 4,
+        scaling_factor=0.3611, shift_factor=0.1159, use_quant_conv=False, use_post_quant_conv=False,
+    )  # fmt: skip
+    transformer = PRXTransformer2DModel(
+        in_channels=16, patch_size=2, context_in_dim=32, hidden_size=32, mlp_ratio=3.5, num_heads=2, depth=2,
+        axes_dim=[8, 8],
+    )  # fmt: skip
+    # Gates of a new transformer are shut: nothing but the last layer would be seen, and captions not at all.
+    for block in transformer.blocks:
+        torch.nn.init.normal_(block.modulation.lin.bias, std=0.5)
+    pipeline = PRXPipeline(
+        transformer=transformer, text_encoder=T5GemmaEncoder(config.encoder), tokenizer=tokenizer, vae=vae,
+        scheduler=FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=3.0), default_sample_size=256,
+    )  # fmt: skip
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    # The encoder's folder names a whole T5Gemma: the encoder's own configuration is not what the library reads there.
+    config.save_pretrained(folder / "text_encoder")
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**index, "text_encoder": ["prx", "T5GemmaEncoder"]}, indent=2))
     return folder
 
 

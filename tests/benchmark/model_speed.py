@@ -32,7 +32,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, StableDiffusi
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 from nepotism.families.diffusion import fit as fitting
 from nepotism.families.diffusion.latents import encode_images
-from nepotism.families.diffusion.pipeline import encode_prompts, load_pipeline, load_denoiser
+from nepotism.families.diffusion.pipeline import encode_prompts, load_denoiser, load_pipeline
 from nepotism.families.diffusion.sample import sample
 from nepotism.families.diffusion.training_set import TrainingSet
 from nepotism.plan.forecast import Rate

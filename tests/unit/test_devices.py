@@ -12,7 +12,7 @@ from nepotism.families.diffusion import preflight
 from nepotism.families.diffusion.extrapolation import Extrapolated
 from nepotism.families.diffusion.pipeline import load_pipeline
 from nepotism.runtime.devices import accelerator, reproducible_gradients
-from test_fit import SETTINGS, data, scheduler, small_unet, vae  # noqa: F401
+from test_fit import SETTINGS, data, of, scheduler, small_unet, vae  # noqa: F401
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_retraining_is_done_inside(monkeypatch, data, scheduler):  # noqa: F811
         seen.append("left")
 
     monkeypatch.setattr(fitting, "reproducible_gradients", entered)
-    fitting.fit(small_unet(), scheduler, data, SETTINGS, 0, 1, Accelerator(cpu=True), "test")
+    fitting.fit(small_unet(), of(scheduler), data, SETTINGS, 0, 1, Accelerator(cpu=True), "test")
     assert seen == ["cpu", "left"]
 
 

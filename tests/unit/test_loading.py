@@ -16,7 +16,9 @@ from conftest import ROOT
 from convert_weights import convert
 from nepotism.families import fit_state
 from nepotism.families.diffusion import pipeline as pipelines
+from nepotism.families.diffusion.backbones import backbone_of
 from nepotism.families.diffusion.sample import sample
+from nepotism.families.diffusion.schedulers import diffusion_scheduler
 from nepotism.families.lm import networks as lm
 from nepotism.families.vae import networks as vae
 from nepotism.measure import features
@@ -385,13 +387,11 @@ def test_a_folder_of_links_as_the_hubs_cache_has_it_is_loaded(base, whole, tmp_p
 
 
 @pytest.mark.parametrize(
-    "kind", ["StableDiffusionInpaintPipeline", "StableDiffusionDepth2ImgPipeline", "StableDiffusionXLPipeline"]
+    "kind", ["StableDiffusionInpaintPipeline", "StableDiffusionDepth2ImgPipeline", "KandinskyPipeline"]
 )
 def test_other_kinds_of_pipelines_are_named_with_what_can_be_used(base, kind):
     edit_json(base / "model_index.json", _class_name=kind)
-    with pytest.raises(
-        UserError, match=rf"`model.path`: .* is a {kind}; what can be used is a StableDiffusionPipeline"
-    ):
+    with pytest.raises(UserError, match=rf"`model.path`: .* is a {kind}; what can be used: .*StableDiffusionPipeline"):
         pipelines.check_base_model(base)
 
 
@@ -451,7 +451,8 @@ def test_a_tokenizer_that_names_no_length_reads_as_much_as_the_text_encoder(base
     loaded = load(base)
     assert loaded.tokenizer.model_max_length == 77
     long = ["a" * 100]
-    assert torch.equal(pipelines.encode_prompts(loaded, long), pipelines.encode_prompts(load(whole), long))
+    found, wanted = (pipelines.encode_prompts(each, long)["text"] for each in (loaded, load(whole)))
+    assert torch.equal(found, wanted)
 
 
 def test_tokenizers_without_their_vocabulary_are_told_and_not_made_up(base, tiny_clip, language_model, tmp_path):
@@ -554,7 +555,7 @@ def test_a_pipeline_samples_as_diffusers_does_after_loading(base, own, left_out)
 
 def test_the_class_of_an_old_scheduler_file_is_that_of_the_index(base):
     content = {key: value for key, value in SPELLED_OUT.items() if key != "_class_name"}
-    assert pipelines.load_scheduler(with_scheduler(base, content), "DDIMScheduler").config.clip_sample is False
+    assert diffusion_scheduler(with_scheduler(base, content), "DDIMScheduler").config.clip_sample is False
 
 
 def test_training_sees_the_schedule_that_the_files_class_means(base):
@@ -566,7 +567,7 @@ def test_training_sees_the_schedule_that_the_files_class_means(base):
         {**TRAINED, "_class_name": "EulerDiscreteScheduler"},
         {**left_out, "_class_name": "HeunDiscreteScheduler"},
     ):
-        scheduler = pipelines.load_noise_scheduler(with_scheduler(base, content))
+        scheduler = diffusion_scheduler(with_scheduler(base, content), "DDPMScheduler")
         assert scheduler.config.prediction_type == "v_prediction"
         times, noise = torch.tensor([0, 500, 999]), torch.ones(3, 1)
         targets.append(
@@ -579,10 +580,15 @@ def test_schedulers_of_other_kinds_of_diffusion_are_told(base):
     with pytest.raises(
         UserError, match="`scheduler`: a FlowMatchEulerDiscreteScheduler is for another kind of diffusion"
     ):
-        pipelines.load_scheduler(base, "FlowMatchEulerDiscreteScheduler")
+        diffusion_scheduler(base, "FlowMatchEulerDiscreteScheduler")
     with_scheduler(base, {"_class_name": "FlowMatchEulerDiscreteScheduler"})
     with pytest.raises(UserError, match="`model.path`: .* a FlowMatchEulerDiscreteScheduler is of another kind"):
         load(base)
+    with_scheduler(base, {"_class_name": "DDIMScheduler", "prediction_type": "sample"})
+    with pytest.raises(
+        UserError, match="its scheduler predicts 'sample'; only epsilon and v_prediction can be retrained"
+    ):
+        backbone_of(base).objective(base)
     with_scheduler(base, {"_class_name": "FastestScheduler"})
     with pytest.raises(UserError, match="diffusers has no scheduler called FastestScheduler"):
         load(base)
@@ -615,7 +621,7 @@ def test_preflight_ends_with_one_line(base, tiny_clip, tmp_path):
     assert (done.returncode, "no scheduler called FastestScheduler" in done.stderr) == (2, True)
     updates = '{"ema": null, "lora": {"rank": 2, "alpha": 2.0, "target_modules": ["to_x"]}}'
     done = preflight(base, tmp_path, "--trainings", '{"ema": null, "lora": null}', updates)
-    assert (done.returncode, "no layer of the U-Net is called 'to_x'; there are: " in done.stderr) == (2, True)
+    assert (done.returncode, "no layer of the denoiser is called 'to_x'; there are: " in done.stderr) == (2, True)
     change(clip / "model.safetensors", without_first)
     done = preflight(base, tmp_path, *more)
     assert done.returncode == 2, done.stderr

@@ -14,7 +14,13 @@ from nepotism.experiment.cells import Cell
 from nepotism.families.diffusion import fit as fitting
 from nepotism.families.diffusion import sampling
 from nepotism.families.diffusion.extrapolation import Extrapolated, extrapolated_weights
-from nepotism.families.diffusion.pipeline import encode_prompts, load_pipeline, load_denoiser, save_denoiser, denoiser_digest
+from nepotism.families.diffusion.pipeline import (
+    denoiser_digest,
+    encode_prompts,
+    load_denoiser,
+    load_pipeline,
+    save_denoiser,
+)
 from nepotism.families.diffusion.sample import sample
 from nepotism.families.diffusion.training_set import filled_up
 from nepotism.plan.forecast import forecast
@@ -26,7 +32,7 @@ from nepotism.runtime import streams
 from nepotism.runtime.errors import UserError
 from safetensors.numpy import load_file
 from test_config import NONE, grid_of, mistakes
-from test_fit import SETTINGS, data, scheduler, small_unet, vae  # noqa: F401
+from test_fit import SETTINGS, data, of, scheduler, small_unet, vae  # noqa: F401
 from test_mix import PAPER, mixed, names, of_models, records
 from test_needs import rate
 
@@ -87,7 +93,7 @@ def test_a_share_is_repeated_until_it_has_as_many_steps_as_all(data, scheduler):
     pieces = [piece for step in range(6) for piece in plans[1].pieces(step)]
     drawn = [noise.tobytes() for piece in pieces for noise in piece.noise]
     assert len(set(drawn)) == len(drawn) == 10, "no image is trained on twice with the same noise"
-    losses = fitting.fit(small_unet(), scheduler, full, SETTINGS, 0, 1, Accelerator(cpu=True), "test")[1]
+    losses = fitting.fit(small_unet(), of(scheduler), full, SETTINGS, 0, 1, Accelerator(cpu=True), "test")[1]
     assert len(losses) == 6
     same = filled_up(data, 5)
     assert (same.rows, same.repeats) == (data.rows, 1)
@@ -167,8 +173,8 @@ def test_sampling_is_that_of_a_loop_that_combines_guided_scores(tiny_diffusion, 
     omega, steps = 1.5, 4
     pipeline = steered(tiny_diffusion, models, omega)
     parent, copy = (load_denoiser(tiny_diffusion, folder) for folder in models)
-    text = encode_prompts(pipeline, PROMPTS)
-    empty = encode_prompts(pipeline, [""]).expand(len(PROMPTS), -1, -1)
+    text = encode_prompts(pipeline, PROMPTS)["text"]
+    empty = encode_prompts(pipeline, [""])["text"].expand(len(PROMPTS), -1, -1)
     schedule = DDIMScheduler.from_config(pipeline.scheduler.config)
     schedule.set_timesteps(steps)
     latents = torch.cat(

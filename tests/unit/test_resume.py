@@ -16,9 +16,12 @@ import safetensors.torch
 import torch
 from accelerate import Accelerator
 from diffusers import DDPMScheduler, UNet2DConditionModel
+from diffusers.configuration_utils import FrozenDict
 from nepotism.families import fit_state
 from nepotism.families.diffusion import fit as fitting
+from nepotism.families.diffusion.backbones.stable_diffusion import BACKBONE
 from nepotism.families.diffusion.latents import Posteriors
+from nepotism.families.diffusion.objectives import Diffusion
 from nepotism.families.diffusion.sample import sample
 from nepotism.runtime.errors import Interrupted
 from nepotism.runtime.resume.job import Job
@@ -41,12 +44,13 @@ def data():
     random = torch.Generator().manual_seed(1)
     mean, text = torch.randn(5, 2, 4, 4, 4, generator=random), torch.randn(3, 5, 8, generator=random)
     slots = [f"group/{index:03d}" for index in range(5)]
-    return fitting.TrainingSet(slots, Posteriors(mean, mean.abs()), 0.2, text, [0, 1, 0, 1, 0])
+    return fitting.TrainingSet(slots, Posteriors(mean, mean.abs()), 0.2, {"text": text}, [0, 1, 0, 1, 0])
 
 
 def run(checkpoints=None, execution=PLAIN):
     schedule = DDPMScheduler(prediction_type="v_prediction")
-    return fitting.fit(unet(), schedule, data(), SETTINGS, 0, 1, Accelerator(cpu=True), "test", execution, checkpoints)
+    objective = Diffusion(schedule, BACKBONE.predict)
+    return fitting.fit(unet(), objective, data(), SETTINGS, 0, 1, Accelerator(cpu=True), "test", execution, checkpoints)
 
 
 def train(output, seconds=0.0, **decisive):
@@ -258,12 +262,12 @@ def test_killed_at_random_or_while_a_checkpoint_is_written_training_ends_in_the_
         assert output.read_bytes() == undisturbed[0] + repr(undisturbed[1]).encode(), moment
 
 
-class Pipeline:
+class StableDiffusionPipeline:
     """Draws what its random stream says; ends the job after some batches."""
 
     device = torch.device("cpu")
     vae = SimpleNamespace(
-        config=SimpleNamespace(scaling_factor=1.0), decode=lambda latents, return_dict: (latents, None)
+        dtype=torch.float32, config=FrozenDict(scaling_factor=1.0), decode=lambda latents, return_dict: (latents, None)
     )
     image_processor = SimpleNamespace(postprocess=lambda images, output_type: images.numpy())
 
@@ -297,10 +301,10 @@ def draw(pipeline, job):
 def test_sampling_goes_on_where_it_stopped(tmp_path, caplog, batches):
     caplog.set_level(logging.INFO)
     with Job(tmp_path / "whole.parquet", 1000) as job:
-        expected = draw(Pipeline(), job)
+        expected = draw(StableDiffusionPipeline(), job)
     with pytest.raises(KeyboardInterrupt), Job(tmp_path / "samples.parquet", 0) as job:
-        draw(Pipeline(batches), job)
-    rest = Pipeline(4 - batches)
+        draw(StableDiffusionPipeline(batches), job)
+    rest = StableDiffusionPipeline(4 - batches)
     with Job(tmp_path / "samples.parquet", 0) as job:
         found = draw(rest, job)
     assert f"resumed at image {2 * batches} of 7" in caplog.text

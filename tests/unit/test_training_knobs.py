@@ -20,6 +20,7 @@ from nepotism.families.diffusion.min_snr import min_snr_weights
 from nepotism.families.diffusion.pipeline import save_denoiser
 from nepotism.runtime.errors import UserError
 from nepotism.runtime.resume.job import Job
+from test_fit import of
 from test_resume import SETTINGS, STEPS, bits, data, stopped, unet
 from torch.nn.utils import parametrize
 
@@ -35,8 +36,8 @@ def schedule(prediction_type="v_prediction", **more):
 
 
 def run(settings, checkpoints=None, execution=test_resume.PLAIN, scheduler=None):
-    scheduler = scheduler or schedule()
-    return fitting.fit(unet(), scheduler, data(), settings, 0, 1, Accelerator(cpu=True), "test", execution, checkpoints)
+    objective = of(scheduler or schedule())
+    return fitting.fit(unet(), objective, data(), settings, 0, 1, Accelerator(cpu=True), "test", execution, checkpoints)
 
 
 def output(model):
@@ -130,7 +131,7 @@ def test_training_updates_equals_a_plain_loop_over_products(trained):
             parametrize.register_parametrization(layer, "weight", Updated(*factors))
     factors = [each for each in plain.parameters() if each.requires_grad]
     optimizer = torch.optim.AdamW(factors, lr=1e-3, weight_decay=1e-2)
-    plan, objective = fitting.Plan(data(), UPDATED, 0, 1, 1000), fitting.Objective(schedule(), data(), CPU)
+    plan, objective = fitting.Plan(data(), UPDATED, 0, 1, 1000), fitting.Loss(of(schedule()), data(), CPU)
     losses = []
     for step in range(plan.total):
         loss = objective(plain, plan.pieces(step)[0])
@@ -172,7 +173,7 @@ def test_the_files_of_a_model_do_not_tell_how_it_was_trained(trained, tmp_path):
         (LORA, []),
         (
             Lora(2, 2.0, ("to_x",)),
-            ["`finetune.lora.target_modules`: no layer of the U-Net is called 'to_x'; there are: conv, conv1, conv2, conv_in, "],
+            ["`finetune.lora.target_modules`: no layer of the denoiser is called 'to_x'; there are: conv, conv1, conv2, conv_in, "],
         ),
         (
             Lora(2, 2.0, ("attn1",)),
@@ -284,11 +285,11 @@ def test_the_loss_is_the_weighted_mean_over_images(prediction_type):
     model = unet().eval()
     errors = []
     for index in range(5):
-        names = ("rows", "mirrors", "times", "prompts", "posterior", "noise")
+        names = ("rows", "mirrors", "levels", "prompts", "posterior", "noise")
         one = replace(piece, **{name: getattr(piece, name)[[index]] for name in names})
-        errors.append(float(fitting.Objective(scheduler, data(), CPU)(model, one).detach()))
-    weights = min_snr_weights(scheduler, 2.0)[piece.times].numpy()
-    found = float(fitting.Objective(scheduler, data(), CPU, 2.0)(model, piece).detach())
+        errors.append(float(fitting.Loss(of(scheduler), data(), CPU)(model, one).detach()))
+    weights = min_snr_weights(scheduler, 2.0)[piece.levels].numpy()
+    found = float(fitting.Loss(of(scheduler), data(), CPU, 2.0)(model, piece).detach())
     assert found == pytest.approx(np.mean(weights * errors), rel=1e-4)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from nepotism.families.diffusion.pipeline import load_text_encoder, load_denoiser
+from nepotism.families.diffusion.pipeline import load_denoiser, load_text_encoders
 from nepotism.runtime import streams
 from nepotism.weights import loading
 from numpy.typing import NDArray
@@ -99,7 +99,7 @@ def fit(
     model = Denoiser(words, vae.config.latent_channels)
     if start is not None:
         model.unet = load_denoiser(start, None)
-        model.text_encoder = load_text_encoder(start, "fp32")
+        model.text_encoder = load_text_encoders(start, "fp32")["text_encoder"]
         model.train().requires_grad_(True)
     noise_scheduler = DDPMScheduler.from_config(scheduler().config)
     mean, deviation = encode(vae, data.pixels)

@@ -60,7 +60,9 @@ def parser(description: str | None, stage: str | None = None) -> argparse.Argume
 
 def add_base_model(parser: argparse.ArgumentParser) -> None:
     """``--base-model``."""
-    parser.add_argument("--base-model", type=Path, required=True, help="folder of a text-to-image pipeline of diffusers")
+    parser.add_argument(
+        "--base-model", type=Path, required=True, help="folder of a text-to-image pipeline of diffusers"
+    )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

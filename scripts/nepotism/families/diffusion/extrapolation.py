@@ -69,7 +69,9 @@ class Extrapolated(torch.nn.Module):
         """As that of a denoiser; both are given the same. One that answers with a list of images gets a list of sums."""
         own, others = (network(*inputs, return_dict=False, **options)[0] for network in (self.network, self.copy))
         summed = (
-            [self._sum(*pair) for pair in zip(own, others, strict=True)] if isinstance(own, list) else self._sum(own, others)
+            [self._sum(*pair) for pair in zip(own, others, strict=True)]
+            if isinstance(own, list)
+            else self._sum(own, others)
         )
         return Transformer2DModelOutput(sample=summed) if return_dict else (summed,)
 

@@ -310,9 +310,7 @@ def _is_time_to_read(done: int, total: int, accelerator: Accelerator, checkpoint
     return bool(accelerator.num_processes == 1 and checkpoints and checkpoints.told_to_stop())
 
 
-def _gradients(
-    network: torch.nn.Module, loss: Loss, pieces: list[Piece], accelerator: Accelerator
-) -> torch.Tensor:
+def _gradients(network: torch.nn.Module, loss: Loss, pieces: list[Piece], accelerator: Accelerator) -> torch.Tensor:
     """Add up the batch's gradients, and return this device's part of its loss."""
     # Gradients are averaged over devices, while losses are shares of the batch's.
     devices = accelerator.num_processes

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from nepotism.families.diffusion import autoencoders, text as texts
+from nepotism.families.diffusion import autoencoders
+from nepotism.families.diffusion import text as texts
 from nepotism.families.diffusion.pipeline import to_unit_range
 from nepotism.families.diffusion.text import Text
 from nepotism.runtime.files import atomic_write
@@ -27,7 +28,8 @@ PIXELS_AT_A_TIME = 20 * 64 * 64
 
 @dataclass(frozen=True)
 class Posteriors:
-    """Gaussians over latents before their `autoencoders.scaling_factor`: ``mean`` and ``deviation`` are float32 (N, 2, C, h, w); index 1 is the mirror."""
+    """Gaussians over latents before their `autoencoders.scaling_factor`: ``mean`` and ``deviation`` are float32 (N, 2, C, h, w);
+    index 1 is the mirror."""
 
     mean: torch.Tensor
     deviation: torch.Tensor
@@ -85,7 +87,11 @@ def _batch_size(pixels: NDArray[np.uint8]) -> int:
 
 def write_encoded(path: Path, encoded: Encoded) -> None:
     """Write as safetensors, whole or not at all."""
-    tensors = {**texts.moved(encoded.text, "cpu"), "mean": encoded.posteriors.mean, "deviation": encoded.posteriors.deviation}
+    tensors = {
+        **texts.moved(encoded.text, "cpu"),
+        "mean": encoded.posteriors.mean,
+        "deviation": encoded.posteriors.deviation,
+    }
     with atomic_write(path) as temporary:
         # One key only: safetensors writes several in random order.
         metadata = {"encoded": json.dumps({"ids": encoded.ids, "prompts": encoded.prompts})}

@@ -170,7 +170,12 @@ def load_pipeline(
         other = load_denoiser(base_model, copy, precision).to(memory_format=torch.channels_last)
         network = Extrapolated(network, other, negative_weight)
     pipeline: Any = backbone.pipeline_of(image_to_image)(
-        vae=vae, scheduler=chosen, **encoders, **tokenizers, **{backbone.denoiser: network}, **backbone.options(base_model)
+        vae=vae,
+        scheduler=chosen,
+        **encoders,
+        **tokenizers,
+        **{backbone.denoiser: network},
+        **backbone.options(base_model),
     )
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(device)

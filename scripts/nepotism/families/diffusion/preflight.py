@@ -52,9 +52,7 @@ def warn_of_truncated(tokenizer: Any, prompts: Sequence[str]) -> None:
 
 
 @torch.no_grad()
-def prediction_problems(
-    network: Any, objective: Objective, latents: torch.Tensor, text: Text
-) -> Iterator[str]:
+def prediction_problems(network: Any, objective: Objective, latents: torch.Tensor, text: Text) -> Iterator[str]:
     """Whether the model predicts what its files say, in type and sign, tried on real images; nothing if so.
 
     Args:

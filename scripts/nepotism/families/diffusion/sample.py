@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nepotism.families.diffusion import autoencoders, text as texts
+from nepotism.families.diffusion import autoencoders
+from nepotism.families.diffusion import text as texts
 from nepotism.families.diffusion.backbones import of_pipeline
 from nepotism.families.diffusion.pipeline import encode_prompts
 from nepotism.runtime import streams

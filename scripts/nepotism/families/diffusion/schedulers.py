@@ -58,7 +58,9 @@ def flow_scheduler(base_model: Path, name: str = FLOW) -> Any:
             f"`{KEY}`: {base_model / 'scheduler'}: a {type(own).__name__} is for models with betas, and this one is of flow"
         )
     if not name.startswith("FlowMatch"):
-        raise UserError(f"`scheduler`: a {name} is for models with betas, and this one is of flow; {FLOW} is a safe choice")
+        raise UserError(
+            f"`scheduler`: a {name} is for models with betas, and this one is of flow; {FLOW} is a safe choice"
+        )
     with loading.readable("scheduler", base_model / "scheduler"):
         return scheduler_class.from_config(own.config)
 

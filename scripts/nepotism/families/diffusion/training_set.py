@@ -74,7 +74,9 @@ def load_training_set(
     logger.info("%d images in %d slots, %d generated", len(manifest), slots, generated)
     prompt_of = [encoded.prompts.index(record.prompt) for record, _ in manifest]
     names = row_names([record for record, _ in manifest])
-    data = TrainingSet(names, Posteriors(mean, deviation), autoencoders.scaling_factor(vae), encoded.text, prompt_of, slots)
+    data = TrainingSet(
+        names, Posteriors(mean, deviation), autoencoders.scaling_factor(vae), encoded.text, prompt_of, slots
+    )
     return filled_up(data, slots) if fill_up else data
 
 

@@ -13,9 +13,13 @@ from nepotism.weights import loading
 MODULES = {
     "StableDiffusionPipeline": "stable_diffusion",
     "StableDiffusionImg2ImgPipeline": "stable_diffusion",
+    "PRXPipeline": "prx",
 }
 # What they are called, for those who look for one.
-TITLES = ("Stable Diffusion 1 and 2 (StableDiffusionPipeline)",)
+TITLES = (
+    "Stable Diffusion 1 and 2 (StableDiffusionPipeline)",
+    "PRX (PRXPipeline)",
+)
 
 
 @cache
@@ -42,9 +46,9 @@ def backbone_of(folder: Path) -> Backbone:
     index = loading.read_json(folder / "model_index.json", KEY)
     kind = index.get("_class_name", "pipeline without a name")
     if kind not in MODULES:
-        raise UserError(f"`{KEY}`: {folder} is a {kind}; what can be used is {', '.join(TITLES)}")
+        raise UserError(f"`{KEY}`: {folder} is a {kind}; what can be used: {'; '.join(TITLES)}")
     backbone = named(kind)
-    wanted = {part: (model.__name__,) for part, model in backbone.parts.items()} | backbone.tokenizers
+    wanted = {**{part: (model.__name__,) for part, model in backbone.parts.items()}, **backbone.tokenizers}
     for part, names in wanted.items():
         name = class_of(index, part)
         if name is None and backbone.may_lack(part):

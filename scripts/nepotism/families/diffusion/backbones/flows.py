@@ -12,7 +12,8 @@ import torch
 from diffusers.utils.torch_utils import randn_tensor
 
 from nepotism.experiment.intervals import guided
-from nepotism.families.diffusion import autoencoders, text as texts
+from nepotism.families.diffusion import autoencoders
+from nepotism.families.diffusion import text as texts
 from nepotism.families.diffusion.backbones.base import Backbone
 from nepotism.families.diffusion.objectives import Density, Flow, Objective
 from nepotism.families.diffusion.schedulers import FLOW, flow_scheduler
