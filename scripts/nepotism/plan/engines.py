@@ -12,19 +12,19 @@ from nepotism.plan.grid import Grid
 SETTINGS = ("initial_images", "sample", "finetune")
 
 
-def baseline(grid: Grid, arm: Arm) -> Arm | None:
-    """The plain mixture with 0 % of an arm's own model and settings: of one that branches, of those that its chain began with.
+def beginning(grid: Grid, arm: Arm) -> Arm:
+    """The arm that begins at iteration 0 whose chain an arm goes on with: the arm itself, unless it branches."""
+    return beginning(grid, grid.arm(arm.goes_on_from)) if arm.goes_on_from else arm
+
+
+def baseline(grid: Grid, arm: Arm, ratio: str = "0") -> Arm | None:
+    """The plain mixture at a ratio, of an arm's own model and settings: of one that branches, of those that its chain began with.
 
     None where the experiment has none.
     """
-    begun = arm
-    while begun.goes_on_from is not None:
-        begun = grid.arm(begun.goes_on_from)
-    return next((each for each in (begun, *grid.arms) if _is_plain(each) and _alike(grid, each, begun)), None)
-
-
-def _is_plain(arm: Arm) -> bool:
-    return arm.is_plain and "0" in arm.ratios
+    begun = beginning(grid, arm)
+    plain = (each for each in (begun, *grid.arms) if each.is_plain and ratio in each.ratios)
+    return next((each for each in plain if _alike(grid, each, begun)), None)
 
 
 def _alike(grid: Grid, one: Arm, other: Arm) -> bool:
@@ -47,12 +47,12 @@ def feeder(grid: Grid, arm: Arm) -> Arm:
 
 def described(grid: Grid, arm: Arm) -> dict[str, Any]:
     """What claims need to know of an arm that is retrained on another model's images."""
-    plain = baseline(grid, arm)
     mine, others = (grid.models[each.model] for each in (arm, feeder(grid, arm)))
+    ratios = [ratio for ratio in arm.ratios if ratio != "0"]
     return {
         "arm": arm.name,
-        "ratios": [ratio for ratio in arm.ratios if ratio != "0"],
-        "plain": plain.name if plain else None,
+        "ratios": ratios,
+        "plain": {ratio: plain.name for ratio in ("0", *ratios) if (plain := baseline(grid, arm, ratio))},
         "model": _called(mine, others),
         "other": _called(others, mine),
     }

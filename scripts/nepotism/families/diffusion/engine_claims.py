@@ -28,13 +28,13 @@ class Fed:
     Attributes:
         arm: its name.
         ratios: of it, above 0.
-        plain: the plain mixture of its own model and settings that has 0 %; None where the experiment has none.
+        plain: the plain mixtures of its own model and settings, by ratio; without those that the experiment does not have.
         model, other: what its model is called, and the one whose images it is retrained on.
     """
 
     arm: str
     ratios: tuple[str, ...]
-    plain: str | None
+    plain: Mapping[str, str]
     model: str
     other: str
 
@@ -89,18 +89,23 @@ class EngineClaims:
 
 def _questions(scores: ScoreTable, fed: Fed, ratio: str) -> Iterator[_Question]:
     """What is asked of an arm at a ratio."""
-    last = max(scores.iterations(fed.arm), default=0)
-    plain = fed.plain or "none of its model"
-    own, real, mine = (plain, ratio, last), (plain, "0", last), (fed.arm, ratio, last)
-    lacks_own = "" if ratio in scores.ratios_of(plain) else f"the arm {plain} has no ratio {ratio}"
-    if fed.plain is None:
-        lacks_own = (
-            f"no plain mixture of {fed.model} has 0 % at these settings, and it is not compared with another model's"
-        )
+
+    def plain(each: str, iteration: int) -> CellKey:
+        return fed.plain.get(each, "?"), each, iteration
+
+    last, end = (max(scores.iterations(arm), default=0) for arm in (fed.arm, fed.plain.get(ratio, "?")))
+    mine: CellKey = (fed.arm, ratio, last)
     share = "" if ratio == "100" else f" at {ratio} %"
-    collapses = f"F({plain},{ratio},I) - F({plain},0,I)", DELTA, own, real, lacks_own
-    yield _Question(f"{fed.model} collapses on its own images{share}", PAPER, *collapses)
-    fails = f"F({fed.arm},{ratio},I) - F({plain},0,I)", DELTA, mine, real, lacks_own if fed.plain is None else ""
-    yield _Question(f"{fed.model} collapses on images of {fed.other}{share} ({fed.arm})", ASKED, *fails)
-    milder = f"F({plain},{ratio},I) - F({fed.arm},{ratio},I)", 0.0, own, mine, lacks_own
-    yield _Question(f"images of {fed.other} do {fed.model} less harm than its own{share} ({fed.arm})", OURS, *milder)
+
+    def asked(statement: str, source: str, bound: float, worse: CellKey, better: CellKey) -> _Question:
+        lacking = next((each for name, each, _ in (better, worse) if name == "?"), None)
+        note = f"no plain mixture of {fed.model} has {lacking} % at its settings, and another model's does not stand in for it"
+        names = [f"F({name},{each},I)" for name, each, _ in (worse, better)]
+        return _Question(statement, source, " - ".join(names), bound, worse, better, note if lacking else "")
+
+    yield asked(f"{fed.model} collapses on its own images{share}", PAPER, DELTA, plain(ratio, end), plain("0", end))
+    yield asked(
+        f"{fed.model} collapses on images of {fed.other}{share} ({fed.arm})", ASKED, DELTA, mine, plain("0", last)
+    )
+    milder = f"images of {fed.other} do {fed.model} less harm than its own{share} ({fed.arm})"
+    yield asked(milder, OURS, 0.0, plain(ratio, last), mine)
