@@ -11,15 +11,15 @@ from conftest import copy_project
 from nepotism.data.images import read_manifest, read_records
 from nepotism.data.tables import read_text_csv
 from nepotism.runtime.files import sha256
-from safetensors import safe_open
+from safetensors.torch import load_file
 
 OTHER = {
     "model": {"path": "models/other"},
-    "initial_images": {"guidance_scale": 1.0, "scheduler": "DDIMScheduler"},
-    "sample": {"guidance_scale": 1.0, "scheduler": "DDIMScheduler"},
+    "initial_images": {"guidance_scale": 1.0, "scheduler": "FlowMatchEulerDiscreteScheduler"},
+    "sample": {"guidance_scale": 1.0, "scheduler": "FlowMatchEulerDiscreteScheduler"},
 }
 ARMS = [
-    {"name": "none", "ratios": [0, 100]},
+    {"name": "none", "ratios": [100]},
     {"name": "other", "ratios": [0, 100], "overrides": OTHER},
     {"name": "other-fed", "regime": "feed", "ratios": [100], "parameters": {"other": "none", "share": 100}, "overrides": OTHER},
     {"name": "fed", "regime": "feed", "ratios": [100], "parameters": {"other": "other", "share": 100}},
@@ -37,14 +37,15 @@ SMALL = {
     "unseen": {"prompts": ["a face"], "images_per_prompt": 1},
 }
 OPTIONS = ("--configfile", "two.yaml")
+UNET, TRANSFORMER = "resources/tiny-diffusion/unet", "models/other/transformer"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 RESULTS = "results/two"
-FED = f"{RESULTS}/{{}}/ratio-100/seed-0/iteration-2/samples.parquet".format
 
 
 def with_models(folder):
-    """A project with another model than the shipped one: of other widths, with another autoencoder, tokenizer and text encoder."""
+    """A project with another model than the shipped one: a flow, with a transformer, autoencoder, tokenizer and text of its own."""
     made = copy_project(folder)
-    tiny.stable_diffusion(made.folder / "models" / "other")
+    tiny.prx(made.folder / "models" / "other")
     (made.folder / "two.yaml").write_text(yaml.safe_dump(SMALL))
     return made
 
@@ -55,7 +56,9 @@ def project(tmp_path_factory):
     made.planned = made.jobs("metrics", *OPTIONS)
     made.only_other = made.jobs(f"{RESULTS}/other/ratio-0/seed-0/iteration-1/metrics.json", *OPTIONS)
     made.only_own = made.jobs(f"{RESULTS}/none/ratio-100/seed-0/iteration-1/metrics.json", *OPTIONS)
-    made.snakemake("--cores", "2", "metrics", f"{RESULTS}/tables/claims.csv", f"{RESULTS}/figures/figure-3.csv", *OPTIONS)
+    made.snakemake(
+        "--cores", "2", "metrics", f"{RESULTS}/tables/claims.csv", f"{RESULTS}/figures/figure-3.csv", *OPTIONS
+    )
     return made
 
 
@@ -71,41 +74,47 @@ def cell(project, arm, iteration, ratio=100):
 def test_what_is_made_once_for_a_model_is_made_for_each_and_asked_for_by_its_cells_only(project):
     for rule in ("preflight", "encode", "initial_images", "sample_base", "score_base"):
         assert project.planned[rule] == 2, rule
-    assert (project.planned["finetune"], project.planned["reference"], project.planned["embed_reference"]) == (13, 1, 1)
+    assert (project.planned["finetune"], project.planned["reference"], project.planned["embed_reference"]) == (11, 1, 1)
     for jobs in (project.only_other, project.only_own):
         assert (jobs["encode"], jobs["finetune"]) == (1, 1)
     # Trained on real images only, it needs no image of iteration 0; and the rules that measure are the experiment's own model's.
     assert "initial_images" not in project.only_other
     assert (project.only_own["initial_images"], project.only_own["preflight"]) == (1, 1)
-    for name, parts in (("", "unet"), ("-other", "unet")):
+    for name, denoiser in (("", UNET), ("-other", TRANSFORMER)):
         told = json.loads((project.folder / RESULTS / f"preflight{name}.json").read_text())
-        folder = project.folder / ("models/other" if name else "resources/tiny-diffusion") / parts
-        with safe_open(folder / "diffusion_pytorch_model.safetensors", "pt") as file:
-            assert told["parameters"] == sum(file.get_tensor(key).numel() for key in file.keys())
+        tensors = load_file(project.folder / denoiser / WEIGHTS).values()
+        assert told["parameters"] == sum(tensor.numel() for tensor in tensors)
+    shapes = [
+        load_file(project.folder / RESULTS / "reference" / f"latents{name}.safetensors")["mean"].shape
+        for name in ("", "-other")
+    ]
+    assert shapes[0] != shapes[1], "of two autoencoders"
 
 
 def test_each_chain_retrains_its_own_model_and_draws_with_it(project):
-    folders = {"base": "resources/tiny-diffusion", "base-other": "models/other"}
-    digests = {
-        base: sha256(project.folder / folder / "unet" / "diffusion_pytorch_model.safetensors")
-        for base, folder in folders.items()
-    }
+    folders = {"base": UNET, "base-other": TRANSFORMER}
+    digests = {base: sha256(project.folder / folder / WEIGHTS) for base, folder in folders.items()}
     assert len(set(digests.values())) == 2
     for base, digest in digests.items():
         for name in ("initial_images", "samples"):
-            assert {record.model for record in read_records(project.folder / RESULTS / base / "seed-0" / f"{name}.parquet")} == {digest}
+            assert {
+                record.model for record in read_records(project.folder / RESULTS / base / "seed-0" / f"{name}.parquet")
+            } == {digest}
     for arm, base in (("none", "base"), ("fed", "base"), ("other", "base-other"), ("other-fed", "base-other")):
-        config = json.loads((project.folder / folders[base] / "unet" / "config.json").read_text())
+        config = json.loads((project.folder / folders[base] / "config.json").read_text())
         for iteration in (1, 2):
             model = cell(project, arm, iteration) / "model"
-            assert json.loads((model / "config.json").read_text())["block_out_channels"] == config["block_out_channels"]
+            assert json.loads((model / "config.json").read_text())["_class_name"] == config["_class_name"]
             drawn_by = {record.model for record in read_records(cell(project, arm, iteration) / "samples.parquet")}
-            assert drawn_by == {sha256(model / "diffusion_pytorch_model.safetensors")}
+            assert drawn_by == {sha256(model / WEIGHTS)}
 
 
 @pytest.mark.parametrize(("arm", "other", "base"), [("fed", "other", "base-other"), ("other-fed", "none", "base")])
 def test_a_chain_that_is_fed_is_trained_on_the_other_models_images(project, arm, other, base):
-    sources = (f"{RESULTS}/{base}/seed-0/initial_images.parquet", f"{RESULTS}/{other}/ratio-100/seed-0/iteration-1/samples.parquet")
+    sources = (
+        f"{RESULTS}/{base}/seed-0/initial_images.parquet",
+        f"{RESULTS}/{other}/ratio-100/seed-0/iteration-1/samples.parquet",
+    )
     for iteration, source in enumerate(sources, 1):
         manifest = read_manifest(cell(project, arm, iteration) / "mix.parquet")
         assert (len(manifest), {file for _, file in manifest}) == (20, {source})
@@ -113,7 +122,15 @@ def test_a_chain_that_is_fed_is_trained_on_the_other_models_images(project, arm,
 
 
 def test_single_images_of_all_arms_are_compared_in_one_models_features(project):
-    commands = project.snakemake("-n", "-p", "--quiet", "host", "-F", str(cell(project, "other-culled", 1).relative_to(project.folder) / "curated.csv"), *OPTIONS).stdout
+    commands = project.snakemake(
+        "-n",
+        "-p",
+        "--quiet",
+        "host",
+        "-F",
+        str(cell(project, "other-culled", 1).relative_to(project.folder) / "curated.csv"),
+        *OPTIONS,
+    ).stdout
     (threshold,) = (line for line in commands.splitlines() if "sifid_threshold.py" in line)
     (culling,) = (line for line in commands.splitlines() if "sifid_cull.py" in line)
     assert "--base-model resources/tiny-diffusion " in threshold
@@ -133,19 +150,28 @@ def test_arms_of_another_model_are_compared_with_its_own_0_percent(project):
     spread = next(
         float(row["value"])
         for row in rows(project, "metrics")
-        if (row["control"], row["metric"], row["set"], row["iteration"]) == ("base-other", "clip_score_within_group_sd", "samples", "0")
+        if (row["control"], row["metric"], row["set"], row["iteration"])
+        == ("base-other", "clip_score_within_group_sd", "samples", "0")
     )
-    (captions,) = (row for row in rows(project, "diagnostics") if row["statistic"] == "(C(other,0,I) - C(other-fed,100,I)) / s")
-    assert float(captions["value"]) == pytest.approx((values["other", "0"] - values["other-fed", "100"]) / spread, rel=1e-6)
-    statements = [row["statement"] for row in rows(project, "claims")][12:]
-    assert statements == [
-        "other collapses on its own images",
-        "other collapses on images of tiny-diffusion (other-fed)",
-        "images of tiny-diffusion do other less harm than its own (other-fed)",
-        "tiny-diffusion collapses on its own images",
-        "tiny-diffusion collapses on images of other (fed)",
-        "images of other do tiny-diffusion less harm than its own (fed)",
+    (captions,) = (
+        row for row in rows(project, "diagnostics") if row["statistic"] == "(C(other,0,I) - C(other-fed,100,I)) / s"
+    )
+    assert float(captions["value"]) == pytest.approx(
+        (values["other", "0"] - values["other-fed", "100"]) / spread, rel=1e-6
+    )
+    # Two seeds too few to decide, and no 0 % of the experiment's own model, which is not compared with another's.
+    lacking = "no plain mixture of tiny-diffusion has 0 % at its settings, and another model's does not stand in for it"
+    assert [(row["statement"], row["verdict"], row["note"]) for row in rows(project, "claims")[12:]] == [
+        ("other collapses on its own images", "undecided", ""),
+        ("other collapses on images of tiny-diffusion (other-fed)", "undecided", ""),
+        ("images of tiny-diffusion do other less harm than its own (other-fed)", "undecided", ""),
+        ("tiny-diffusion collapses on its own images", "not run", lacking),
+        ("tiny-diffusion collapses on images of other (fed)", "not run", lacking),
+        ("images of other do tiny-diffusion less harm than its own (fed)", "undecided", ""),
     ]
+
+
+def test_lines_of_figure_3_begin_at_their_own_model(project):
     with open(project.folder / RESULTS / "figures/figure-3.csv", newline="") as file:
         begun = {
             (row["control"], row["ratio"]): float(row["value"])
@@ -159,12 +185,14 @@ def test_arms_of_another_model_are_compared_with_its_own_0_percent(project):
 def test_every_image_is_known_and_a_second_run_does_nothing(project):
     sets = [path for path in (project.folder / RESULTS).rglob("*.parquet") if path.name != "mix.parquet"]
     known = set(check_provenance(sets).values())
-    assert {record for path in (project.folder / RESULTS).rglob("mix.parquet") for record, _ in read_manifest(path)} <= known
+    assert {
+        record for path in (project.folder / RESULTS).rglob("mix.parquet") for record, _ in read_manifest(path)
+    } <= known
     assert project.jobs("metrics", *OPTIONS) == {}
 
 
 def test_another_path_of_the_other_model_reruns_its_arms_and_what_its_images_feed(project):
-    tiny.stable_diffusion(project.folder / "models" / "another", seed=1)
+    tiny.prx(project.folder / "models" / "another", seed=1)
     arms = [
         {**arm, "overrides": {**OTHER, "model": {"path": "models/another"}}} if "overrides" in arm else arm for arm in ARMS
     ]  # fmt: skip
@@ -172,6 +200,6 @@ def test_another_path_of_the_other_model_reruns_its_arms_and_what_its_images_fee
     jobs = project.jobs("metrics", *OPTIONS, "another.yaml")
     for rule in ("preflight", "encode", "initial_images", "sample_base"):
         assert jobs[rule] == 1, rule
-    # Of 13, the four of `none` stay.
+    # Of 11, the two of `none` stay.
     assert jobs["finetune"] == 9
     assert not {"reference", "embed_reference"} & jobs.keys()
