@@ -163,6 +163,8 @@ def arm_of(wildcards):
     """The arm that a job's settings are taken from; None where the config's own hold."""
     if hasattr(wildcards, "control"):
         return with_advice(grid.arm, wildcards.control)
+    if hasattr(wildcards, "model"):
+        return with_advice(grid.arm_of_model, wildcards.model)
     return with_advice(grid.arm_of_base, getattr(wildcards, "base", "base"))
 
 

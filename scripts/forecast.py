@@ -88,6 +88,11 @@ def render_forecast(grid: Grid, expected: Forecast, rates: list[Rate], devices: 
         f"disk: {expected.final_bytes / gigabytes:.1f} GB at the end, {expected.peak_bytes / gigabytes:.1f} GB at most; "
         f"a retrained model has {expected.unet_bytes / gigabytes:.2f} GB ({grid.config['execution']['keep_models']} kept)",
     ]
+    for source, (trained, passes, unet) in expected.others.items():
+        lines.append(
+            f"of these, {source} sees {trained:,} images and takes {passes:,} passes; retrained, it has {unet / gigabytes:.2f} GB. "
+            "Hours are told as if it were as fast as the other"
+        )
     fitting = fitting_rates(grid, rates, million)
     for rate in fitting:
         hours = expected.hours(rate)

@@ -4,7 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,8 @@ class Forecast:
         unet_bytes: size of one retrained model.
         final_bytes: of disk at the end.
         peak_bytes: of disk while it runs.
+        others: of base models beside the experiment's own, by their sources: what of ``trained`` and ``passes`` is theirs, and
+            the size of one that is retrained.
     """
 
     cells: int
@@ -77,6 +79,7 @@ class Forecast:
     unet_bytes: int
     final_bytes: int
     peak_bytes: int
+    others: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
 
     def hours(self, rate: Rate) -> float:
         """Hours of one device at measured speeds."""
@@ -200,41 +203,48 @@ def forecast(grid: Grid, group_count: int, devices: int = 1) -> Forecast:
     }
     unseen = len(config["unseen"]["prompts"]) * config["unseen"]["images_per_prompt"]
     arms = [grid.arm(cell.control) for cell in cells]
-    trained = sum(
-        images_seen(grid.block("finetune", arm), round(slots * share_of_slots(grid, cell)))
-        for cell, arm in zip(cells, arms, strict=True)
-    )
-    passes = sum(passes_of(grid, arm, cell.iteration) * (slots + unseen) for cell, arm in zip(cells, arms, strict=True))
+    # By base model, whose speeds and sizes differ.
+    trained, passes = Counter[str](), Counter[str]()
+    for cell, arm in zip(cells, arms, strict=True):
+        trained[arm.model] += images_seen(grid.block("finetune", arm), round(slots * share_of_slots(grid, cell)))
+        passes[arm.model] += passes_of(grid, arm, cell.iteration) * (slots + unseen)
     for base in grid.bases:
-        arm = grid.arm_of_base(base)
-        first, sample = grid.block("initial_images", arm), grid.sampling(arm, 0)
-        passes += (_img2img(first) * slots + passes_per_image(sample) * (slots + unseen)) * len(grid.seeds)
-    passes += sum(_img2img(grid.block("initial_images", grid.arm(cell.control))) * slots for cell in of_base)
-    passes += sum(passes_of_treated(grid, grid.arm(cell.control), cell.iteration) * slots for cell in of_cells)
+        begins = grid.arm_of_base(base)
+        first, sample = grid.block("initial_images", begins), grid.sampling(begins, 0)
+        drawn_by = begins.model if begins else ""
+        passes[drawn_by] += (_img2img(first) * slots + passes_per_image(sample) * (slots + unseen)) * len(grid.seeds)
+    for arm in (grid.arm(cell.control) for cell in of_base):
+        passes[arm.model] += _img2img(grid.block("initial_images", arm)) * slots
+    for cell in of_cells:
+        arm = grid.arm(cell.control)
+        passes[arm.model] += passes_of_treated(grid, arm, cell.iteration) * slots
     again = sum(passes_per_image(grid.sampling(None, iteration)) for iteration in grid.redrawn())
-    passes += again * (slots + unseen) * len(grid.seeds)
-    passes += sum(_selected_passes(grid, cell, slots) for cell in treated)
-    passes += sum(passes_of_treated(grid, arm, iteration + 1) * slots for arm, iteration in detected.values())
+    passes[""] += again * (slots + unseen) * len(grid.seeds)
+    for cell in treated:
+        passes[grid.arm(cell.control).model] += _selected_passes(grid, cell, slots)
+    for arm, iteration in detected.values():
+        passes[arm.model] += passes_of_treated(grid, arm, iteration + 1) * slots
     pixels = config["model"]["resolution"] ** 2
     drawn = (len(cells) + redrawn) * (slots + unseen) + bases * (2 * slots + unseen)
     drawn += (len(draws) + len(detected)) * slots
     curated = sum(generated_count(float(cell.ratio), slots) for cell in treated)
     images = int((drawn + curated + (3 + len(grid.fresh_sets())) * slots) * pixels * PNG_BYTES_PER_PIXEL)
-    unet = unet_bytes(grid)
+    unets = {model: unet_bytes(source) for model, source in grid.models.items()}
     kept = _kept(grid, cells)
-    final = kept * unet + images
+    final = sum(unets[grid.arm(cell.control).model] for cell in kept) + images
     # Of a checkpoint, and of the one that is being written.
-    checkpoints = 2 * max(weights_kept(grid.block("finetune", arm)) for arm in grid.arms)
-    running = devices * unet * (checkpoints + (0 if kept == len(cells) else 2))
+    checkpoints = ((2 * weights_kept(grid.block("finetune", arm)), unets[arm.model]) for arm in grid.arms)
+    running = devices * max((count + (0 if len(kept) == len(cells) else 2)) * unet for count, unet in checkpoints)
     return Forecast(
         len(cells),
         {rule: count for rule, count in jobs.items() if count},
         slots,
-        trained,
-        passes,
-        unet,
+        trained.total(),
+        passes.total(),
+        unets[""],
         final,
         final + running,
+        {source: (trained[model], passes[model], unets[model]) for model, source in grid.models.items() if model},
     )
 
 
@@ -267,11 +277,9 @@ def _images_of_detectors(grid: Grid, judged: Sequence[Cell]) -> dict[tuple[str, 
     return models
 
 
-def _kept(grid: Grid, cells: Sequence[Cell]) -> int:
-    """How many retrained models are left at the end."""
-    if grid.config["execution"]["keep_models"] == "all":
-        return len(cells)
-    return len(grid.last_cells())
+def _kept(grid: Grid, cells: Sequence[Cell]) -> Sequence[Cell]:
+    """The cells whose retrained models are left at the end."""
+    return cells if grid.config["execution"]["keep_models"] == "all" else grid.last_cells()
 
 
 def share_of_slots(grid: Grid, cell: Cell) -> float:
@@ -304,9 +312,9 @@ def passes_of(grid: Grid, arm: Arm | None, iteration: int) -> int:
     return models * passes_per_image(grid.sampling(arm, iteration))
 
 
-def unet_bytes(grid: Grid) -> int:
+def unet_bytes(source: str) -> int:
     """Size of a retrained denoiser, which is stored in single precision; that of Stable Diffusion if it is not there yet."""
-    base = Path(str(location(grid.config["model"]["path"])))
+    base = Path(str(location(source)))
     weights = [file for part in DENOISERS for file in sorted((base / part).glob("*.safetensors"))]
     # Beside those of full precision, others are not read.
     full = [file for file in weights if not any(f".{variant}" in file.name for variant in ("fp16", "bf16"))]

@@ -41,9 +41,10 @@ class Needs:
 
     def __init__(self, grid: Grid, rates: Iterable[Rate], groups: int | None) -> None:
         self._grid = grid
-        self._unet = unet_bytes(grid)
+        self._unets = {model: unet_bytes(source) for model, source in grid.models.items()}
         self._slots = int((groups or UNKNOWN_GROUPS) * grid.config["reference"]["images_per_group"])
-        self._rate = _rate(grid, self._unet / 4e6, rates)
+        known = list(rates)
+        self._rates = {model: _rate(grid, unet / 4e6, known) for model, unet in self._unets.items()}
 
     def memory_mb(self, stage: str, arm: Arm | None = None) -> int:
         """Megabytes of a job that loads the model or many images; ``stage`` is the name of its rule, ``arm`` as in `minutes`."""
@@ -51,8 +52,9 @@ class Needs:
         images = self._slots * size * size * 3
         models, sets = MODELS.get(stage, OTHER_MODELS), IMAGE_SETS.get(stage, OTHER_IMAGE_SETS)
         if stage in TRAINING:
-            # Before all retrainings, what takes most is tried.
-            models = max(self._trained(each) for each in ([arm] if stage == "finetune" else self._grid.arms))
+            # Before all retrainings of a model, what takes most is tried.
+            same = [each for each in self._grid.arms if each.model == (arm.model if arm else "")]
+            models = max(map(self._trained, [arm] if stage == "finetune" or not same else same))
         if arm and arm.regime.extrapolates == "scores" and stage not in MODELS and stage not in TRAINING:
             # Two models draw.
             models *= 2
@@ -64,7 +66,7 @@ class Needs:
             sets += max([0, *(draw_count(ratio) - 1 for ratio in (arm.ratios if arm else ()))])
         # What the chain that feeds a cell's draws is embedded, too.
         sets += stage == "score" and arm is not None and arm.regime.listens
-        return LOADED_MB + math.ceil((models * self._unet + sets * images) / 1e6)
+        return LOADED_MB + math.ceil((models * self._unets[arm.model if arm else ""] + sets * images) / 1e6)
 
     def minutes(self, stage: str, arm: Arm | None) -> int:
         """Minutes of a job that retrains or samples.
@@ -73,7 +75,7 @@ class Needs:
             stage: name of the rule.
             arm: whose settings it has; None for the config's own.
         """
-        grid, rate = self._grid, self._rate
+        grid, rate = self._grid, self._rates[arm.model if arm else ""]
         if stage == "finetune":
             largest = arm and Cell(arm.name, max(arm.ratios, key=float), grid.seeds[0], arm.last)
             images = self._slots * (share_of_slots(grid, largest) if largest else 1)
