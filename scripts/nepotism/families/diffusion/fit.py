@@ -8,7 +8,7 @@ and so that training goes on exactly where it stopped: position, weights and mom
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -23,7 +23,7 @@ from nepotism.families import fit_state
 from nepotism.families.diffusion import text as texts
 from nepotism.families.diffusion.average import Average
 from nepotism.families.diffusion.draws import batches_of_epoch, draw_numbers
-from nepotism.families.diffusion.low_rank import Lora, adapted
+from nepotism.families.diffusion.low_rank import Adapter, Lora, adapted
 from nepotism.families.diffusion.objectives import Objective
 from nepotism.families.diffusion.training_set import TrainingSet
 from nepotism.runtime.devices import reproducible_gradients
@@ -223,6 +223,7 @@ def fit(
     label: str,
     execution: ExecutionOptions = ExecutionOptions(),
     checkpoints: Checkpoints | None = None,
+    keep_updates: Callable[[Adapter], None] | None = None,
 ) -> tuple[Any, list[float]]:
     """Retrain ``network`` in place and return it, with plain weights however they were trained, and the loss of every step.
 
@@ -237,6 +238,7 @@ def fit(
         label: what the progress bar says.
         execution: see `ExecutionOptions`.
         checkpoints: where to go on from, and where to save; None keeps nothing.
+        keep_updates: is given the trained updates of LoRA before they are added to the weights; not called without LoRA.
 
     Raises:
         UserError: if the loss is not finite, naming the step and what to change.
@@ -292,6 +294,8 @@ def fit(
     if average:
         average.put_into_place()
     if adapter:
+        if keep_updates:
+            keep_updates(Adapter.of(adapter))
         network = adapter.merge_and_unload().requires_grad_(True)
     return network, losses
 
