@@ -8,6 +8,7 @@ from pathlib import Path
 from nepotism.chain.regimes.neon import REGIME as NEON
 from nepotism.data.tables import write_csv
 from nepotism.experiment.declared import schema_of_key
+from nepotism.families.diffusion import optimizers
 from nepotism.families.diffusion import text as texts
 from nepotism.families.diffusion.backbones import backbone_of
 from nepotism.families.diffusion.extrapolation import extrapolated_weights
@@ -72,6 +73,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     """How long, and what is trained: all weights, or with the options of LoRA low-rank updates."""
     add_keys(parser, "finetune", "epochs", required=False)
     add_keys(parser, "finetune", "steps", "ema", "snr_gamma")
+    add_keys(parser, "finetune", "optimizer", required=False)
     for name in ("rank", "alpha", "target_modules"):
         add_key(parser, f"lora_{name}", schema_of_key(f"finetune.lora.{name}"), None)
 
@@ -105,6 +107,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError("either --epochs or --steps must be given")
     launch(arguments.num_processes, arguments.device)
     hardware = accelerator(start(arguments.device, arguments.threads), arguments.precision)
+    optimizers.check(arguments.optimizer, hardware.device)
     with Job(arguments.model, arguments.checkpoint_seconds, main=hardware.is_main_process) as job:
         if hardware.is_main_process:
             # No rule knows it: that of an earlier run would stay.
@@ -115,6 +118,7 @@ def run(arguments: argparse.Namespace) -> None:
         settings = FitSettings(
             arguments.learning_rate, arguments.epochs, arguments.batch_size, arguments.random_flip, arguments.caption_dropout,
             arguments.budget, arguments.steps, lora(arguments), arguments.ema, arguments.snr_gamma,
+            arguments.optimizer,
         )  # fmt: skip
         warn_of_slow_average(settings, number_of_steps(data, settings))
         checkpoints = job.checkpoints(

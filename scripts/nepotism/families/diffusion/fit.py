@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import mse_loss
 
 from nepotism.families import fit_state
+from nepotism.families.diffusion import optimizers
 from nepotism.families.diffusion import text as texts
 from nepotism.families.diffusion.average import Average
 from nepotism.families.diffusion.draws import batches_of_epoch, draw_numbers
@@ -56,6 +57,7 @@ class FitSettings:
     lora: Lora | None = None
     ema: float | None = None
     snr_gamma: float | None = None
+    optimizer: optimizers.Optimizer | None = None
 
 
 @dataclass(frozen=True)
@@ -247,15 +249,12 @@ def fit(
     device = accelerator.device
     adapter = adapted(network, settings.lora, seed, iteration) if settings.lora else None
     network.to(device).train()
-    if device.type == "cuda":
+    if device.type == "cuda" and not optimizers.lays_out_anew(settings.optimizer):
         network.to(memory_format=torch.channels_last)
     if execution.gradient_checkpointing:
         network.enable_gradient_checkpointing()
-    fused = device.type in ("cpu", "cuda")
     trained = fit_state.trained(network)
-    optimizer = torch.optim.AdamW(
-        trained.values(), lr=settings.learning_rate, weight_decay=1e-2, fused=fused, foreach=not fused
-    )
+    optimizer = optimizers.made(settings.optimizer, trained.values(), settings.learning_rate, device)
     average = Average(trained, settings.ema) if settings.ema else None
     plan = Plan(
         data, settings, seed, iteration, objective.timesteps,
