@@ -1,6 +1,7 @@
 """Tiny models with random weights, in the exact formats of the large ones."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -264,3 +265,7 @@ def torchvision_inception(path: Path) -> Path:
     network = inception_v3(weights=None, init_weights=False, aux_logits=True)
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
     return path
+
+
+# By the name of the architecture's module.
+PIPELINES: dict[str, Callable[[Path], Path]] = {"stable_diffusion": stable_diffusion, "prx": prx}

@@ -153,11 +153,9 @@ def _check_there(file: Path, key: str) -> None:
 
 def _instead(folder: Path, model: Path) -> str:
     """What to do about a folder without weights that can be loaded."""
-    pickled = [file.name for pattern in _PICKLED for file in sorted(folder.glob(pattern))]
-    if pickled:
+    if pickled := [file.name for pattern in _PICKLED for file in sorted(folder.glob(pattern))]:
         return _convert(pickled[0], model)
-    others = sorted(file.name for file in folder.glob("*.safetensors"))
-    if others:
+    if others := sorted(file.name for file in folder.glob("*.safetensors")):
         return f"it has {_some(others)}, which are others: a model in the format of diffusers or transformers is wanted"
     return "copy the model's folder again, whole"
 
@@ -171,7 +169,9 @@ def _convert(pickled: str, model: Path) -> str:
 
 def stem(model_class: Any) -> str:
     """How the files of weights of a class begin: `DIFFUSERS` or `TRANSFORMERS`."""
-    return DIFFUSERS if model_class.__module__.startswith("diffusers.") else TRANSFORMERS
+    # Diffusers has classes of its own of a transformers model.
+    libraries = {each.__module__.split(".")[0] for each in model_class.__mro__}
+    return TRANSFORMERS if "transformers" in libraries else DIFFUSERS
 
 
 def load_model(

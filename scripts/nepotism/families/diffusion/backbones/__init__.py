@@ -13,9 +13,13 @@ from nepotism.weights import loading
 MODULES = {
     "StableDiffusionPipeline": "stable_diffusion",
     "StableDiffusionImg2ImgPipeline": "stable_diffusion",
+    "PRXPipeline": "prx",
 }
 # What they are called, for those who look for one.
-TITLES = ("Stable Diffusion 1 and 2 (StableDiffusionPipeline)",)
+TITLES = (
+    "Stable Diffusion 1 and 2 (StableDiffusionPipeline)",
+    "PRX (PRXPipeline)",
+)
 
 
 @cache
