@@ -15,11 +15,12 @@ from nepotism.plan import configfiles, seen
 from nepotism.experiment.cells import Cell
 from nepotism.runtime.errors import UserError
 from nepotism.runtime.files import write_text
-from nepotism.plan.forecast import groups, read_rates
+from nepotism.plan.forecast import groups
 from nepotism.runtime.gpus import nvidia_gpus
 from nepotism.plan.grid import DIFFUSION, Grid
 from nepotism.runtime.scheduler import end_idle_wake_ups
 from nepotism.plan.needs import Needs
+from nepotism.plan.rates import read_rates
 from nepotism.plan.settings import (
     checks_of_reference,
     family_execution_options,

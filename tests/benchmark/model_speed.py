@@ -35,7 +35,7 @@ from nepotism.families.diffusion.latents import encode_images
 from nepotism.families.diffusion.pipeline import encode_prompts, load_denoiser, load_pipeline
 from nepotism.families.diffusion.sample import sample
 from nepotism.families.diffusion.training_set import TrainingSet
-from nepotism.plan.forecast import Rate
+from nepotism.plan.rates import Rate, with_all_columns
 from nepotism.runtime.devices import accelerator, start
 from nepotism.runtime.progress import Progress
 from torch.nn.functional import mse_loss
@@ -52,6 +52,8 @@ PEAKS = {
 WARM = 4
 # Seconds that compiling takes about: of sampling's network, and of retraining's, whose gradients are compiled too.
 COMPILING = {"sampling": 60.0, "retraining": 100.0}
+# How our retraining is called here, and in the forecast's table (`nepotism.plan.knobs.way_of_training`).
+WAYS = {"": "", ", gradient checkpointing": "gradient_checkpointing"}
 TOO_LARGE = "does not fit into the device's memory"
 # What others are told against, if it was measured: the training script as it is, and a plain pipeline call.
 FIRST = {
@@ -118,6 +120,8 @@ def main() -> None:
     if device.type == "cpu":
         chosen.precisions, chosen.compile = ["fp32"], False
     earlier = chosen.rates.read_text(encoding="utf-8") if chosen.rates and chosen.rates.is_file() else ""
+    # Tables from before there were columns for how models are retrained and for memory get them.
+    earlier = with_all_columns(earlier) if earlier else ""
     with tempfile.TemporaryDirectory() as scratch:
         folder = chosen.model or stable_diffusion(Path(scratch))
         bench = Bench(chosen, folder, device, imported)
@@ -502,19 +506,26 @@ def table(results: list[Result], bench: Bench) -> list[str]:
     return lines
 
 
+def held(train: Result, bench: Bench) -> int:
+    """How many images a step of retraining held at a time: all, if its note says nothing else."""
+    return int(train.note.split()[0]) if train.note.endswith("at a time") else bench.chosen.batch_size
+
+
 def rates(results: list[Result], bench: Bench) -> list[Rate]:
-    """What was measured as lines of the forecast's table: one for every pair of precisions."""
+    """What was measured as lines of the forecast's table: one for every pair of precisions and way of retraining."""
     guided = 2 if bench.chosen.guidance_scale > 1 else 1
     return [
         Rate(
             bench.name, round(bench.parameters, 1), bench.resolution, f"{train.precision}/{draw.precision}{compiled and ' compiled'}",
             round(train.per_second, 3), round(draw.per_second * bench.chosen.num_inference_steps * guided, 3),
             round(bench.job_seconds, 1), f"{time.strftime('%Y-%m-%d')} torch {torch.__version__}",
+            training, held(train, bench), train.peak_gib and round(train.peak_gib, 2),
         )
         for compiled in ("", ", compiled")
+        for told, training in WAYS.items()
         for train in results
         for draw in results
-        if train.what == f"retraining, ours{compiled}" and draw.what == f"sampling, ours{compiled}"
+        if train.what == f"retraining, ours{told}{compiled}" and draw.what == f"sampling, ours{compiled}"
         if train.per_second and draw.per_second
     ]  # fmt: skip
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 from conftest import ROOT
 from nepotism.data.tables import read_text_csv
-from nepotism.plan.forecast import read_rates
+from nepotism.plan.rates import read_rates
 from pin_packages import pinned
 
 FOLDER = ROOT / "tests" / "gpu"
@@ -41,7 +41,8 @@ def test_it_runs_and_writes_a_table_and_speeds(tmp_path):
     page = (out / "check.md").read_text()
     assert "| retraining, ours | fp32 |" in page
     assert all(f"| {line['name']} |" in page for line in lines)
-    (rate,) = read_rates(out / "rates.csv")
+    rate, *others = read_rates(out / "rates.csv")
+    assert {each.training for each in others} <= {"gradient_checkpointing"}
     assert (rate.device, rate.resolution, rate.precision) == ("CPU", 64, "fp32/fp32")
     assert min(rate.train_per_second, rate.passes_per_second, rate.job_seconds) > 0
     assert sorted(path.name for path in out.iterdir()) == [

@@ -106,7 +106,7 @@ def training_peak(
         data = TrainingSet(slots, Posteriors(mean, mean), 1.0, texts.repeated(texts.moved(text, "cpu"), 2), [0] * count)
         settings = fitting.FitSettings(
             1e-6, 1, count, random_flip=False, caption_dropout=0.0,
-            lora=like.lora if like else None, ema=like.ema if like else None,
+            lora=like.lora if like else None, ema=like.ema if like else None, optimizer=like.optimizer if like else None,
         )  # fmt: skip
         execution = fitting.ExecutionOptions(gradient_checkpointing=gradient_checkpointing)
         try:
