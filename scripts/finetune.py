@@ -178,6 +178,7 @@ def run(arguments: argparse.Namespace) -> None:
                 texts.rows(data.text, [0]),
                 hardware,
                 arguments.gradient_checkpointing,
+                arguments.batch_size,
                 settings,
             )
             count = cli.images_at_a_time(arguments)

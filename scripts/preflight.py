@@ -27,7 +27,7 @@ from nepotism.runtime import cli
 from nepotism.runtime.devices import accelerator, start
 from nepotism.runtime.errors import UserError
 from nepotism.runtime.files import write_text
-from nepotism.runtime.memory import peak_bytes, total_bytes, training_advice, tried
+from nepotism.runtime.memory import is_measured, peak_bytes, total_bytes, training_advice, tried
 from nepotism.runtime.options import add_key, add_keys
 
 
@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> None:
         )
     if problems:
         raise UserError("the experiment cannot run:\n" + "\n".join(f"  - {problem}" for problem in problems))
-    if device.type == "cuda":
+    if is_measured(device):
         check_memory(arguments, pipeline, hardware)
     # Nothing of the machine: checking again on another leaves what follows as it is.
     found = {
@@ -188,7 +188,10 @@ def check_memory(arguments: argparse.Namespace, pipeline: Any, hardware: Acceler
         ),
         default=None,
     )
-    probe = preflight.training_peak(arguments.base_model, shape, text, hardware, arguments.gradient_checkpointing, most)
+    probe = preflight.training_peak(
+        arguments.base_model, shape, text, hardware, arguments.gradient_checkpointing,
+        -(-arguments.batch_size // arguments.num_processes), most,
+    )  # fmt: skip
     count = cli.images_at_a_time(arguments)
     others = training_advice(arguments.gradient_checkpointing, arguments.training_precision)
     step = tried("retraining", count, "execution.per_device_batch_size", probe, other=others)
