@@ -605,7 +605,7 @@ def table(results: list[Result], benches: dict[str, Bench]) -> list[str]:
 
 def held(train: Result, bench: Bench) -> int:
     """How many images a step of retraining held at a time: all, if its note says nothing else."""
-    return int(train.note.split()[0]) if train.note.endswith("at a time") else bench.chosen.batch_size
+    return int(train.note.split()[0]) if train.note.endswith("at a time") else bench.batch_size
 
 
 def rates(results: list[Result], benches: dict[str, Bench]) -> list[Rate]:
