@@ -17,6 +17,7 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
+from tiny_flows import flux2_klein, z_image
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
     CLIPTextConfig,
@@ -391,4 +392,6 @@ PIPELINES: dict[str, Callable[[Path], Path]] = {
     "stable_diffusion_xl": stable_diffusion_xl,
     "stable_diffusion_3": stable_diffusion_3,
     "prx": prx,
+    "flux2_klein": flux2_klein,
+    "z_image": z_image,
 }

@@ -13,7 +13,7 @@ import transformers
 from numpy.typing import NDArray
 
 from nepotism.families.diffusion import text as texts
-from nepotism.families.diffusion.backbones import backbone_of, has_part, of_pipeline
+from nepotism.families.diffusion.backbones import backbone_of, has_part, of_pipeline, part_class
 from nepotism.families.diffusion.backbones.base import KEY
 from nepotism.families.diffusion.extrapolation import Extrapolated
 from nepotism.families.diffusion.text import Text
@@ -35,9 +35,9 @@ def check_base_model(folder: Path) -> None:
         UserError: naming the file that is missing, cut off or different, or the kind that it is.
     """
     backbone = backbone_of(folder)
-    for part, model_class in backbone.parts.items():
+    for part in backbone.parts:
         if has_part(folder, part):
-            loading.find(folder / part, loading.stem(model_class), KEY, folder)
+            loading.find(folder / part, loading.stem(part_class(folder, part)), KEY, folder)
     loading.read_json(folder / "scheduler" / "scheduler_config.json", KEY)
     for name in backbone.tokenizers:
         if has_part(folder, name):
@@ -67,7 +67,7 @@ def load_denoiser(base_model: Path, model: Path | None, precision: str = "fp32")
     backbone = backbone_of(base_model)
     folder, key, whole = (base_model / backbone.denoiser, KEY, base_model) if model is None else (model, "model", model)
     return loading.load_model(
-        backbone.parts[backbone.denoiser], folder, key, whole, low_cpu_mem_usage=False, dtype=DTYPES[precision]
+        part_class(base_model, backbone.denoiser), folder, key, whole, low_cpu_mem_usage=False, dtype=DTYPES[precision]
     )
 
 
@@ -87,7 +87,7 @@ def load_vae(base_model: Path, precision: str) -> Any:
     """The frozen autoencoder, channels last in memory: a quarter faster on processors, and what tensor cores want."""
     backbone = backbone_of(base_model)
     vae = loading.load_model(
-        backbone.parts["vae"], base_model / "vae", KEY, base_model, low_cpu_mem_usage=False,
+        part_class(base_model, "vae"), base_model / "vae", KEY, base_model, low_cpu_mem_usage=False,
         dtype=DTYPES[backbone.vae_precision(base_model, precision)],
     )  # fmt: skip
     return vae.requires_grad_(False).to(memory_format=torch.channels_last)
@@ -98,7 +98,9 @@ def load_text_encoders(base_model: Path, precision: str) -> dict[str, Any]:
     """The frozen text encoders by the names of their folders; None for one that the model may lack, and does."""
     backbone = backbone_of(base_model)
     return {
-        part: loading.load_model(backbone.parts[part], base_model / part, KEY, base_model, dtype=DTYPES[precision])
+        part: loading.load_model(
+            part_class(base_model, part), base_model / part, KEY, base_model, dtype=DTYPES[precision]
+        )
         if has_part(base_model, part)
         else None
         for part in backbone.text_encoders()

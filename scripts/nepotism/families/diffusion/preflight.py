@@ -84,11 +84,12 @@ def prediction_problems(network: Any, objective: Objective, latents: torch.Tenso
 
 def training_peak(
     base_model: Path, shape: tuple[int, ...], text: Text, hardware: Accelerator, gradient_checkpointing: bool,
-    like: fitting.FitSettings | None = None,
+    batch_size: int, like: fitting.FitSettings | None = None,
 ) -> Callable[[int], float]:  # fmt: skip
-    """A function that tells the most bytes that a step of retraining takes, from the number of its images.
+    """A function that tells the most bytes that retraining takes, from the number of images that a device holds at a time.
 
-    It raises torch.OutOfMemoryError if they do not fit.
+    It raises torch.OutOfMemoryError if they do not fit. It takes a second step, which begins with the optimiser's moments in
+    memory, and, if the batch is larger, a second piece, which begins with the gradients of the first.
 
     Args:
         base_model: folder of the pipeline.
@@ -96,19 +97,21 @@ def training_peak(
         text: float32, of any one caption.
         hardware: device and precision.
         gradient_checkpointing: see `fit.ExecutionOptions`.
+        batch_size: a device's images of a step, in one or more pieces.
         like: how weights are trained and averaged; without it, all are trained.
     """
 
     def probe(count: int) -> float:
         network, objective = load_denoiser(base_model, None), backbone_of(base_model).objective(base_model)
-        mean = torch.zeros(count, 2, *shape)
-        slots = [f"preflight/{index:03d}" for index in range(count)]
-        data = TrainingSet(slots, Posteriors(mean, mean), 1.0, texts.repeated(texts.moved(text, "cpu"), 2), [0] * count)
+        rows = min(2 * count, max(count, batch_size))
+        mean = torch.zeros(rows, 2, *shape)
+        slots = [f"preflight/{index:03d}" for index in range(rows)]
+        data = TrainingSet(slots, Posteriors(mean, mean), 1.0, texts.repeated(texts.moved(text, "cpu"), 2), [0] * rows)
         settings = fitting.FitSettings(
-            1e-6, 1, count, random_flip=False, caption_dropout=0.0,
-            lora=like.lora if like else None, ema=like.ema if like else None,
+            1e-6, 2, rows, random_flip=False, caption_dropout=0.0,
+            lora=like.lora if like else None, ema=like.ema if like else None, optimizer=like.optimizer if like else None,
         )  # fmt: skip
-        execution = fitting.ExecutionOptions(gradient_checkpointing=gradient_checkpointing)
+        execution = fitting.ExecutionOptions(count, gradient_checkpointing)
         try:
             return peak_bytes(
                 lambda: fitting.fit(network, objective, data, settings, 0, 0, hardware, "preflight", execution)

@@ -17,14 +17,19 @@ MODULES = {
     "StableDiffusionXLImg2ImgPipeline": "stable_diffusion_xl",
     "StableDiffusion3Pipeline": "stable_diffusion_3",
     "StableDiffusion3Img2ImgPipeline": "stable_diffusion_3",
+    "Flux2KleinPipeline": "flux2_klein",
     "PRXPipeline": "prx",
+    "ZImagePipeline": "z_image",
+    "ZImageImg2ImgPipeline": "z_image",
 }
 # What they are called, for those who look for one.
 TITLES = (
     "Stable Diffusion 1 and 2 (StableDiffusionPipeline)",
     "Stable Diffusion XL (StableDiffusionXLPipeline)",
     "Stable Diffusion 3 and 3.5 (StableDiffusion3Pipeline)",
+    "base models of FLUX.2 klein (Flux2KleinPipeline)",
     "PRX (PRXPipeline)",
+    "Z-Image (ZImagePipeline)",
 )
 
 
@@ -56,14 +61,22 @@ def backbone_of(folder: Path) -> Backbone:
     backbone = named(kind)
     for problem in backbone.unusable(index):
         raise UserError(f"`{KEY}`: {folder}: {problem}")
-    wanted = {**{part: (model.__name__,) for part, model in backbone.parts.items()}, **backbone.tokenizers}
-    for part, names in wanted.items():
+    weights = {part: tuple(each.__name__ for each in backbone.classes(part)) for part in backbone.parts}
+    for part, names in {**weights, **backbone.tokenizers}.items():
         name = class_of(index, part)
         if name is None and backbone.may_lack(part):
             continue
         if name not in names:
-            raise UserError(f"`{KEY}`: the {part} of {folder} is {name or 'missing'}; what can be used is a {names[0]}")
+            usable = " or a ".join(names if part in weights else names[:1])
+            raise UserError(f"`{KEY}`: the {part} of {folder} is {name or 'missing'}; what can be used is a {usable}")
     return backbone
+
+
+def part_class(folder: Path, part: str) -> Any:
+    """The class of a part with weights of a pipeline's folder: that of its model_index.json."""
+    classes = backbone_of(folder).classes(part)
+    name = class_of(loading.read_json(folder / "model_index.json", KEY), part)
+    return next((each for each in classes if each.__name__ == name), classes[0])
 
 
 def has_part(folder: Path, part: str) -> bool:

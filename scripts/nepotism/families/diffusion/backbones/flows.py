@@ -5,6 +5,7 @@ steps. The loop here can do both for each of them, and a test holds it against e
 """
 
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from nepotism.families.diffusion.backbones.base import Backbone
 from nepotism.families.diffusion.objectives import Density, Flow, Objective
 from nepotism.families.diffusion.schedulers import FLOW, flow_scheduler
 from nepotism.families.diffusion.text import Text
+from nepotism.runtime.errors import UserError
 
 
 class FlowBackbone(Backbone):
@@ -25,14 +27,21 @@ class FlowBackbone(Backbone):
 
     Attributes:
         density: of the noise level in the model's own training, before it is shifted.
+        own_levels: whether the pipeline gives its scheduler noise levels (`set_timesteps`), which not every class takes.
     """
 
     denoiser = "transformer"
     any_scheduler = FLOW
     density: Density = "logit_normal"
+    own_levels = False
 
     def scheduler(self, base_model: Path, name: str) -> Any:
-        return flow_scheduler(base_model, name)
+        made = flow_scheduler(base_model, name)
+        if self.own_levels and "sigmas" not in signature(made.set_timesteps).parameters:
+            raise UserError(
+                f"`scheduler`: a {name} has noise levels of its own, while this model is drawn at others; {FLOW} is a safe choice"
+            )
+        return made
 
     def objective(self, base_model: Path) -> Objective:
         return Flow(flow_scheduler(base_model), self.predict, self.density)
