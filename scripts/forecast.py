@@ -12,7 +12,7 @@ from nepotism.plan.grid import DIFFUSION, Grid
 from nepotism.plan.rates import Rate, fitting_rates, precisions, read_rates, training_of
 from nepotism.runtime import cli
 from nepotism.runtime.errors import UserError
-from nepotism.weights.locations import in_project
+from nepotism.weights.locations import hub, in_project
 
 ROOT = Path(__file__).parents[1]
 
@@ -95,12 +95,12 @@ def render_forecast(grid: Grid, expected: Forecast, rates: list[Rate], devices: 
             "Hours are told as if it were as fast as the other"
         )
     if network is None:
-        known = ", ".join(KNOWN)
+        source = grid.config["model"]["path"]
+        others = f", nor one of {', '.join(KNOWN)}" if hub(source) else ""
         return [
             *lines,
             f"disk: {expected.final_bytes / gigabytes:.1f} GB of images, and {expected.models} retrained models "
-            f"({grid.config['execution']['keep_models']} kept), whose size is not known: {grid.config['model']['path']} is not on disk, "
-            f"nor one of {known}",
+            f"({grid.config['execution']['keep_models']} kept), whose size is not known: {source} is not on disk{others}",
             "time: not known, as the size of the model is not",
         ]
     million = network.parameters / 1e6
