@@ -11,7 +11,7 @@ from nepotism.families.diffusion.engine_claims import Fed, given
 from nepotism.judge.decisions import FAILS, HOLDS, NOT_RUN
 from nepotism.plan import engines
 from nepotism.plan.downloads import downloads
-from nepotism.plan.forecast import forecast, unet_bytes
+from nepotism.plan.forecast import forecast
 from nepotism.plan.lines import lines
 from nepotism.plan.needs import Needs
 from nepotism.plan.remedies import remedies
@@ -181,7 +181,6 @@ def test_memory_time_and_disk_are_those_of_each_model(tmp_path):
     (tmp_path / "transformer").mkdir()
     with open(tmp_path / "transformer" / "model.safetensors", "wb") as file:
         file.truncate(400_000_000)
-    assert unet_bytes(str(tmp_path)) == 400_000_000
     large = {**OVER, "model": {"path": str(tmp_path)}}
     grid = grid_of(arms=[NONE, arm("flow", (0, 100), large)])
     alone = grid_of(arms=[NONE])
@@ -190,8 +189,9 @@ def test_memory_time_and_disk_are_those_of_each_model(tmp_path):
         assert needs.memory_mb(stage) == plain.memory_mb(stage), stage
         assert needs.memory_mb(stage, grid.arm("flow")) > plain.memory_mb(stage) + 400, stage
     both, one = forecast(grid, 30), forecast(alone, 30)
-    assert both.unet_bytes == one.unet_bytes
-    ((source, (trained, passes, size)),) = both.others.items()
+    assert both.denoiser == one.denoiser
+    ((source, (trained, passes, network)),) = both.others.items()
+    size = network.bytes
     assert (source, size, trained + one.trained, passes + one.passes) == (
         str(tmp_path),
         400_000_000,
