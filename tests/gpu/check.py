@@ -76,7 +76,7 @@ MEAN_PICTURES_APART = 20.0
 # Layers that LoRA updates, as in diffusers' train_text_to_image_lora.py. Its updates begin at zero, so that its first loss is
 # that of single precision; then the two trainings part, on the same images and noise.
 LORA = ("to_q", "to_k", "to_v", "to_out.0")
-LORA_APART = 0.3  # mean difference of the losses, as a share of their mean
+LORA_APART = 0.2  # mean difference of the losses, as a share of their mean: 0.08 after 200 steps on a processor
 
 
 @dataclass
