@@ -32,6 +32,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+sys.path.insert(0, str(Path(__file__).parent))
 import true_shapes
 from nepotism.families.diffusion import autoencoders
 from nepotism.families.diffusion import fit as fitting
