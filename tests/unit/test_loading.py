@@ -657,6 +657,6 @@ def test_what_cannot_be_converted_is_told_without_a_word_of_the_network(base, tm
     (base / "vae" / "diffusion_pytorch_model.safetensors").unlink()
     assert f"`source`: {base / 'vae'} cannot be loaded" in told(base)
     assert "there is no folder" in told(tmp_path / "nowhere")
-    edit_json(base / "model_index.json", _class_name="StableDiffusionXLPipeline")
-    assert "is a StableDiffusionXLPipeline" in told(base)
+    edit_json(base / "model_index.json", _class_name="AudioLDM2Pipeline")
+    assert "is a AudioLDM2Pipeline" in told(base)
     assert not (tmp_path / "converted").exists()
