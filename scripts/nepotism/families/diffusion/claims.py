@@ -30,7 +30,8 @@ from nepotism.judge.contrasts import (
     mean,
     slope,
 )
-from nepotism.judge.decisions import NOT_RUN, Decision, Effect, Relation, conjunction, decide
+from nepotism.judge.decisions import NOT_RUN, Decision, Effect, Relation, conjunction
+from nepotism.judge.looks import ONCE, Looks
 from nepotism.judge.verdicts import BETWEEN, CAPTIONS, PIXELS, Claim, Part, render_part
 
 # Claims that need a branch that had degraded.
@@ -85,7 +86,7 @@ class Judge:
     def _part(
         self, claim: int, features: str, statistic: str, relation: Relation, bound: float, theta: Theta
     ) -> Part:  # fmt: skip
-        return Part(claim, features, statistic, relation, bound, decide(self.scores.effects(theta), relation, bound))
+        return Part(claim, features, statistic, relation, bound, self.scores.decided(theta, relation, bound))
 
     def _distance_part(
         self, claim: int, space: str, statistic: str, relation: Relation, bound: float,
@@ -94,7 +95,7 @@ class Judge:
         """A part on ln FID, and beside it the same contrast of the excess and of KID."""
 
         def decided(distance: Distance, relation: Relation, bound: float) -> Decision:
-            return decide(self.scores.effects(lambda seed: contrast(distance, seed)), relation, bound)
+            return self.scores.decided(lambda seed: contrast(distance, seed), relation, bound)
 
         decision = decided(self.scores.log_fid(space), relation, bound)
         if decision.verdict == NOT_RUN:
@@ -272,14 +273,15 @@ class Judge:
                 yield self._distance_part(2, space, statistic, ">", DELTA, against(cell, real))
 
 
-def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
+def judge(rows: Sequence[Row], arms: Arms, looks: Looks = ONCE) -> tuple[list[Claim], list[Part]]:
     """All claims, and their parts.
 
     Args:
         rows: tables/metrics.csv.
         arms: names of the arms that claims are about.
+        looks: whether seeds may be added after a look.
     """
-    court = Judge(ScoreTable(rows), arms)
+    court = Judge(ScoreTable(rows, looks), arms)
     parts = sorted(court.parts(), key=lambda part: part.claim)
     claims = []
     for number, (_, source) in court.statements.items():
@@ -309,14 +311,16 @@ def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
     return claims, parts
 
 
-def diagnose(rows: Sequence[Row], arms: Mapping[str, str]) -> list[Part]:
+def diagnose(rows: Sequence[Row], arms: Mapping[str, str], looks: Looks = ONCE) -> list[Part]:
     """What becomes of arms with other settings, each against its own 0 %: is it collapse, or the setting?
 
     Args:
         rows: tables/metrics.csv.
         arms: names of plain mixtures with settings of their own, each with the {control} of its iteration 0.
+        looks: whether seeds may be added after a look.
     """
-    return [part for arm, base in arms.items() for part in Judge(ScoreTable(rows), Arms()).diagnosed(arm, base)]
+    court = Judge(ScoreTable(rows, looks), Arms())
+    return [part for arm, base in arms.items() for part in court.diagnosed(arm, base)]
 
 
 def _joined(by_space: dict[str, str]) -> str:
