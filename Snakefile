@@ -25,6 +25,7 @@ wildcard_constraints:
     experiment=grid.experiment,
     control=r"(?!(base(-[a-z0-9_-]+)?|reference|report|tables|figures|logs|benchmarks)/)[a-z0-9_-]+",
     base=r"base(-[a-z0-9_-]+)?",
+    model=r"(-[a-z0-9_-]+)?",
     ratio=r"1000|(0|[1-9][0-9]?[0-9]?)(\.[0-9]*[1-9])?",
     draw=r"[1-9]",
     seed=r"0|[1-9][0-9]*",

@@ -1,4 +1,5 @@
-# Iteration 0, shared by every cell of a seed. {base} is `base`, or `base-<control>` for an arm that samples in another way.
+# Iteration 0, shared by every cell of a seed. {base} is `base`, or `base-<control>` for an arm that samples in another way, or
+# another base model. What is made once for each of these is called after an arm as well: {model} is `-<control>`, or nothing.
 
 
 # What can be wrong with the model, the device and the disk, before the first job that uses them. Only another model runs
@@ -8,11 +9,11 @@ rule preflight:
     input:
         base=base_model,
     output:
-        "results/{experiment}/preflight.json",
+        "results/{experiment}/preflight{model}.json",
     log:
-        "results/{experiment}/logs/preflight.log",
+        "results/{experiment}/logs/preflight{model}.log",
     benchmark:
-        "results/{experiment}/benchmarks/preflight.tsv"
+        "results/{experiment}/benchmarks/preflight{model}.tsv"
     priority: most_urgent
     conda:
         "../envs/torch.yaml"
@@ -22,7 +23,7 @@ rule preflight:
         mem_mb=memory_of("preflight"),
         runtime=grown(30),
     params:
-        execution=lambda wildcards, resources: preflight_options(),
+        execution=lambda wildcards, resources: preflight_options(wildcards),
     shell:
         'python "$SCRIPTS/preflight.py" {params.execution}'
         " --output {output} --log {log}"
@@ -32,7 +33,7 @@ rule initial_images:
     input:
         real="results/{experiment}/reference/real.parquet",
         base=base_model,
-        preflight="results/{experiment}/preflight.json",
+        preflight=checked_model,
     output:
         images="results/{experiment}/{base}/seed-{seed}/initial_images.parquet",
         sheet="results/{experiment}/{base}/seed-{seed}/initial_images.png",
@@ -62,7 +63,7 @@ use rule sample as sample_base with:
     input:
         real="results/{experiment}/reference/real.parquet",
         base=base_model,
-        preflight="results/{experiment}/preflight.json",
+        preflight=checked_model,
     output:
         images="results/{experiment}/{base}/seed-{seed}/samples.parquet",
         sheet="results/{experiment}/{base}/seed-{seed}/samples.png",

@@ -14,7 +14,7 @@ if grid.family != DIFFUSION:
         for name in family_package(grid.family).REFERENCE
     ]
     family_downloads = [
-        in_project(f"{FOLDER}/{name}/SHA256SUMS") for name in grid.downloads()
+        in_project(f"{FOLDER}/{name}/SHA256SUMS") for name in downloads(grid)
     ]
     model_paths = getattr(family_package(grid.family), "model_paths", lambda block: [])
     family_weights = [

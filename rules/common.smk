@@ -15,11 +15,12 @@ from nepotism.plan import configfiles, seen
 from nepotism.experiment.cells import Cell
 from nepotism.runtime.errors import UserError
 from nepotism.runtime.files import write_text
-from nepotism.plan.forecast import groups, read_rates
+from nepotism.plan.forecast import groups
 from nepotism.runtime.gpus import nvidia_gpus
 from nepotism.plan.grid import DIFFUSION, Grid
 from nepotism.runtime.scheduler import end_idle_wake_ups
 from nepotism.plan.needs import Needs
+from nepotism.plan.rates import read_rates
 from nepotism.plan.settings import (
     checks_of_reference,
     family_execution_options,
@@ -163,6 +164,8 @@ def arm_of(wildcards):
     """The arm that a job's settings are taken from; None where the config's own hold."""
     if hasattr(wildcards, "control"):
         return with_advice(grid.arm, wildcards.control)
+    if hasattr(wildcards, "model"):
+        return with_advice(grid.arm_of_model, wildcards.model)
     return with_advice(grid.arm_of_base, getattr(wildcards, "base", "base"))
 
 

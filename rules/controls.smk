@@ -37,7 +37,7 @@ rule sifid_threshold:
     input:
         initial_images=initial_images_of_arm,
         real="results/{experiment}/reference/real.parquet",
-        base=base_model,
+        base=own_base_model,
         inception=sifid_files,
     output:
         threshold="results/{experiment}/{control}/seed-{seed}/sifid_threshold.json",
@@ -74,7 +74,7 @@ rule sifid_cull:
         threshold="results/{experiment}/{control}/seed-{seed}/sifid_threshold.json",
         statistics="results/{experiment}/{control}/seed-{seed}/sifid_real.safetensors",
         model=sampled_model,
-        base=base_model,
+        base=culling_models,
     output:
         images="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/curated.parquet",
         table="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/curated.csv",

@@ -6,7 +6,7 @@ use rule initial_images as detector_images_base with:
     input:
         real="results/{experiment}/reference/fresh/detector.parquet",
         base=base_model,
-        preflight="results/{experiment}/preflight.json",
+        preflight=checked_model,
     output:
         images="results/{experiment}/{base}/seed-{seed}/detector_images.parquet",
         sheet="results/{experiment}/{base}/seed-{seed}/detector_images.png",

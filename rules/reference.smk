@@ -1,4 +1,4 @@
-# Real images, and what the frozen encoders and the evaluators say of them.
+# Real images, and what the frozen encoders, of each base model, and the evaluators say of them.
 
 
 rule reference:
@@ -52,13 +52,13 @@ rule encode:
     input:
         real="results/{experiment}/reference/real.parquet",
         base=base_model,
-        preflight="results/{experiment}/preflight.json",
+        preflight=checked_model,
     output:
-        "results/{experiment}/reference/latents.safetensors",
+        "results/{experiment}/reference/latents{model}.safetensors",
     log:
-        "results/{experiment}/logs/encode.log",
+        "results/{experiment}/logs/encode{model}.log",
     benchmark:
-        "results/{experiment}/benchmarks/encode.tsv"
+        "results/{experiment}/benchmarks/encode{model}.tsv"
     priority: most_urgent
     conda:
         "../envs/torch.yaml"
@@ -81,13 +81,13 @@ use rule encode as encode_fresh with:
     input:
         real="results/{experiment}/reference/fresh/{set}.parquet",
         base=base_model,
-        preflight="results/{experiment}/preflight.json",
+        preflight=checked_model,
     output:
-        "results/{experiment}/reference/fresh/{set}.safetensors",
+        "results/{experiment}/reference/fresh/{set}{model}.safetensors",
     log:
-        "results/{experiment}/logs/encode_fresh/{set}.log",
+        "results/{experiment}/logs/encode_fresh/{set}{model}.log",
     benchmark:
-        "results/{experiment}/benchmarks/encode_fresh/{set}.tsv"
+        "results/{experiment}/benchmarks/encode_fresh/{set}{model}.tsv"
 
 
 rule embed_reference:

@@ -109,7 +109,7 @@ sheet_captions = {
 
 
 def reported_sheets(wildcards):
-    """The contact sheets of the report: of the base model, and of each arm and ratio at its end, for the first seed.
+    """The contact sheets of the report: of each base model, and of each arm and ratio at its end, for the first seed.
 
     All of them would make it hundreds of megabytes large. Rows that are no images have none.
     """
@@ -129,8 +129,11 @@ def reported_sheets(wildcards):
         for arm in grid.arms
         for ratio in arm.ratios
     ]
+    begun = (grid.arm_of_model(model) for model in grid.models)
+    bases = [arm.base if arm else "base" for arm in begun]
     chosen = [
-        sheet(f"base/seed-{grid.seeds[0]}", "samples", control="base", iteration="0")
+        sheet(f"{base}/seed-{grid.seeds[0]}", "samples", control=base, iteration="0")
+        for base in bases
     ]
     for cell in ends:
         place = {

@@ -6,10 +6,11 @@ def training_set(wildcards):
 
 
 def encoded_images(wildcards):
-    """The real images of a training set, encoded: the reference, and those that are reserved for it."""
+    """The real images of a training set, encoded by its arm's base model: the reference, and those that are reserved for it."""
+    ending = f"{arm_of(wildcards).model}.safetensors"
     fresh = with_advice(grid.fresh_images, cell_of(wildcards))
-    encoded = [str(Path(fresh).with_suffix(".safetensors"))] if fresh else []
-    return [f"{grid.folder}/reference/latents.safetensors", *encoded]
+    encoded = [f"{Path(fresh).with_suffix('')}{ending}"] if fresh else []
+    return [f"{grid.folder}/reference/latents{ending}", *encoded]
 
 
 def spare_images(wildcards):

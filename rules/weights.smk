@@ -1,4 +1,5 @@
 # Weights of models: which small files stand for them among the inputs of rules, and which models stay. Functions only.
+from nepotism.plan.downloads import downloads
 from nepotism.plan.forecast import forecast
 from nepotism.plan.knobs import ways_of_sampling, ways_of_training
 from nepotism.experiment.stages import options
@@ -22,8 +23,8 @@ def face_weights(wildcards):
     )
 
 
-def preflight_options():
-    """What preflight tries, how large the steps are, and how much room the results need."""
+def preflight_options(wildcards):
+    """What preflight tries of a base model, how large the steps are, and how much room the results need."""
     # Where only the images tell how many groups there are: models take most of the room.
     count = known_groups or 1
     keys = (
@@ -37,14 +38,17 @@ def preflight_options():
     clip = grid.config["score"]["clip"]
     # What is staged later, the first job that scores will try.
     ready = staged_name(clip) is None or os.path.isdir(location(clip))
-    begin = (None, *(arm for arm in grid.arms if arm.goes_on_from is None))
+    arms = [arm for arm in grid.arms if arm.model == wildcards.model]
+    # The experiment's own model is drawn with the config's own settings, too.
+    ways = [None, *arms] if wildcards.model == "" else arms
+    begin = [arm for arm in ways if arm is None or arm.goes_on_from is None]
     drawing = [(grid.block("initial_images", arm), 1) for arm in begin]
     drawing += [
         (
             grid.block("sample", arm),
             2 if arm and arm.regime.extrapolates == "scores" else 1,
         )
-        for arm in (None, *grid.arms)
+        for arm in ways
     ]
     room = options(
         {
@@ -52,12 +56,11 @@ def preflight_options():
             "clip": location(clip) if ready else None,
             "schedulers": sorted({block["scheduler"] for block, _ in drawing}),
             "samplings": ways_of_sampling(drawing),
-            "trainings": ways_of_training(
-                grid.block("finetune", arm) for arm in grid.arms
-            ),
+            "trainings": ways_of_training(grid.block("finetune", arm) for arm in arms),
         }
     )
-    return f"{settings(grid, 'preflight')} {execution_options(grid, *keys)} {room}"
+    chosen = settings(grid, "preflight", arm_of(wildcards))
+    return f"{chosen} {execution_options(grid, *keys)} {room}"
 
 
 def kept_or_not(files):
@@ -80,9 +83,11 @@ def evaluator_weights():
 
 
 # Inputs of most jobs: looked at once, not for every one of thousands.
-base_model, clip_files, evaluator_files, sifid_weights = [], [], [], {}
+base_models, clip_files, evaluator_files, sifid_weights = {}, [], [], {}
 if grid.family == DIFFUSION:
-    base_model = weights_files(grid.config["model"]["path"])
+    base_models = {
+        model: weights_files(source) for model, source in grid.models.items()
+    }
     clip_files = weights_files(grid.config["score"]["clip"])
     evaluator_files = evaluator_weights()
     sifid_weights = {
@@ -91,13 +96,36 @@ if grid.family == DIFFUSION:
     }
 
 
+def base_model(wildcards):
+    """The weights of a job's base model: of its arm, or the experiment's own."""
+    arm = arm_of(wildcards)
+    return base_models[arm.model if arm else ""]
+
+
+def own_base_model(wildcards):
+    """The weights of the experiment's own base model, in whose features single images of all arms are compared."""
+    return base_models[""]
+
+
+def culling_models(wildcards):
+    """The weights of the base model that draws anew, and of the one in whose features images are compared."""
+    own = base_models[""] if arm_of(wildcards).borrows_features else []
+    return [*base_model(wildcards), *own]
+
+
+def checked_model(wildcards):
+    """The record of preflight of a job's base model."""
+    arm = arm_of(wildcards)
+    return f"{grid.folder}/preflight{arm.model if arm else ''}.json"
+
+
 def sifid_files(wildcards):
     """Weights of single-image FID, if it needs any but the base model's."""
     return sifid_weights[wildcards.control]
 
 
 def staging_source(wildcards):
-    sources = grid.downloads()
+    sources = downloads(grid)
     if wildcards.weights not in sources:
         raise WorkflowError(
             f"no key of the config names weights called '{wildcards.weights}'; those that are staged: {', '.join(sources) or 'none'}."

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nepotism.data.tables import read_csv, write_csv
 from nepotism.experiment.declared import schema_of_key
-from nepotism.families.diffusion import claims, regime_claims, remedies
+from nepotism.families.diffusion import claims, engine_claims, regime_claims, remedies
 from nepotism.judge.looks import ONCE
 from nepotism.judge.verdicts import Claim, Part, told_looks
 from nepotism.runtime import cli
@@ -40,10 +40,15 @@ def main() -> None:
     parser.add_argument(
         "--remedies", nargs="*", default=[], help="arms that are remedies, with what each costs, as JSON"
     )
+    parser.add_argument(
+        "--engines", nargs="*", default=[], help="arms that are retrained on another model's images, as JSON"
+    )
     parser.add_argument("--pair", help="how culling pairs images, for a note")
     parser.add_argument("--family", help="of models that are made in chunks of generations; it has claims of its own")
     parser.add_argument("--arms", help="settings of that family's arms, as JSON")
-    parser.add_argument("--diagnosed", nargs="+", default=[], help="mixtures with settings of their own, as name:base")
+    parser.add_argument(
+        "--diagnosed", nargs="+", default=[], help="arms with settings of their own, as name:base or name:base:arm"
+    )
     add_key(parser, "looks", schema_of_key("looks"), ONCE)
     parser.add_argument("--metrics", type=Path, required=True, help="tables/metrics.csv")
     parser.add_argument("--jackknife", type=Path, required=True, help="tables/jackknife.csv")
@@ -53,7 +58,7 @@ def main() -> None:
         "--diagnostics",
         type=Path,
         required=True,
-        help="output: mixtures of other settings, each against its own 0 %% (CSV)",
+        help="output: arms of other settings, each against 0 %% of the same (CSV)",
     )
     cli.run(run, parser.parse_args())
 
@@ -66,13 +71,18 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         arms = claims.Arms(
             arguments.histogram_match, arguments.sifid_cull, arguments.heal, arguments.pair, regime_claims.given(arguments),
-            remedies.given(arguments.remedies),
+            remedies.given(arguments.remedies), engine_claims.given(arguments.engines),
         )  # fmt: skip
         verdicts, parts = claims.judge(scores, arms, arguments.looks)
-    diagnosed = dict(words.split(":") for words in arguments.diagnosed)
+    named = [words.split(":") for words in arguments.diagnosed]
+    diagnosed, plain = (
+        {arm: base for arm, base, *_ in named},
+        {arm: other for arm, _, *others in named for other in others},
+    )
     write_csv(arguments.output, told_looks(verdicts, arguments.looks), Claim)
     write_csv(arguments.details, [[part.claim, *_columns(part)] for part in parts], ["claim", *PART])
-    write_csv(arguments.diagnostics, list(map(_columns, claims.diagnose(scores, diagnosed, arguments.looks))), PART)
+    diagnoses = claims.diagnose(scores, diagnosed, plain, arguments.looks)
+    write_csv(arguments.diagnostics, list(map(_columns, diagnoses)), PART)
 
 
 def _columns(part: Part) -> list[str | float | None]:

@@ -43,18 +43,16 @@ def convert(folder: Path, target: Path) -> None:
     Raises:
         UserError: if it is no model that can be used, or its weights cannot be read.
     """
-    from nepotism.families.diffusion.backbones import backbone_of
+    from nepotism.families.diffusion.backbones import backbone_of, has_part, part_class
     from nepotism.weights import loading
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, CLIPModel, CLIPProcessor, CLIPTokenizer
 
     if (folder / "model_index.json").is_file():
         backbone = backbone_of(folder)
-        for part, model_class in backbone.parts.items():
-            if (folder / part).is_dir() or not backbone.may_lack(part):
-                convert_model(model_class, folder / part, target / part)
-        for name in (*BESIDE, *backbone.tokenizers):
-            if backbone.may_lack(name) and not (folder / name).is_dir():
-                continue
+        for part in backbone.parts:
+            if has_part(folder, part):
+                convert_model(part_class(folder, part), folder / part, target / part)
+        for name in (*BESIDE, *(name for name in backbone.tokenizers if has_part(folder, name))):
             source = folder / name
             if source.is_dir():
                 shutil.copytree(source, target / name)

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
     pipeline = load_pipeline(arguments.base_model, None, backbone.any_scheduler, device)
     prompts = [*dict.fromkeys(record.prompt for record in images.records), ""]
     text = encode_prompts(pipeline, prompts)
-    preflight.warn_of_truncated(pipeline.tokenizer, prompts)
+    preflight.warn_of_truncated(pipeline, prompts)
     posteriors = encode_images(pipeline.vae, images.pixels)
     tried = posteriors.mean[:TRIED, 0].to(device) * autoencoders.scaling_factor(pipeline.vae)
     captions = texts.rows(text, [prompts.index(record.prompt) for record in images.records[:TRIED]])

@@ -8,11 +8,12 @@ from pathlib import Path
 from nepotism.chain.regimes.neon import REGIME as NEON
 from nepotism.data.tables import write_csv
 from nepotism.experiment.declared import schema_of_key
+from nepotism.families.diffusion import optimizers
 from nepotism.families.diffusion import text as texts
 from nepotism.families.diffusion.backbones import backbone_of
 from nepotism.families.diffusion.extrapolation import extrapolated_weights
 from nepotism.families.diffusion.fit import ExecutionOptions, FitSettings, fit, number_of_steps, seen
-from nepotism.families.diffusion.low_rank import Lora
+from nepotism.families.diffusion.low_rank import Adapter, Lora, discard
 from nepotism.families.diffusion.pipeline import denoiser_digest, identity, load_denoiser, save_denoiser
 from nepotism.families.diffusion.preflight import training_peak
 from nepotism.families.diffusion.training_set import load_training_set
@@ -24,6 +25,9 @@ from nepotism.runtime.memory import too_large, total_bytes, training_advice
 from nepotism.runtime.options import add_key, add_keys
 from nepotism.runtime.resume.job import Job
 from torch import OutOfMemoryError
+
+# Folder beside the model's that the updates of LoRA are saved in, by themselves.
+ADAPTER = "adapter"
 
 
 def main() -> None:
@@ -53,7 +57,12 @@ def main() -> None:
     cli.add_cell(parser)
     cli.add_resume(parser)
     add_keys(parser, "execution", "compile")
-    parser.add_argument("--model", type=Path, required=True, help="output: folder of the retrained U-Net")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        required=True,
+        help=f"output: folder of the retrained denoiser; of LoRA, its updates alone are beside it, in the folder {ADAPTER}",
+    )
     parser.add_argument(
         "--losses", type=Path, required=True, help="output: step, loss, lr, images and epochs so far (CSV)"
     )
@@ -64,6 +73,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     """How long, and what is trained: all weights, or with the options of LoRA low-rank updates."""
     add_keys(parser, "finetune", "epochs", required=False)
     add_keys(parser, "finetune", "steps", "ema", "snr_gamma")
+    add_keys(parser, "finetune", "optimizer", required=False)
     for name in ("rank", "alpha", "target_modules"):
         add_key(parser, f"lora_{name}", schema_of_key(f"finetune.lora.{name}"), None)
 
@@ -97,13 +107,18 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError("either --epochs or --steps must be given")
     launch(arguments.num_processes, arguments.device)
     hardware = accelerator(start(arguments.device, arguments.threads), arguments.precision)
+    optimizers.check(arguments.optimizer, hardware.device)
     with Job(arguments.model, arguments.checkpoint_seconds, main=hardware.is_main_process) as job:
+        if hardware.is_main_process:
+            # No rule knows it: that of an earlier run would stay.
+            discard(arguments.model.with_name(ADAPTER))
         data = load_training_set(
             arguments.mix, arguments.latents, arguments.base_model, hardware.device, arguments.fill_up
         )
         settings = FitSettings(
             arguments.learning_rate, arguments.epochs, arguments.batch_size, arguments.random_flip, arguments.caption_dropout,
             arguments.budget, arguments.steps, lora(arguments), arguments.ema, arguments.snr_gamma,
+            arguments.optimizer,
         )  # fmt: skip
         warn_of_slow_average(settings, number_of_steps(data, settings))
         checkpoints = job.checkpoints(
@@ -127,6 +142,7 @@ def run(arguments: argparse.Namespace) -> None:
             arguments.per_device_batch_size, arguments.gradient_checkpointing, arguments.compile
         )
         label = f"finetune {arguments.cell}"
+        updates = list[Adapter]()
         fits = True
         try:
             network, losses = fit(
@@ -140,6 +156,7 @@ def run(arguments: argparse.Namespace) -> None:
                 label,
                 execution,
                 checkpoints,
+                updates.append,
             )
         except OutOfMemoryError:
             fits = False
@@ -161,6 +178,7 @@ def run(arguments: argparse.Namespace) -> None:
                 texts.rows(data.text, [0]),
                 hardware,
                 arguments.gradient_checkpointing,
+                arguments.batch_size,
                 settings,
             )
             count = cli.images_at_a_time(arguments)
@@ -175,6 +193,10 @@ def run(arguments: argparse.Namespace) -> None:
             if arguments.negative_weight is not None:
                 before = load_denoiser(arguments.base_model, arguments.parent_model)
                 network = extrapolated_weights(before, network, arguments.negative_weight)
+                # Of weights that went the other way, so that model and adapter say the same.
+                updates = [each.scaled(-arguments.negative_weight) for each in updates]
+            for each in updates:
+                each.save(arguments.model.with_name(ADAPTER))
             save_denoiser(network, arguments.model)
 
 

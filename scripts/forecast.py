@@ -4,21 +4,15 @@ import argparse
 from pathlib import Path
 
 from nepotism.plan import configfiles
+from nepotism.plan.budgets import budgets, render_budgets
 from nepotism.plan.config import ConfigError, checked
-from nepotism.plan.forecast import (
-    Forecast,
-    Rate,
-    fitting_rates,
-    forecast,
-    groups,
-    groups_of_folder,
-    precisions,
-    read_rates,
-)
+from nepotism.plan.denoisers import KNOWN
+from nepotism.plan.forecast import Forecast, forecast, groups, groups_of_folder
 from nepotism.plan.grid import DIFFUSION, Grid
+from nepotism.plan.rates import Rate, fitting_rates, precisions, read_rates, training_of
 from nepotism.runtime import cli
 from nepotism.runtime.errors import UserError
-from nepotism.weights.locations import in_project
+from nepotism.weights.locations import hub, in_project
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,6 +23,11 @@ def main() -> None:
     parser.add_argument("--groups", type=int, help="number of groups, where only the images tell")
     parser.add_argument("--devices", type=int, default=1, help="GPUs, or processes on a CPU, that work side by side")
     parser.add_argument("--rates", type=Path, default=ROOT / "resources" / "rates.csv", help="measured speeds (CSV)")
+    parser.add_argument(
+        "--budgets",
+        action="store_true",
+        help="also what other ways of retraining would take: GPU memory, hours, disk",
+    )
     cli.run(run, parser.parse_args())
 
 
@@ -38,7 +37,11 @@ def run(arguments: argparse.Namespace) -> None:
         print("\n".join(render_family_forecast(grid)))
         return
     expected = forecast(grid, arguments.groups or group_count(dict(grid.config)), arguments.devices)
-    print("\n".join(render_forecast(grid, expected, read_rates(arguments.rates), arguments.devices)))
+    rates = read_rates(arguments.rates)
+    lines = render_forecast(grid, expected, rates, arguments.devices)
+    if arguments.budgets:
+        lines += render_budgets(grid, budgets(grid, expected, rates))
+    print("\n".join(lines))
 
 
 def group_count(config: dict) -> int:
@@ -79,15 +82,32 @@ def render_family_forecast(grid: Grid) -> list[str]:
 def render_forecast(grid: Grid, expected: Forecast, rates: list[Rate], devices: int) -> list[str]:
     """The forecast as lines of text."""
     gigabytes = 1e9
-    size = grid.config["model"]["resolution"]
-    million = expected.unet_bytes / 4e6
+    size, network = grid.config["model"]["resolution"], expected.denoiser
     lines = [
         f"experiment {grid.experiment}: {expected.cells} cells of {expected.slots} images at {size} x {size}",
         "jobs: " + ", ".join(f"{count} {rule}" for rule, count in expected.jobs.items()),
         f"retraining: {expected.trained:,} images in all; sampling: {expected.passes:,} network passes",
-        f"disk: {expected.final_bytes / gigabytes:.1f} GB at the end, {expected.peak_bytes / gigabytes:.1f} GB at most; "
-        f"a retrained model has {expected.unet_bytes / gigabytes:.2f} GB ({grid.config['execution']['keep_models']} kept)",
     ]
+    for source, (trained, passes, other) in expected.others.items():
+        has = f"it has {other.bytes / gigabytes:.2f} GB" if other else "its size is not known, and not counted"
+        lines.append(
+            f"of these, {source} sees {trained:,} images and takes {passes:,} passes; retrained, {has}. "
+            "Hours are told as if it were as fast as the other"
+        )
+    if network is None:
+        source = grid.config["model"]["path"]
+        others = f", nor one of {', '.join(KNOWN)}" if hub(source) else ""
+        return [
+            *lines,
+            f"disk: {expected.final_bytes / gigabytes:.1f} GB of images, and {expected.models} retrained models "
+            f"({grid.config['execution']['keep_models']} kept), whose size is not known: {source} is not on disk{others}",
+            "time: not known, as the size of the model is not",
+        ]
+    million = network.parameters / 1e6
+    lines.append(
+        f"disk: {expected.final_bytes / gigabytes:.1f} GB at the end, {expected.peak_bytes / gigabytes:.1f} GB at most; "
+        f"a retrained model has {network.bytes / gigabytes:.2f} GB ({grid.config['execution']['keep_models']} kept)"
+    )
     fitting = fitting_rates(grid, rates, million)
     for rate in fitting:
         hours = expected.hours(rate)
@@ -96,9 +116,10 @@ def render_forecast(grid: Grid, expected: Forecast, rates: list[Rate], devices: 
             + (f", {hours / devices:.1f} on {devices}" if devices > 1 else "")
         )
     if not fitting:
+        way = training_of(grid)
         lines.append(
-            f"time: no speed was measured for a U-Net of {million:.0f} million parameters at {size} pixels in "
-            f"{precisions(grid)}; measure it with "
+            f"time: no speed was measured for a denoiser of {million:.0f} million parameters at {size} pixels in "
+            f"{precisions(grid)}{way and ' with '}{way.replace('+', ', ')}; measure it with "
             "python tests/benchmark/model_speed.py --rates resources/rates.csv"
         )
     return lines

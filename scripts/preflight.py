@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from nepotism.experiment.declared import schema_of_key
-from nepotism.families.diffusion import autoencoders, preflight
+from nepotism.families.diffusion import autoencoders, optimizers, preflight
 from nepotism.families.diffusion import text as texts
 from nepotism.families.diffusion.backbones import backbone_of
 from nepotism.families.diffusion.fit import FitSettings
@@ -27,7 +27,7 @@ from nepotism.runtime import cli
 from nepotism.runtime.devices import accelerator, start
 from nepotism.runtime.errors import UserError
 from nepotism.runtime.files import write_text
-from nepotism.runtime.memory import peak_bytes, total_bytes, training_advice, tried
+from nepotism.runtime.memory import is_measured, peak_bytes, total_bytes, training_advice, tried
 from nepotism.runtime.options import add_key, add_keys
 
 
@@ -53,7 +53,7 @@ def main() -> None:
         type=training,
         nargs="*",
         default=[],
-        help="what any arm trains and averages, as JSON: lora and ema",
+        help="what any arm trains and averages, and with what, as JSON: lora, ema and, where it is not adamw, optimizer",
     )
     # Only if its weights are there already.
     add_keys(parser, "score", "clip", required=False)
@@ -65,6 +65,9 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     device = start(arguments.device, arguments.threads)
     hardware = accelerator(device, arguments.training_precision)
+    # Of all that any arm trains with, what cannot work is told first.
+    for name in dict.fromkeys(each.optimizer for each in arguments.trainings):
+        optimizers.check(name, device)
     check_base_model(arguments.base_model)
     # All that jobs will load, before one has made anything.
     if arguments.clip:
@@ -78,14 +81,14 @@ def run(arguments: argparse.Namespace) -> None:
     problems = [*preflight.resolution_problems(pipeline, arguments.resolution), *disk_problems(arguments)]
     adapters = dict.fromkeys(each.lora for each in arguments.trainings if each.lora)
     problems += dict.fromkeys(problem for each in adapters for problem in lora_problems(network, each))
-    preflight.warn_of_truncated(pipeline.tokenizer, arguments.prompts)
+    preflight.warn_of_truncated(pipeline, arguments.prompts)
     if (usual := backbone.usual_resolution(pipeline)) not in (None, arguments.resolution):
         logging.warning(
             "warning: the model was trained at %s pixels, `model.resolution` is %d", usual, arguments.resolution
         )
     if problems:
         raise UserError("the experiment cannot run:\n" + "\n".join(f"  - {problem}" for problem in problems))
-    if device.type == "cuda":
+    if is_measured(device):
         check_memory(arguments, pipeline, hardware)
     # Nothing of the machine: checking again on another leaves what follows as it is.
     found = {
@@ -99,7 +102,16 @@ def training(text: str) -> FitSettings:
     """A way of training from JSON."""
     given = json.loads(text)
     lora = given["lora"] and Lora(**{**given["lora"], "target_modules": tuple(given["lora"]["target_modules"])})
-    return FitSettings(1e-6, 1, 1, random_flip=False, caption_dropout=0.0, lora=lora, ema=given["ema"])
+    return FitSettings(
+        1e-6,
+        1,
+        1,
+        random_flip=False,
+        caption_dropout=0.0,
+        lora=lora,
+        ema=given["ema"],
+        optimizer=given.get("optimizer"),
+    )
 
 
 def load_or_tell(arguments: argparse.Namespace, device: torch.device, precision: str, **two: Any) -> Any:
@@ -168,10 +180,18 @@ def check_memory(arguments: argparse.Namespace, pipeline: Any, hardware: Acceler
     # Of all that is trained, what takes most.
     most = max(
         arguments.trainings,
-        key=lambda each: (each.lora is None, each.ema is not None, each.lora.rank if each.lora else 0),
+        key=lambda each: (
+            each.lora is None,
+            each.optimizer is None,
+            each.ema is not None,
+            each.lora.rank if each.lora else 0,
+        ),
         default=None,
     )
-    probe = preflight.training_peak(arguments.base_model, shape, text, hardware, arguments.gradient_checkpointing, most)
+    probe = preflight.training_peak(
+        arguments.base_model, shape, text, hardware, arguments.gradient_checkpointing,
+        -(-arguments.batch_size // arguments.num_processes), most,
+    )  # fmt: skip
     count = cli.images_at_a_time(arguments)
     others = training_advice(arguments.gradient_checkpointing, arguments.training_precision)
     step = tried("retraining", count, "execution.per_device_batch_size", probe, other=others)

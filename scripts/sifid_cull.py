@@ -27,6 +27,11 @@ def main() -> None:
     cli.add_control(parser)
     add_parameters(parser, CONTROL.parameters)
     add_keys(parser, "initial_images", "strength", required=False)
+    parser.add_argument(
+        "--features-model",
+        type=Path,
+        help="folder of the pipeline whose autoencoder compares images; without it, that of the one that draws",
+    )
     parser.add_argument("--threshold", type=Path, required=True, help="from sifid_threshold (JSON)")
     parser.add_argument("--statistics", type=Path, required=True, help="from sifid_threshold")
     parser.add_argument("--sheet", type=Path, required=True, help="output: contact sheet of what was dropped (PNG)")
@@ -41,8 +46,9 @@ def run(arguments: argparse.Namespace) -> None:
 def judge_and_replace(arguments: argparse.Namespace, job: Job) -> None:
     device = start(arguments.device, arguments.threads)
     extract = extractor(
-        arguments.features, arguments.base_model, arguments.inception, arguments.inception_sha256, device
-    )
+        arguments.features, arguments.features_model or arguments.base_model,
+        arguments.inception, arguments.inception_sha256, device,
+    )  # fmt: skip
     real = read_image_set(arguments.real)
     statistics = read_real(arguments.statistics)
     generated = read_treated(arguments.generated, real.records, arguments.ratio, arguments.seed)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nepotism.data.tables import Row, floors, read_csv, read_text_csv
 from nepotism.families import family_package
+from nepotism.plan.engines import beginning
 from nepotism.plan.grid import DIFFUSION, Grid
 
 # Of diffusion; headlines of other families are their definitions.
@@ -24,7 +25,7 @@ def main() -> None:
         sys.exit(f"error: there is no {table}; run the experiment first: make run EXPERIMENT={arguments.folder.name}")
     rows = read_csv(table)
     grid = Grid(json.loads((arguments.folder / "config.json").read_text(encoding="utf-8")))
-    bases = {arm.name: arm.base for arm in grid.arms}
+    bases = {arm.name: beginning(grid, arm).base for arm in grid.arms}
     is_diffusion = grid.family == DIFFUSION
     package = family_package(grid.family)
     for metric in TITLES if is_diffusion else package.HEADLINES:

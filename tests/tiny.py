@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
@@ -12,29 +13,35 @@ from diffusers import (
     PNDMScheduler,
     PRXPipeline,
     PRXTransformer2DModel,
+    SD3Transformer2DModel,
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
+from tiny_flows import flux2_klein, z_image
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
+    CLIPTextModelWithProjection,
     CLIPTokenizer,
     GemmaTokenizer,
     OPTConfig,
     OPTForCausalLM,
+    T5Config,
+    T5EncoderModel,
     T5GemmaConfig,
+    T5Tokenizer,
 )
 from transformers.models.t5gemma.modeling_t5gemma import T5GemmaEncoder
 
 
-def clip_tokenizer(folder: Path) -> CLIPTokenizer:
+def clip_tokenizer(folder: Path, pad_token: str = "!") -> CLIPTokenizer:
     """A byte-level CLIP tokenizer without merges (every letter is a token), as the files of Stable Diffusion's."""
     folder.mkdir(parents=True, exist_ok=True)
     special = {
         "bos_token": "<|startoftext|>",
         "eos_token": "<|endoftext|>",
-        "pad_token": "!",
+        "pad_token": pad_token,
         "unk_token": "<|endoftext|>",
     }
     settings = {"model_max_length": 77, "tokenizer_class": "CLIPTokenizer", "do_lower_case": True, **special}
@@ -140,6 +147,118 @@ def prx(folder: Path, seed: int = 0) -> Path:
     config.save_pretrained(folder / "text_encoder")
     index = json.loads((folder / "model_index.json").read_text())
     (folder / "model_index.json").write_text(json.dumps({**index, "text_encoder": ["prx", "T5GemmaEncoder"]}, indent=2))
+    return folder
+
+
+def _index(folder: Path, kind: str, parts: dict[str, list[str | None]], **settings: Any) -> None:
+    index = {"_class_name": kind, "_diffusers_version": "0.19.0.dev0", **settings, **parts}
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2))
+
+
+def _scheduler(folder: Path, kind: str, **settings: Any) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "scheduler_config.json").write_text(json.dumps({"_class_name": kind, **settings}, indent=2))
+
+
+def _clip_text(width: int, layers: int, hidden_act: str) -> CLIPTextConfig:
+    """As old configurations have it, the end of a text is said to be token 2, which stands for the largest number in it."""
+    return CLIPTextConfig(
+        vocab_size=190, hidden_size=width, intermediate_size=2 * width, num_hidden_layers=layers, num_attention_heads=2,
+        projection_dim=width, hidden_act=hidden_act, max_position_embeddings=77, bos_token_id=0, eos_token_id=2, pad_token_id=1,
+    )  # fmt: skip
+
+
+def stable_diffusion_xl(folder: Path, seed: int = 0) -> Path:
+    """A pipeline folder shaped like stabilityai/stable-diffusion-xl-base-1.0, at tiny width.
+
+    As there: no attention at the first level of the U-Net and more layers of it at the last, CLIPs of two widths and two ways to
+    pad, an autoencoder whose file asks for single precision, zeros for empty captions, and Euler's scheduler.
+    """
+    torch.manual_seed(seed)
+    clip_tokenizer(folder / "tokenizer", "<|endoftext|>")
+    clip_tokenizer(folder / "tokenizer_2")
+    CLIPTextModel(_clip_text(32, 2, "quick_gelu")).save_pretrained(folder / "text_encoder")
+    CLIPTextModelWithProjection(_clip_text(48, 3, "gelu")).save_pretrained(folder / "text_encoder_2")
+    AutoencoderKL(
+        block_out_channels=(8, 8, 16, 16), norm_num_groups=4, layers_per_block=1, latent_channels=4, sample_size=64,
+        down_block_types=["DownEncoderBlock2D"] * 4, up_block_types=["UpDecoderBlock2D"] * 4,
+        scaling_factor=0.13025, force_upcast=True,
+    ).save_pretrained(folder / "vae")  # fmt: skip
+    UNet2DConditionModel(
+        sample_size=8, in_channels=4, out_channels=4, layers_per_block=1, norm_num_groups=8, cross_attention_dim=80,
+        block_out_channels=(16, 32, 32), attention_head_dim=(1, 2, 2), transformer_layers_per_block=(1, 1, 2),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), use_linear_projection=True,
+        addition_embed_type="text_time", addition_time_embed_dim=8, projection_class_embeddings_input_dim=48 + 6 * 8,
+    ).save_pretrained(folder / "unet")  # fmt: skip
+    _scheduler(
+        folder / "scheduler", "EulerDiscreteScheduler", beta_end=0.012, beta_schedule="scaled_linear", beta_start=0.00085,
+        clip_sample=False, interpolation_type="linear", num_train_timesteps=1000, prediction_type="epsilon", sample_max_value=1.0,
+        set_alpha_to_one=False, skip_prk_steps=True, steps_offset=1, timestep_spacing="leading", trained_betas=None,
+        use_karras_sigmas=False,
+    )  # fmt: skip
+    parts: dict[str, list[str | None]] = {
+        "scheduler": ["diffusers", "EulerDiscreteScheduler"], "text_encoder": ["transformers", "CLIPTextModel"],
+        "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"], "tokenizer": ["transformers", "CLIPTokenizer"],
+        "tokenizer_2": ["transformers", "CLIPTokenizer"], "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }  # fmt: skip
+    _index(folder, "StableDiffusionXLPipeline", parts, force_zeros_for_empty_prompt=True, add_watermarker=None)
+    return folder
+
+
+def t5_tokenizer(folder: Path) -> T5Tokenizer:
+    """A T5 tokenizer of single letters, as the files of T5 v1.1's but for the original of its vocabulary."""
+    letters = [chr(code) for code in range(33, 127)]
+    words = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0), *((letter, -3.0) for letter in letters)]
+    words += [(f"<extra_id_{number}>", 0.0) for number in reversed(range(100))]
+    tokenizer = T5Tokenizer(vocab=words, model_max_length=512)
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def stable_diffusion_3(folder: Path, seed: int = 0, t5: bool = True) -> Path:
+    """A pipeline folder shaped like stabilityai/stable-diffusion-3.5-medium, at tiny width; without T5, its index says null.
+
+    As there: T5 in shards and wider than both CLIPs, a transformer with normalised queries and keys and double attention in its
+    first layers, and an autoencoder with a shift beside its scale and no convolutions around the latents.
+    """
+    torch.manual_seed(seed)
+    clip_tokenizer(folder / "tokenizer", "<|endoftext|>")
+    clip_tokenizer(folder / "tokenizer_2")
+    for part, clip in {
+        "text_encoder": _clip_text(32, 2, "quick_gelu"),
+        "text_encoder_2": _clip_text(48, 3, "gelu"),
+    }.items():
+        CLIPTextModelWithProjection(clip).save_pretrained(folder / part)
+    if t5:
+        words = len(t5_tokenizer(folder / "tokenizer_3"))
+        config = T5Config(
+            vocab_size=words, d_model=96, d_kv=8, d_ff=64, num_layers=2, num_heads=4, feed_forward_proj="gated-gelu",
+            dropout_rate=0.1, tie_word_embeddings=False,
+        )  # fmt: skip
+        T5EncoderModel(config).save_pretrained(folder / "text_encoder_3", max_shard_size="200KB")
+    AutoencoderKL(
+        block_out_channels=(8, 8, 16, 16), norm_num_groups=4, layers_per_block=1, latent_channels=16, sample_size=64,
+        down_block_types=["DownEncoderBlock2D"] * 4, up_block_types=["UpDecoderBlock2D"] * 4, force_upcast=True,
+        scaling_factor=1.5305, shift_factor=0.0609, use_quant_conv=False, use_post_quant_conv=False,
+    ).save_pretrained(folder / "vae")  # fmt: skip
+    SD3Transformer2DModel(
+        sample_size=8, patch_size=2, in_channels=16, out_channels=16, num_layers=3, attention_head_dim=8,
+        num_attention_heads=4, joint_attention_dim=96, caption_projection_dim=32, pooled_projection_dim=80,
+        pos_embed_max_size=24, dual_attention_layers=(0, 1), qk_norm="rms_norm",
+    ).save_pretrained(folder / "transformer")  # fmt: skip
+    _scheduler(folder / "scheduler", "FlowMatchEulerDiscreteScheduler", num_train_timesteps=1000, shift=3.0)
+    parts: dict[str, list[str | None]] = {
+        "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModelWithProjection"],
+        "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+        "text_encoder_3": ["transformers", "T5EncoderModel"] if t5 else [None, None],
+        "tokenizer": ["transformers", "CLIPTokenizer"], "tokenizer_2": ["transformers", "CLIPTokenizer"],
+        "tokenizer_3": ["transformers", "T5TokenizerFast"] if t5 else [None, None],
+        "transformer": ["diffusers", "SD3Transformer2DModel"], "vae": ["diffusers", "AutoencoderKL"],
+    }  # fmt: skip
+    _index(folder, "StableDiffusion3Pipeline", parts)
     return folder
 
 
@@ -268,4 +387,11 @@ def torchvision_inception(path: Path) -> Path:
 
 
 # By the name of the architecture's module.
-PIPELINES: dict[str, Callable[[Path], Path]] = {"stable_diffusion": stable_diffusion, "prx": prx}
+PIPELINES: dict[str, Callable[[Path], Path]] = {
+    "stable_diffusion": stable_diffusion,
+    "stable_diffusion_xl": stable_diffusion_xl,
+    "stable_diffusion_3": stable_diffusion_3,
+    "prx": prx,
+    "flux2_klein": flux2_klein,
+    "z_image": z_image,
+}

@@ -3,9 +3,11 @@
 1. Jobs: a part of the smoke experiment through Snakemake on the device and, beside it, on the processor; scores agree
    up to rounding.
 2. Interruptions: retraining and sampling, killed by SIGKILL at a random moment, go on; do they end in the same bytes?
-3. Precisions: retraining and sampling in bf16, fp16, tf32 and compiled run, and stay close to single precision.
+3. Precisions: retraining and sampling in bf16, fp16, tf32 and compiled run, and stay close to single precision; low-rank
+   updates (LoRA) change what they should, and the model that they are merged into draws.
    Beside them, generation 0 of the other families whose models run on a GPU.
-4. Speed: tests/benchmark/model_speed.py at the true shapes of Stable Diffusion 2.1.
+4. Memory: tests/gpu/memory.py asks for more than fits, and does as it is advised.
+5. Speed: tests/benchmark/model_speed.py at true shapes, and what was wanted of it (tests/gpu/verdicts.py).
 
 Every part has its time, and ends when that is over; one that fails does not keep others from running. All that was found
 is in FOLDER: check.md and check.csv (a line per finding), speed.csv, rates.csv (for resources/rates.csv) and check.log.
@@ -25,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
@@ -40,10 +42,13 @@ from nepotism.plan.grid import Grid
 from nepotism.plan.settings import settings
 from nepotism.runtime.files import sha256
 from safetensors.numpy import load_file
+from verdicts import verdicts
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ("Snakefile", "workflow_config.yaml", "rules", "scripts", "envs", "resources")
-PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "numpy", "snakemake")
+PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "peft", "numpy", "snakemake")
+# Of which models speed is measured, the most wanted first: names of tests/benchmark/true_shapes.py.
+MODELS = ("stable_diffusion", "stable_diffusion_xl", "prx")
 RESULTS = Path("results/smoke")
 # The cell whose inputs all parts share: half of its images are generated.
 CELL = "none/ratio-50/seed-0/iteration-1"
@@ -68,6 +73,10 @@ IMAGES_APART = 3
 LOSSES_APART = {"fp32": 0.01, "tf32": 0.02, "bf16": 0.05}
 HALVES = ("fp16", "bf16")
 MEAN_PICTURES_APART = 20.0
+# Layers that LoRA updates, as in diffusers' train_text_to_image_lora.py. Its updates begin at zero, so that its first loss is
+# that of single precision; then the two trainings part, on the same images and noise.
+LORA = ("to_q", "to_k", "to_v", "to_out.0")
+LORA_APART = 0.2  # mean difference of the losses, as a share of their mean: 0.08 after 200 steps on a processor
 
 
 @dataclass
@@ -94,9 +103,9 @@ class Size:
 
 FULL = Size(
     tuple(f"{cell}/{name}" for cell, name in ((CELL, "metrics.json"), (CULLED, "metrics.json"), (MATCHED, "curated.csv"))),
-    50, 12, {"jobs": 170.0, "variants": 120.0}, 8,
+    50, 14, {"jobs": 150.0, "variants": 110.0, "memory": 60.0}, 8,
 )  # fmt: skip
-TINY = Size((f"{CELL}/metrics.json",), 3, 2, {"jobs": 600.0, "variants": 600.0}, 1)
+TINY = Size((f"{CELL}/metrics.json",), 3, 2, {"jobs": 1500.0, "variants": 1500.0, "memory": 900.0}, 1)
 
 
 class Check:
@@ -335,6 +344,7 @@ class Check:
         cuda = self.device == "cuda"
         fits = {"fp32": [], "again": [], "killed": [], "bf16": [], "fp32 compiled": ["--compile"]}
         fits |= {"tf32": [], "bf16 compiled": ["--compile"]} if cuda else {}
+        fits["LoRA"] = ["--lora-rank", "4", "--lora-alpha", "4", "--lora-target-modules", *LORA]
         draws = {"fp32": [], "killed": [], "fp16": [], "bf16": [], "fp32 compiled": ["--compile"]}
         if self.tiny:
             # A processor has no use for them, and little time.
@@ -345,6 +355,9 @@ class Check:
                 **{f"retraining {name}": pool.submit(self.fit, name, more) for name, more in fits.items()},
                 **{f"sampling {name}": pool.submit(self.draw, name, more) for name, more in draws.items()},
             }
+            # From what it has merged, whenever that is there.
+            done["sampling LoRA"] = pool.submit(self.draw_merged, done["retraining LoRA"])
+        draws["LoRA"] = []
         failed = {name for name, each in done.items() if each.exception()}
         for name in sorted(failed):
             self.found(part, name, str(done[name].exception())[:300], ok=False)
@@ -369,8 +382,13 @@ class Check:
         ]  # fmt: skip
         self.run(f"retraining {name}", command, folder)
 
-    def draw(self, name: str, more: list[str]) -> None:
-        """Sample from the cell's model, in batches that are small enough to be interrupted."""
+    def draw_merged(self, retrained: Future[None]) -> None:
+        """Sample from the model that LoRA's updates were merged into, once it is there."""
+        retrained.result()
+        self.draw("LoRA", [], self.folder("fit", "LoRA") / "model")
+
+    def draw(self, name: str, more: list[str], model: Path | None = None) -> None:
+        """Sample from the cell's model or another one, in batches that are small enough to be interrupted."""
         folder = self.folder("draw", name)
         precision = name if name in HALVES else "fp32"
         config = json.loads((self.on_device / RESULTS / "config.json").read_text())
@@ -379,10 +397,20 @@ class Check:
         command = [
             sys.executable, "scripts/sample.py", *shlex.split(settings(grid, "sample", grid.arm("none"), 1)), *self.how(),
             "--sample-batch-size", "6", "--real", str(RESULTS / "reference/real.parquet"),
-            "--model", str(RESULTS / CELL / "model"), "--output", str(folder / "samples.parquet"),
+            "--model", str(model or RESULTS / CELL / "model"), "--output", str(folder / "samples.parquet"),
             "--sheet", str(folder / "samples.png"), "--log", str(folder / "log"), *more,
         ]  # fmt: skip
         self.run(f"sampling {name}", command, folder)
+
+    def changed_by_lora(self, weights: Path) -> tuple[str, str]:
+        """Which weights differ from those that LoRA began with, and which should: as counts and a sign of their names."""
+        before = load_file(self.on_device / "resources/tiny-diffusion/unet/diffusion_pytorch_model.safetensors")
+        after = load_file(weights)
+        if before.keys() != after.keys():
+            raise RuntimeError("the merged model has other weights than the one it was made of")
+        differ = {name for name in before if not np.array_equal(before[name], after[name])}
+        wanted = {name for name in before if any(name.endswith(f".{layer}.weight") for layer in LORA)}
+        return (f"{len(differ)}", f"{len(wanted)}") if differ <= wanted else (f"others: {min(differ - wanted)}", "")
 
     def how(self) -> list[str]:
         where = ["--device", self.device, "--threads", "1", "--checkpoint-seconds", "0"]
@@ -429,6 +457,13 @@ class Check:
             # On a processor it is a promise; a GPU's kernels may differ between two runs.
             fine = exact or (self.device != "cpu" and apart < LOSSES_APART["fp32"])
             self.found("variants", f"retraining fp32, {what}", same, f"losses {apart:.2g} apart", fine)
+        elif name == "LoRA":
+            first, rest = abs(theirs[0] - ours[0]) / ours[0], float(np.abs(theirs - ours).mean() / ours.mean())
+            fine = bool(np.isfinite(theirs).all()) and first < LOSSES_APART["fp32"] and 0 < rest < LORA_APART
+            unit = f"of their mean; the first {first:.2g} apart; at most {LORA_APART} and {LOSSES_APART['fp32']}"
+            self.found("variants", "retraining LoRA: losses against fp32", rest, unit, fine)
+            changed, wanted = self.changed_by_lora(other / WEIGHTS)
+            self.found("variants", "retraining LoRA: weights that changed", changed, f"of {wanted}", changed == wanted)
         else:
             allowed = LOSSES_APART[name.split()[0]]
             fine = bool(np.isfinite(theirs).all()) and apart < allowed
@@ -440,7 +475,12 @@ class Check:
         """Compare pictures with the undisturbed ones in single precision."""
         one, other = (self.folder("draw", each) / "samples.parquet" for each in ("fp32", name))
         apart = levels(one, other)
-        if name == "fp32":
+        if name == "LoRA":
+            deviation, apart = float(read_image_set(other).pixels.std()), levels(one, other, of_means=True)
+            unit = f"levels of 255; mean picture {apart:.3g} from fp32's, at most {MEAN_PICTURES_APART:g}"
+            fine = deviation > 1 and apart < MEAN_PICTURES_APART
+            self.found("variants", "sampling what LoRA was merged into: deviation of pixels", deviation, unit, fine)
+        elif name == "fp32":
             deviation = float(read_image_set(one).pixels.std())
             self.found("variants", "sampling fp32: deviation of pixels", deviation, "levels of 255", deviation > 1)
         elif name == "killed":
@@ -456,37 +496,58 @@ class Check:
             unit = f"levels of 255; at most {LEVELS_APART}"
             self.found("variants", f"sampling {name}: against fp32", apart, unit, apart < LEVELS_APART)
 
-    # ---- 4. Speed
+    # ---- 4. Memory
 
-    def build_model(self) -> None:
-        """Make the large model while other things run."""
-        self.model = ROOT / "resources/tiny-diffusion"
+    def build_models(self) -> None:
+        """Make the large models while other things run, and ask for too much of the first as soon as it is there."""
+        self.shapes = self.scratch / "shapes"
+        command = [
+            sys.executable, str(ROOT / "tests/benchmark/true_shapes.py"), str(self.shapes), *MODELS,
+            *(["--tiny"] if self.tiny else ["--device", self.device]),
+        ]  # fmt: skip
+        self.building = self.start("large models", command, ROOT, OMP_NUM_THREADS="4")
         if not self.tiny:
-            folder = self.scratch / "large"
-            folder.mkdir()
-            self.model = folder / "pipeline"
-            code = "import pathlib, sys, model_speed; model_speed.stable_diffusion(pathlib.Path(sys.argv[1]))"
-            command = [sys.executable, "-c", code, str(folder)]
-            self.building = self.start("large model", command, ROOT / "tests/benchmark", OMP_NUM_THREADS="4")
+            # On a processor there is no time for more than one thing.
+            self.begin_memory()
+
+    def begin_memory(self) -> None:
+        command = [
+            sys.executable, str(ROOT / "tests/gpu/memory.py"), "--model", str(self.shapes / MODELS[0]),
+            "--device", self.device, "--wait", "120",
+        ]  # fmt: skip
+        self.remembering = self.start("memory", command, ROOT)
+
+    def memory(self) -> None:
+        """Judge what memory.py found."""
+        if self.tiny:
+            self.begin_memory()
+        status = self.end("memory", self.remembering, min(self.size.limits["memory"], self.left()))
+        said = self._said("memory").read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = [json.loads(line.removeprefix("FOUND ")) for line in said if line.startswith("FOUND ")]
+        for line in lines:
+            self.found("memory", line["name"], line["value"], line["unit"], line["ok"])
+        self.found("memory", "memory.py", status, "exit code", status == 0 and bool(lines))
+
+    # ---- 5. Speed
 
     def speed(self) -> None:
         """Time retraining and sampling at full size, with nothing beside."""
-        if not self.tiny:
-            status = self.end("large model", self.building, self.left())
-            if status:
-                raise RuntimeError(f"the model of random weights could not be made: exit code {status}, see check.log")
+        status = self.end("large models", self.building, self.left())
+        if status:
+            raise RuntimeError(f"models of random weights could not be made: exit code {status}, see check.log")
         left = self.left() - 8
         if left < 30:
             self.found("speed", "model_speed.py", f"{left:.0f} s were left", ok="skipped")
             return
         how = (
-            "--batch-size 2 --sample-batch-size 2 --steps 1 --num-inference-steps 2 --threads 1"
+            "--batch-size 2 --sample-batch-size 2 --steps 1 --num-inference-steps 2 --threads 1 --resolution 64"
             if self.tiny
             else "--steps 8 --threads 8"
         )
         command = [
-            sys.executable, str(ROOT / "tests/benchmark/model_speed.py"), "--model", str(self.model), "--device", self.device,
-            "--seconds", str(left), "--output", str(self.out / "speed.csv"), "--rates", str(self.out / "rates.csv"), *how.split(),
+            sys.executable, str(ROOT / "tests/benchmark/model_speed.py"), "--model", *MODELS, "--shapes", str(self.shapes),
+            "--device", self.device, "--seconds", str(left), "--output", str(self.out / "speed.csv"),
+            "--rates", str(self.out / "rates.csv"), *how.split(),
         ]  # fmt: skip
         if self.device == "cpu":
             command += ["--precisions", "fp32"]
@@ -497,16 +558,21 @@ class Check:
         rows = read_text_csv(self.out / "speed.csv") if (self.out / "speed.csv").is_file() else []
         for row in rows:
             memory = f", {float(row['peak_gib']):.1f} GiB" if row["peak_gib"] else ""
-            name = f"{row['what']}, {row['precision']}"
+            name = ", ".join(filter(None, [f"{row['model']}: {row['what']}", row["precision"]]))
             if row["per_second"]:
                 note = f"; {row['note']}" if row["note"] else ""
                 self.found("speed", name, float(row["per_second"]), f"images/s{memory}{note}", True)
             else:
                 # Too large for the memory is a finding, not a fault.
-                verdict = {"left": "skipped", "does": ""}.get(row["note"].split()[0], "no")
+                verdict = {"left": "skipped", "skipped:": "skipped", "does": ""}.get(row["note"].split()[0], "no")
                 self.found("speed", name, row["note"], ok=verdict)
+        for each in verdicts(rows):
+            # At tiny shapes speeds say nothing.
+            ok = "skipped" if each.ratio is None else "" if self.tiny else each.ratio >= each.least
+            value = "not measured" if each.ratio is None else each.ratio
+            self.found("wanted", each.name, value, f"at least {each.least:g}; {each.between}", ok)
         said = self._said("speed").read_text(encoding="utf-8", errors="replace").splitlines()
-        head = [line for line in said if " parameters, " in line]
+        head = [f"- {line}" for line in said if " parameters, " in line]
         self.title += "\n\n" + "\n".join([*head, "", *(line for line in said if line.startswith("| "))])
         self.found("speed", "model_speed.py", status, "exit code", status == 0 and bool(rows))
 
@@ -579,7 +645,7 @@ def main() -> None:
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--tiny", action="store_true", help="as little as possible: does it run?")
     parser.add_argument("--out", type=Path, default=Path("gpu-check"), help="folder for what is found")
-    parser.add_argument("--seconds", type=float, default=465.0, help="what it may take in all")
+    parser.add_argument("--seconds", type=float, default=455.0, help="what it may take in all")
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
     (chosen.out / "check.log").unlink(missing_ok=True)
@@ -589,12 +655,13 @@ def main() -> None:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
         try:
             check.machine()
-            check.attempt("speed", "the large model", check.build_model)
+            check.attempt("speed", "the large models", check.build_models)
             check.attempt("jobs", "smoke jobs", check.jobs)
             check.attempt("families", "other families", check.begin_generations)
             check.attempt("variants", "retraining and sampling", check.variants)
             check.attempt("families", "other families", check.generations)
             check.attempt("jobs", "device against processor", check.comparison)
+            check.attempt("memory", "out of memory on purpose", check.memory)
             check.attempt("speed", "model_speed.py", check.speed)
         finally:
             check.end_all()

@@ -24,7 +24,8 @@ SETTINGS = {
     "base_model": "base", "model": None, "parent_model": None, "negative_weight": None, "guidance_interval": None, "device": "cpu",
     "threads": 1, "stage_version": 1, "guidance_scale": 1.0,
     "num_inference_steps": 1, "scheduler": "s", "precision": "fp32", "resolution": SIDE, "compile": False,
-    "sample_batch_size": 1, "seed": 0, "watermark": None, "features": "vae", "inception": None, "inception_sha256": None, "pair": "slot",
+    "sample_batch_size": 1, "seed": 0, "watermark": None,
+    "features": "vae", "features_model": None, "inception": None, "inception_sha256": None, "pair": "slot",
 }  # fmt: skip
 JOB = SimpleNamespace(checkpoints=lambda name, **decisive: None, check=lambda: None)
 

@@ -12,6 +12,7 @@ from nepotism.experiment.cells import Cell, canonical_ratio, cell_in, draw_count
 from nepotism.experiment.stages import STAGE_VERSIONS, options, stage_version
 from nepotism.families import FAMILIES
 from nepotism.plan import config as configuration
+from nepotism.plan.downloads import downloads
 from nepotism.plan.grid import Grid
 from nepotism.plan.lines import lines
 from nepotism.plan.settings import OF_FAMILIES, settings
@@ -340,7 +341,7 @@ def test_what_contradicts_itself_is_told():
     assert "`score.dinov2`: missing; the feature space" in mistakes(score={"features": ["dinov2"]})
     assert "`score.dinov2`: 'clean-fid' is not what is needed here" in mistakes(score={"dinov2": "clean-fid"})
     named = {"features": ["dinov2"], "dinov2": "hub:facebook/dinov2-small@abc"}
-    assert grid_of(score=named).downloads() == {"facebook--dinov2-small@abc": named["dinov2"]}
+    assert downloads(grid_of(score=named)) == {"facebook--dinov2-small@abc": named["dinov2"]}
     assert "--dinov2" not in settings(grid_of(), "score")
     named = {"features": ["inception"], "inception": "inception-2015-12-05.pt"}
     assert "`score.inception_sha256`: missing" in mistakes(score=named)
@@ -578,8 +579,8 @@ def test_downloads_are_opened_where_they_are_staged_and_clean_fids_checksum_is_k
     assert f"--base-model {folder} " in settings(grid, "finetune")
     assert "--inception resources/models/clean-fid/inception-2015-12-05.pt" in settings(grid, "score")
     assert "--inception-sha256 f58cb9b6ec323ed63459" in settings(grid, "score")
-    assert list(grid.downloads()) == ["sd2-community--stable-diffusion-2-1-base@4e63672c", "clean-fid"]
-    assert grid_of().downloads() == {}
+    assert list(downloads(grid)) == ["sd2-community--stable-diffusion-2-1-base@4e63672c", "clean-fid"]
+    assert downloads(grid_of()) == {}
 
 
 def test_diagnosed_arms_come_with_the_iteration_0_that_they_share():

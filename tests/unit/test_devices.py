@@ -97,3 +97,37 @@ def test_trying_the_memory_of_a_gpu_works_with_any_scheduler(tiny_diffusion, mon
         assert isinstance(drew[0][0], Extrapolated), "what draws with two networks takes most"
     # What takes most of what any arm trains.
     assert [(each.lora and each.lora.rank, each.ema) for each in tried] == [(None, 0.9), (2, None), (2, None)]
+
+
+@pytest.mark.parametrize(("count", "rows"), [(1, 2), (2, 3), (3, 3)])
+def test_memory_is_tried_with_what_is_there_later_in_a_retraining(tiny_diffusion, monkeypatch, count, rows):
+    """In the second step there are moments, and in a step's second piece the gradients of its first: both take as much as weights."""
+    from nepotism.families.diffusion.pipeline import encode_prompts
+    from nepotism.runtime import memory
+
+    monkeypatch.setattr(preflight, "peak_bytes", lambda run: run() or 1.0)
+    seen = []
+
+    def fit(network, objective, images, settings, seed, iteration, hardware, label, execution):
+        plan = fitting.Plan(images, settings, seed, iteration, 1000, execution.per_device_batch_size)
+        seen.append([[len(piece.rows) for piece in plan.pieces(step)] for step in plan.steps(0)])
+
+    monkeypatch.setattr(fitting, "fit", fit)
+    pipeline = load_pipeline(tiny_diffusion, None, "DDIMScheduler", torch.device("cpu"))
+    text = encode_prompts(pipeline, ["a face"])
+    hardware = accelerator(torch.device("cpu"), "fp32")
+    assert preflight.training_peak(tiny_diffusion, (4, 8, 8), text, hardware, False, batch_size=3)(count) == 1.0
+    pieces = [count, rows - count] if rows > count else [count]
+    assert seen == [[pieces, pieces]]
+    assert not memory.is_measured(torch.device("cpu"))
+
+
+def test_a_process_that_may_take_a_part_of_a_gpu_is_told_that_part(monkeypatch):
+    from types import SimpleNamespace
+
+    from nepotism.runtime import memory
+
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=80))
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda device: 0.25)
+    assert memory.total_bytes() == 20

@@ -16,6 +16,7 @@ from nepotism.families import FAMILIES, family_package, version_of
 from nepotism.families.gmm import claims, theory
 from nepotism.judge.decisions import FAILS, HOLDS, NOT_RUN
 from nepotism.plan import config as configuration
+from nepotism.plan.downloads import downloads
 from nepotism.plan.grid import Grid
 from nepotism.plan.settings import family_execution_options, settings
 from test_config import DEFAULT, merged, mistakes
@@ -124,7 +125,7 @@ def test_downloads_of_a_family_are_staged_first():
     experiment = yaml.safe_load((ROOT / "resources" / "experiments" / "vae-mnist.yaml").read_text())
     grid = Grid(configuration.checked(merged(DEFAULT, experiment)))
     source = experiment["vae"]["data"]
-    assert grid.downloads() == {"datasets--" + source.removeprefix("dataset:").replace("/", "--"): source}
+    assert downloads(grid) == {"datasets--" + source.removeprefix("dataset:").replace("/", "--"): source}
 
 
 def test_arms_may_end_early_but_healing_counts_its_own_iterations():

@@ -4,7 +4,7 @@ import pytest
 from nepotism.experiment.stages import stage_version
 from nepotism.plan.forecast import forecast, passes_per_image
 from nepotism.plan.grid import Grid
-from nepotism.plan.knobs import guided_steps, ways_of_training
+from nepotism.plan.knobs import decisive_training, guided_steps, way_of_training, ways_of_training, weights_kept
 from nepotism.plan.needs import Needs
 from nepotism.plan.settings import settings
 from test_config import NONE, grid_of, mistakes
@@ -47,7 +47,8 @@ def test_what_knobs_make_idle_is_in_no_settings_string():
     lora = {"method": "lora", "lora": {"rank": 4, "target_modules": ["to_q", "conv1"]}}
     arms = [
         NONE, arm("lora", finetune=lora), arm("steps", finetune={"steps": 30}), arm("long", finetune={"steps": 30}),
-        arm("both", finetune={"ema": 0.9, "snr_gamma": 5}), arm("pair", sample={"guidance_interval": [0, 0.5]}),
+        arm("both", finetune={"ema": 0.9, "snr_gamma": 5}), arm("eight", finetune={"optimizer": "adamw_8bit"}),
+        arm("pair", sample={"guidance_interval": [0, 0.5]}),
     ]  # fmt: skip
     grid = grid_of(**PLAIN, arms=arms)
     strings = {each.name: settings(grid, "finetune", each, 1) for each in grid.arms}
@@ -56,10 +57,11 @@ def test_what_knobs_make_idle_is_in_no_settings_string():
     assert strings["lora"] == base.replace(" --precision", f"{updates} --precision")
     assert strings["steps"] == strings["long"] == base.replace(" --epochs 3", "") + " --steps 30"
     assert strings["both"] == base.replace(" --epochs", " --ema 0.9 --epochs").replace(" --stage", " --snr-gamma 5.0 --stage")  # fmt: skip
+    assert strings["eight"] == base.replace(" --precision", " --optimizer adamw_8bit --precision")
     assert strings["pair"] == base
     sampled = {each.name: settings(grid, "sample", each, 1) for each in grid.arms}
     assert sampled["pair"] == sampled["none"].replace(" --guidance-scale", " --guidance-interval 0.0 0.5 --guidance-scale")  # fmt: skip
-    assert {sampled[name] for name in ("lora", "steps", "both")} == {sampled["none"]}
+    assert {sampled[name] for name in ("lora", "steps", "both", "eight")} == {sampled["none"]}
     assert grid.bases == ["base", "base-pair"]
 
 
@@ -68,6 +70,9 @@ def test_the_configuration_of_results_from_before_there_were_knobs_has_a_grid():
     grid = grid_of(arms=[NONE, arm("strong", sample={"guidance_scale": 9.0})])
     old = {**grid.config, "sample": {key: grid.config["sample"][key] for key in ("guidance_scale", "precision")}}
     assert Grid(old).bases == grid.bases == ["base", "base-strong"]
+    before = {key: value for key, value in grid.config["finetune"].items() if key != "optimizer"}
+    assert decisive_training(before) == decisive_training(grid.config["finetune"])
+    assert weights_kept(before) == weights_kept(grid.config["finetune"]) == 3
 
 
 # ---- Guidance over iterations
@@ -149,18 +154,24 @@ def test_needs_follow_what_is_trained(tmp_path):
     with open(tmp_path / "unet" / "model.safetensors", "wb") as file:
         file.truncate(3_000_000_000)
     lora, ema = {"method": "lora"}, {"ema": 0.9}
-    arms = [arm("lora", finetune=lora), arm("ema", finetune=ema), arm("short", finetune={"steps": 60})]
+    arms = [
+        arm("lora", finetune=lora), arm("ema", finetune=ema), arm("short", finetune={"steps": 60}),
+        arm("eight", finetune={"optimizer": "adamw_8bit"}),
+    ]  # fmt: skip
     model = {"path": str(tmp_path)}
     grid = grid_of(arms=arms, model=model, finetune={"epochs": 100})
     needs = Needs(grid, [rate(parameters=750.0)], 30)
     of = {each.name: needs.memory_mb("finetune", each) // 3000 for each in grid.arms}
-    assert of == {"lora": 2, "ema": 9, "short": 7}
+    assert of == {"lora": 2, "ema": 9, "short": 7, "eight": 4}
     assert needs.memory_mb("preflight") == needs.memory_mb("finetune", grid.arm("ema"))
     assert needs.minutes("finetune", grid.arm("lora")) > 5 * needs.minutes("finetune", grid.arm("short"))
     # Two checkpoints of a running job.
-    room = {name: forecast(grid_of(arms=[each], model=model), 30) for name, each in zip(("lora", "ema", "full"), arms)}
+    room = {
+        name: forecast(grid_of(arms=[each], model=model), 30)
+        for name, each in zip(("lora", "ema", "full", "eight"), arms)
+    }
     running = {name: (each.peak_bytes - each.final_bytes) // 3_000_000_000 for name, each in room.items()}
-    assert running == {"lora": 0, "ema": 8, "full": 6}
+    assert running == {"lora": 0, "ema": 8, "full": 6, "eight": 3}
 
 
 def test_preflight_is_told_every_way_of_training_once():
@@ -170,14 +181,30 @@ def test_preflight_is_told_every_way_of_training_once():
         arm("a", finetune=lora),
         arm("b", finetune={**lora, "ema": 0.9}),
         arm("c", finetune={**lora, "steps": 3}),
+        arm("d", finetune={"optimizer": "adamw_8bit"}),
     ]
     grid = grid_of(arms=arms)
     updates = '{"alpha":8.0,"rank":2,"target_modules":["to_q"]}'
     assert ways_of_training(grid.block("finetune", each) for each in grid.arms) == [
         f'{{"ema":0.9,"lora":{updates}}}',
+        '{"ema":null,"lora":null,"optimizer":"adamw_8bit"}',
         '{"ema":null,"lora":null}',
         f'{{"ema":null,"lora":{updates}}}',
     ]
+
+
+def test_speeds_are_of_one_way_of_training():
+    block = grid_of().config["finetune"]
+    execution = {"gradient_checkpointing": False}
+    assert way_of_training(block, execution) == ""
+    other = {**block, "method": "lora", "optimizer": "adamw_8bit", "ema": 0.9}
+    assert way_of_training(other, {"gradient_checkpointing": True}) == "lora+gradient_checkpointing+adamw_8bit+ema"
+    measured = [rate(train_per_second=1e-3), rate(train_per_second=1e-2, training="gradient_checkpointing")]
+    saving = grid_of(execution={"gradient_checkpointing": True})
+    minutes = [Needs(each, measured, 30).minutes("finetune", None) for each in (grid_of(), saving)]
+    assert minutes[0] > 5 * minutes[1]
+    # Where only the plain way was measured, jobs ask for what that takes.
+    assert Needs(saving, measured[:1], 30).minutes("finetune", None) == minutes[0]
 
 
 # ---- Mistakes

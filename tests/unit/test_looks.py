@@ -5,7 +5,7 @@ import pytest
 from nepotism.families.diffusion.claims import judge
 from nepotism.judge.decisions import FAILS, HOLDS, UNDECIDED, Effect, conjunction, decide
 from nepotism.judge.looks import ERROR, ONCE, REPEATED, SCALE, log_evidence, p_value, quantile
-from nepotism.judge.verdicts import MANY_LOOKS, Claim, by_space, told_looks
+from nepotism.judge.verdicts import MANY_LOOKS, Claim, by_space, joined, told_looks
 from nepotism.plan.config import checked
 from nepotism.plan.grid import Grid
 from nepotism.plan.settings import settings
@@ -161,6 +161,6 @@ def test_verdicts_that_differ_between_spaces_are_taken_apart():
     assert by_space("holds") == {"": "holds"}
     assert by_space("undecided (starved)") == {"": "undecided (starved)"}
     mixed = "undecided (clip, conv); not run: branch not degraded (inception)"
-    assert by_space(mixed) == {
-        "clip": UNDECIDED, "conv": UNDECIDED, "inception": "not run: branch not degraded",
-    }  # fmt: skip
+    spaces = {"clip": UNDECIDED, "conv": UNDECIDED, "inception": "not run: branch not degraded"}
+    assert by_space(mixed) == spaces
+    assert joined(spaces) == mixed

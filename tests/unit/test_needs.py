@@ -5,8 +5,9 @@ import time
 
 import pytest
 from nepotism.plan import status
-from nepotism.plan.forecast import Rate, forecast, groups_of_folder
+from nepotism.plan.forecast import forecast, groups_of_folder
 from nepotism.plan.needs import LEAST_MINUTES, Needs
+from nepotism.plan.rates import Rate
 from test_config import DEFAULT, grid_of
 
 

@@ -15,8 +15,9 @@ from nepotism.experiment.cells import cell_in
 from nepotism.families.diffusion import regime_claims
 from nepotism.families.diffusion.claims import STATEMENTS
 from nepotism.plan import configfiles
+from nepotism.plan.budgets import state_bytes
 from nepotism.plan.config import checked
-from nepotism.plan.forecast import forecast, groups
+from nepotism.plan.forecast import checkpoint_bytes, forecast, groups
 from nepotism.plan.grid import Grid
 from snakemake.cli import get_argument_parser
 
@@ -250,6 +251,23 @@ def test_the_pages_of_the_paper_say_what_the_forecast_says():
     assert f"| sampling | {expected.passes / 1e6:.3g} million network passes |" in page
     assert f"| disk | **{disk} at most**, {expected.final_bytes / 1e9:.0f} GB at the end |" in page
     assert re.sub(r"\s+", " ", (ROOT / "README.md").read_text()).count(f"**{disk} of disk at most**") == 1
+
+
+@pytest.mark.parametrize("name", ["paper-sdxl", "paper-sd35", "paper-prx"])
+def test_the_page_says_what_models_of_today_take(name):
+    grid = Grid(resolved([f"resources/experiments/{name}.yaml"]))
+    expected = forecast(grid, groups(dict(grid.config)), 1)
+    memory = state_bytes(expected.denoiser, grid.config["finetune"]) / 2**30
+    (line,) = re.findall(rf"^\| `{name}` \|.*$", (ROOT / "docs" / "how-to" / "paper.md").read_text(), re.MULTILINE)
+    assert f", {round(expected.denoiser.parameters / 1e6):,} million" in line
+    assert line.endswith(
+        f"| {grid.config['model']['resolution']} | {expected.passes / 1e6:.2f} million | {memory:.1f} GiB | "
+        f"{expected.peak_bytes / 1e9:.0f} GB | unmeasured |"
+    )
+    checkpoint = checkpoint_bytes(expected.denoiser, grid.config["finetune"]) / 1e9
+    assert (
+        f"# a checkpoint has {checkpoint:.1f} GB\n" in (ROOT / "resources" / "experiments" / f"{name}.yaml").read_text()
+    )
 
 
 def test_the_page_of_results_names_every_file():

@@ -1,11 +1,10 @@
 """What is proposed for undecided claims, from tables and benchmarks made by hand."""
 
-import argparse
 import csv
 import dataclasses
-import importlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from nepotism.plan.config import checked
 from nepotism.plan.grid import Grid
 from nepotism.plan.price import price
 from nepotism.plan.requests import OURS, experiment_with, extended
+from nepotism.plan.settings import settings
 from nepotism.plan.undecided import MOST_SEEDS, Tables
 from test_claims import growing, table
 from test_pages import SHOWN, resolved
@@ -66,14 +66,13 @@ def results(tmp_path):
         (folder / "config.json").write_text(json.dumps(config))
         tables = {name: folder / "tables" / f"{name}.csv" for name in ("metrics", "jackknife", "diagnostics")}
         write_scores(tables["metrics"], tables["jackknife"], rows or noisy(seeds, spread))
-        given = dict.fromkeys(("family", "arms", "accumulate", "accumulate_subsample", "fresh", "augment"))
-        judged = {name: name for name in ("histogram_match", "sifid_cull", "heal")}
-        importlib.import_module("claims").run(
-            argparse.Namespace(
-                **given, **judged, **tables, remedies=[], pair=None, looks=looks, diagnosed=[],
-                output=folder / "tables" / "claims.csv", details=folder / "tables" / "claim_details.csv",
-            )
-        )  # fmt: skip
+        files = {
+            **tables,
+            "output": folder / "tables" / "claims.csv", "details": folder / "tables" / "claim_details.csv",
+        }  # fmt: skip
+        words = shlex.split(settings(Grid(config), "claims", None, 0))
+        words += [f"--{name}={file}" for name, file in files.items()]
+        subprocess.run([sys.executable, ROOT / "scripts" / "claims.py", *words], check=True)
         for cell in Grid(config).cells():
             if cell.seed == seeds[0]:
                 for rule, seconds in (("finetune", 30.0), ("score", 6.0)):
@@ -207,7 +206,8 @@ def test_without_a_benchmark_a_measured_speed_tells_or_nothing_does(results, tmp
     million = sum(file.stat().st_size for file in (ROOT / "resources/tiny-diffusion/unet").glob("*.safetensors")) / 4e6
     rates = tmp_path / "rates.csv"
     head = RATES.read_text().splitlines()[0]
-    rates.write_text(f"{head}\na card,{million:.1f},64,fp32/fp32,100,1000,1,today\n")
+    values = ["a card", f"{million:.1f}", "64", "fp32/fp32", "100", "1000", "1", "today"]
+    rates.write_text(f"{head}\n{','.join(values + [''] * (head.count(',') + 1 - len(values)))}\n")
     one = price(grid, nowhere, rates)
     assert one.source == "forecast: a card, today"
     assert one.seconds > 0

@@ -10,7 +10,8 @@ from nepotism.families.diffusion.backbones import backbone_of, of_pipeline
 from nepotism.families.diffusion.backbones.stable_diffusion import BACKBONE
 from nepotism.families.diffusion.objectives import Diffusion
 from nepotism.families.diffusion.pipeline import load_pipeline
-from nepotism.plan.forecast import Rate, forecast, groups, groups_of_folder, read_rates
+from nepotism.plan.forecast import forecast, groups, groups_of_folder
+from nepotism.plan.rates import Rate, read_rates
 from nepotism.runtime import gpus, memory
 from nepotism.runtime.errors import UserError
 from test_config import DEFAULT, grid_of, merged
@@ -182,7 +183,7 @@ def test_models_that_go_take_room_only_while_they_are_needed():
     heal = {"name": "heal", "regime": "heal", "ratios": [25], "parameters": {"after": 4, "iterations": 2}}
     arms = [{"name": "none", "ratios": [0, 25]}, heal]
     every, last = (forecast(grid_of(arms=arms, execution={"keep_models": kind}), 30) for kind in ("all", "last"))
-    assert every.final_bytes - last.final_bytes == (10 - 2) * every.unet_bytes
+    assert every.final_bytes - last.final_bytes == (10 - 2) * every.denoiser.bytes
 
 
 def test_the_papers_groups_follow_from_its_factors_and_others_need_to_be_told():

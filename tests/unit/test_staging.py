@@ -120,6 +120,27 @@ def test_a_repository_is_staged_with_checksums_and_without_what_is_not_needed(hu
     assert again.returncode == 0, "what is in the cache needs no network"
 
 
+def test_of_a_pipeline_only_the_parts_that_its_index_names_are_staged(hub):
+    """Stable Diffusion XL's repository has configurations of the autoencoder's halves beside weights for other programs."""
+    parts = {
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "text_encoder_3": [None, None],
+        "force_zeros_for_empty_prompt": True,
+    }
+    wanted = {
+        "model_index.json": json.dumps(parts).encode(),
+        "unet/config.json": CONFIG,
+        "unet/model.safetensors": TENSORS,
+    }
+    Hub.repositories = {"org/xl": {
+        **wanted, "sd_xl_base_1.0.safetensors": TENSORS, "vae_1_0/config.json": CONFIG, "vae_1_0/model.safetensors": TENSORS,
+        "vae_decoder/config.json": CONFIG, "vae_decoder/model.onnx": b"x", "text_encoder_3/config.json": CONFIG,
+    }}  # fmt: skip
+    done = hub(f"hub:org/xl@{COMMIT}")
+    assert done.returncode == 0, done.stderr
+    assert files(done.folder) == ["SHA256SUMS", *sorted(wanted)]
+
+
 def test_of_a_data_set_only_the_parquet_files_of_its_folder_are_staged(hub):
     Hub.repositories = {"org/text": {
         "two/train-0.parquet": b"1", "two/test-0.parquet": b"2", "hundred/train-0.parquet": b"3", "script.py": b"4",

@@ -2,7 +2,7 @@
 
 import pytest
 from nepotism.data.user_tables import positive, read_user_csv
-from nepotism.plan.forecast import read_rates
+from nepotism.plan.rates import read_rates
 from nepotism.runtime.errors import UserError
 
 COLUMNS = ("file", "text")

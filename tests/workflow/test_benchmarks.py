@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT, benchmark
 from nepotism.data.images import Record, write_image_set
 from nepotism.data.tables import read_text_csv
-from nepotism.plan.forecast import read_rates
+from nepotism.plan.rates import read_rates
 
 pytestmark = pytest.mark.slow
 

@@ -131,6 +131,14 @@ def test_chains_that_feed_each_other_resolve(project):
     assert project.jobs("results/faces/none/ratio-100/seed-0/iteration-3/metrics.json", *one_way)["finetune"] == 3
 
 
+def test_two_base_models_feed_each_other(project):
+    """Two models, three seeds, two conditions each and a chain that is fed: 54 cells, and what is made once a model twice."""
+    jobs = project.jobs("--configfile", "resources/experiments/faces-flow.yaml")
+    assert {rule: jobs[rule] for rule in ("preflight", "encode", "finetune", "initial_images", "reference")} == {
+        "preflight": 2, "encode": 2, "finetune": 54, "initial_images": 6, "reference": 1,
+    }  # fmt: skip
+
+
 def test_a_ring_of_seeds_resolves(project):
     ring = config(project, iterations=4, seeds=[0, 1, 2], arms=[feed("ring", other=None, seed="next")])
     assert project.jobs("cells", *ring)["finetune"] == 12
@@ -245,6 +253,10 @@ def test_any_file_of_the_layout_is_a_target(project, target):
         (
             "results/faces/reference/fresh/iteration-1.parquet",
             "no arm takes real images that are reserved as iteration-1",
+        ),
+        (
+            "results/faces/reference/latents-flow.safetensors",
+            "no arm has a base model whose files end in '-flow'; such endings are: none",
         ),
         ("results/faces/none/ratio-25/seed-4/iteration-1/mix.parquet", "no seed 4; the config's `seeds` are: 0, 1, 2"),
     ],

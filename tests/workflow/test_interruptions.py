@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 import tiny
+import torch
 from conftest import ROOT
 from nepotism.data.tables import read_text_csv
+from safetensors.torch import load_file
 
 pytestmark = pytest.mark.slow
 # Opened for writing by root all the same, unless this is given up.
@@ -60,9 +62,9 @@ class Work:
             [*prefix, *self.finetune(folder, *more)], cwd=ROOT, capture_output=True, text=True, timeout=300
         )
 
-    def begin(self, folder):
+    def begin(self, folder, *more):
         """Start retraining and return it when a few checkpoints are written."""
-        process = subprocess.Popen(self.finetune(folder), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(self.finetune(folder, *more), cwd=ROOT, stderr=subprocess.PIPE, text=True)
         wait_for(lambda: (folder / "log").is_file() and "checkpoint at 3" in (folder / "log").read_text())
         return process
 
@@ -109,6 +111,33 @@ def test_a_stopped_or_killed_retraining_goes_on_and_ends_in_the_same_bytes(work,
     resumed = re.search(r"resumed at step (\d+) of 32", (folder / "log").read_text())
     assert int(resumed[1]) >= 3
     assert result(folder) == undisturbed
+
+
+def test_updates_by_themselves_are_the_same_bytes_after_a_kill_and_go_with_them(work):
+    lora = ("--lora-rank", 2, "--lora-alpha", 4.0, "--lora-target-modules", "to_q", "to_out.0", "--ema", 0.8)
+    names = ("adapter_config.json", "adapter_model.safetensors")
+    made = []
+    for killed in (False, True):
+        folder = work.folder / f"lora-{killed}"
+        if killed:
+            process = work.begin(folder, *lora)
+            process.kill()
+            process.communicate(timeout=60)
+            assert not (folder / "adapter").exists()
+        done = work.run(folder, *lora)
+        assert done.returncode == 0, done.stderr
+        assert sorted(path.name for path in folder.iterdir()) == ["adapter", "log", "losses.csv", "model"]
+        made.append((result(folder), [(folder / "adapter" / name).read_bytes() for name in names]))
+    assert "resumed at step" in (folder / "log").read_text()
+    assert made[0] == made[1]
+    plain = load_file(work.model / "unet" / "diffusion_pytorch_model.safetensors")
+    updates = load_file(folder / "adapter" / "adapter_model.safetensors")
+    for name, value in load_file(folder / "model" / "diffusion_pytorch_model.safetensors").items():
+        a, b = (updates.get(f"base_model.model.{name}".replace(".weight", f".lora_{part}.weight")) for part in "AB")
+        torch.testing.assert_close(value, plain[name] if a is None else plain[name] + 2.0 * b @ a)
+    # Of a retraining of all weights, nothing stays of one by LoRA.
+    assert work.run(folder).returncode == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["log", "losses.csv", "model"]
 
 
 def test_two_jobs_never_write_the_same_model(work, undisturbed):

@@ -1,6 +1,7 @@
 """The paper's experiment on tiny models and a miniature FFHQ, all in the exact formats of the large ones."""
 
 import json
+import re
 
 import pytest
 import tiny
@@ -8,6 +9,11 @@ import yaml
 from conftest import ROOT
 from nepotism.data.images import read_image_set, read_records
 from nepotism.data.tables import read_text_csv
+from nepotism.plan import configfiles
+from nepotism.plan.config import checked
+from nepotism.plan.denoisers import KNOWN, denoiser
+from nepotism.plan.grid import Grid
+from nepotism.plan.needs import Needs
 from nepotism.runtime.files import sha256
 
 PAPER = ROOT / "resources" / "experiments" / "paper.yaml"
@@ -114,3 +120,83 @@ def test_models_in_the_middle_of_a_chain_go_and_nothing_is_made_again_for_them(p
     models = project.folder.glob("results/last/none/ratio-100/seed-0/*/model/*.safetensors")
     assert [path.parents[1].name for path in models] == ["iteration-2"]
     assert project.jobs(*options) == {}
+
+
+# ---- The same on models of today
+
+# What each of them says for itself: the rest is the paper's.
+OWN = {
+    "": {"experiment"},
+    "model": {"path", "resolution"},
+    "initial_images": {"guidance_scale", "num_inference_steps", "scheduler", "precision"},
+    "finetune": {"learning_rate", "precision", "lora"},
+    "sample": {"guidance_scale", "num_inference_steps", "scheduler", "precision"},
+    "execution": {"sample_batch_size", "checkpoint_seconds", "per_device_batch_size", "gradient_checkpointing"},
+}
+TODAY = pytest.mark.parametrize("name", ["paper-sdxl", "paper-sd35", "paper-prx"])
+
+
+def resolved(name):
+    config = configfiles.read(ROOT / "workflow_config.yaml")
+    return checked(configfiles.laid_over(config, configfiles.read(ROOT / "resources" / "experiments" / f"{name}.yaml")))
+
+
+def differences(one, other):
+    """Keys of blocks whose values differ, by block."""
+    found = {}
+    for key in one:
+        if isinstance(one[key], dict) and key in OWN:
+            found[key] = {inner for inner in one[key] if one[key][inner] != other[key][inner]}
+        elif one[key] != other[key]:
+            found.setdefault("", set()).add(key)
+    return found
+
+
+@TODAY
+def test_a_model_of_today_differs_from_the_paper_in_what_its_file_explains(name):
+    config, paper = resolved(name), resolved("paper")
+    assert config.keys() == paper.keys()
+    assert all(keys <= OWN[block] for block, keys in differences(config, paper).items())
+    assert config["initial_images"]["strength"] == paper["initial_images"]["strength"]
+    # Of a revision that cannot move, and a model whose size is known before it is there.
+    assert re.fullmatch(r"[0-9a-f]{40}", config["model"]["path"].rpartition("@")[2])
+    assert denoiser(config["model"]["path"]) in KNOWN.values()
+
+
+@TODAY
+def test_the_papers_grid_is_planned_on_a_model_of_today(project, name):
+    """As many jobs of every rule, without data or weights."""
+    jobs = project.jobs("--configfile", f"resources/experiments/{name}.yaml")
+    assert {rule: jobs[rule] for rule in CELLS} == CELLS
+    assert jobs == project.jobs("--configfile", "resources/experiments/paper.yaml")
+
+
+@TODAY
+def test_the_forecast_of_a_model_of_today_is_told(project, name):
+    done = project.script("forecast", f"resources/experiments/{name}.yaml", "--budgets")
+    assert done.returncode == 0, done.stderr
+    paper = project.script("forecast", "resources/experiments/paper.yaml").stdout.splitlines()
+    lines = done.stdout.splitlines()
+    size = resolved(name)["model"]["resolution"]
+    assert lines[0] == f"experiment {name}: 50 cells of 900 images at {size} x {size}"
+    assert lines[1] == paper[1]
+    assert lines[2].startswith("retraining: 2,250,000 images in all; ")
+    million = round(denoiser(resolved(name)["model"]["path"]).parameters / 1e6)
+    assert f"no speed was measured for a denoiser of {million} million parameters at {size} pixels in bf16/" in lines[4]
+    assert done.stdout.count("unmeasured") == 8
+    assert "not known" not in done.stdout
+
+
+@TODAY
+def test_jobs_of_a_model_of_today_ask_a_cluster_for_memory_time_and_a_gpu(name):
+    grid, paper = (Grid(resolved(each)) for each in (name, "paper"))
+    needs, least = Needs(grid, [], 30), Needs(paper, [], 30)
+    network = denoiser(grid.config["model"]["path"])
+    arm = grid.arm("none")
+    # Weights, gradients, two moments, and a checkpoint of all but the gradients.
+    assert needs.memory_mb("finetune", arm) > 7 * network.bytes / 1e6
+    assert needs.memory_mb("sample", arm) > 2 * network.bytes / 1e6
+    for stage in ("finetune", "sample"):
+        assert needs.memory_mb(stage, arm) > least.memory_mb(stage, paper.arm("none"))
+    assert needs.minutes("finetune", arm) > least.minutes("finetune", paper.arm("none")) > 60
+    assert grid.config["execution"]["device"] == "cuda", "each takes a GPU"

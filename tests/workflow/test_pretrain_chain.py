@@ -24,7 +24,7 @@ def test_pretraining_runs_from_data_to_card_and_can_be_promoted(project):
     short = re.sub(r"--steps \d+", "--steps 3", rules).replace("--portraits 12000", "--portraits 700")
     assert short != rules
     path.write_text(short)
-    card = project.folder / "resources" / "pretrain" / "pretraining" / "card.py"
+    card = project.folder / "resources" / "pretrain" / "pretraining" / "scoring.py"
     card.write_text(card.read_text().replace("PER_GROUP = 10", "PER_GROUP = 2"))
     assert "PER_GROUP = 2" in card.read_text()
     project.snakemake("--cores", "2", *PRETRAINING, timeout=3600)

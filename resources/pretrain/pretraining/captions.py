@@ -1,9 +1,12 @@
-"""Captions of the pretraining data, and a tokenizer that knows their words."""
+"""Captions of the pretraining data, and tokenizers that know their words."""
+
+import json
 
 import numpy as np
 from nepotism.sources.portraits import GROUP_FACTORS
 from numpy.typing import NDArray
-from transformers import CLIPTokenizer
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from transformers import CLIPTokenizer, GemmaTokenizer
 
 from pretraining.data import NAMES, describe, named_factors
 
@@ -12,13 +15,36 @@ MAX_LENGTH = 32
 
 def tokenizer() -> CLIPTokenizer:
     """A byte-pair tokenizer in CLIP's format, trained on all words of the captions; other words fall into pieces."""
-    captions = [
+    special = {"<|startoftext|>": 0, "<|endoftext|>": 1}
+    blank = CLIPTokenizer(vocab=special, merges=[], model_max_length=MAX_LENGTH)
+    return blank.train_new_from_iterator([_all_words()], vocab_size=600)
+
+
+def gemma_tokenizer() -> GemmaTokenizer:
+    """The same in Gemma's format: a space belongs to the word after it, and what no word has is spelt in bytes."""
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
+    learner = Tokenizer(models.BPE(byte_fallback=True, unk_token=special[3]))
+    learner.normalizer = normalizers.Replace(" ", "▁")
+    learner.pre_tokenizer = pre_tokenizers.Split(Regex("▁?[^▁,]+|,"), "isolated")
+    bytes_ = [f"<0x{value:02X}>" for value in range(256)]
+    learner.train_from_iterator(
+        _all_words(), trainers.BpeTrainer(vocab_size=800, special_tokens=special + bytes_, show_progress=False)
+    )
+    model = json.loads(learner.to_str())["model"]
+    return GemmaTokenizer(
+        vocab=model["vocab"],
+        merges=[tuple(pair) for pair in model["merges"]],
+        model_max_length=MAX_LENGTH,
+        add_bos_token=True,
+    )
+
+
+def _all_words() -> list[str]:
+    """Captions that have all words between them."""
+    return [
         describe({factor: names[index % len(names)] for factor, names in NAMES.items() if factor != "digit"})
         for index in range(30)
     ] + [describe({"digit": word}) for word in NAMES["digit"]]
-    special = {"<|startoftext|>": 0, "<|endoftext|>": 1}
-    blank = CLIPTokenizer(vocab=special, merges=[], model_max_length=MAX_LENGTH)
-    return blank.train_new_from_iterator([captions], vocab_size=600)
 
 
 def generator_names(row: NDArray[np.int64], rng: np.random.Generator) -> dict[str, str]:

@@ -25,7 +25,8 @@ def costs(folder: Path) -> list[Cost]:
     """
     jobs: dict[str, list[dict[str, str]]] = {}
     for path in sorted(folder.rglob("*.tsv")):
-        rule = path.relative_to(folder).parts[0].removesuffix(".tsv")
+        # What is made once for each base model ends in the name of an arm; names of rules have no dash.
+        rule = path.relative_to(folder).parts[0].removesuffix(".tsv").partition("-")[0]
         with open(path, newline="", encoding="utf-8") as file:
             jobs.setdefault(rule, []).extend(csv.DictReader(file, delimiter="\t"))
     rows = [

@@ -100,8 +100,17 @@ def told_looks(claims: Iterable[Claim], looks: Looks) -> list[Claim]:
     return [replace(claim, note="; ".join(filter(None, [claim.note, MANY_LOOKS]))) for claim in claims]
 
 
+def joined(spaces: Mapping[str, str]) -> str:
+    """One verdict for all feature spaces; where they differ, each is named."""
+    verdicts = list(dict.fromkeys(spaces.values()))
+    if len(verdicts) == 1:
+        return verdicts[0]
+    named = {verdict: ", ".join(space for space in spaces if spaces[space] == verdict) for verdict in verdicts}
+    return BETWEEN.join(f"{verdict} ({where})" for verdict, where in named.items())
+
+
 def by_space(verdict: str) -> dict[str, str]:
-    """The verdict of a claim in every feature space that it names, `claims.Judge` having joined them; of all as one, under ""."""
+    """The verdict of a claim in every feature space that it names, as `joined` has put them together; of all as one, under ""."""
     if BETWEEN not in verdict:
         return {"": verdict}
     found: dict[str, str] = {}

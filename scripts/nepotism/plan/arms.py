@@ -23,8 +23,9 @@ class Arm:
         first: its first iteration: 1, or the one after its branching point.
         last: its last iteration.
         parameters: of regime and control.
-        overrides: settings that differ from the config's, by block (`initial_images`, `sample`, `finetune`, or a family's).
+        overrides: settings that differ from the config's, by block (`model`, `initial_images`, `sample`, `finetune`, or a family's).
         base: folder of its iteration 0, which it shares with all arms that begin in the same way.
+        model: what the names of files end in that are made once for each base model: nothing for the experiment's own.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Arm:
     parameters: Mapping[str, Any]
     overrides: Mapping[str, Mapping[str, Any]]
     base: str = "base"
+    model: str = ""
 
     @property
     def is_controlled(self) -> bool:
@@ -51,6 +53,11 @@ class Arm:
     def filters(self) -> bool:
         """Whether the mixture itself is changed."""
         return self.is_controlled and self.control.treats == "training_set"
+
+    @property
+    def borrows_features(self) -> bool:
+        """Whether its images are culled by the autoencoder of another model than its own: of the experiment's, as those of all arms."""
+        return bool(self.model) and self.parameters.get("features") == "vae"
 
     @property
     def needs_fresh(self) -> bool:
@@ -85,7 +92,7 @@ class Arm:
 
 def arm_of(entry: Mapping[str, Any], iterations: int) -> Arm:
     """The arm that a checked entry of the config's `arms` describes, in chains of ``iterations`` iterations; the grid knows its
-    base."""
+    base and its model."""
     parameters, regime = entry["parameters"], REGIMES[entry["regime"]]
     first, last = 1, entry.get("iterations", iterations)
     if regime.branches:

@@ -10,6 +10,7 @@ from nepotism.chain.regimes import REGIMES
 from nepotism.controls import CONTROLS
 from nepotism.experiment.cells import BASELINE_ARM, canonical_ratio
 from nepotism.families import family_package
+from nepotism.plan.bases import model_source, origin_contradictions
 from nepotism.plan.grid import DIFFUSION
 from nepotism.plan.knobs import knob_contradictions, laid_over
 from nepotism.plan.populations import feed_contradictions
@@ -97,8 +98,14 @@ def _ffhq_contradictions(ffhq: Mapping[str, Any]) -> Iterator[str]:
 
 def _weights_contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     score = config["score"]
+    of_arms = [
+        (f"arms[{index}].overrides.model.path", model_source(config, arm["overrides"]), "hub:")
+        for index, arm in enumerate(config["arms"])
+        if arm.get("overrides", {}).get("model")
+    ]
     for key, source, download in [
         ("model.path", config["model"]["path"], "hub:"),
+        *of_arms,
         ("score.clip", score["clip"], "hub:"),
         ("score.inception", score["inception"], "clean-fid"),
         ("score.dinov2", score["dinov2"], "hub:"),
@@ -234,6 +241,7 @@ def _branch_contradictions(
     if family != DIFFUSION and parameters["share"] != 100:
         yield f"`{key}.parameters.share`: only for models of the family {DIFFUSION}; leave it out"
     yield from _origin_contradictions(config, key, name, parameters, ratios)
+    yield from origin_contradictions(config, key, arm)
     if "iterations" in arm:
         yield f"`{key}.iterations`: {name} counts its own; use `parameters.iterations`"
     if regime.extrapolates == "scores" and parameters["iterations"] > 1:

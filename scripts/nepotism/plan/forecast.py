@@ -1,54 +1,26 @@
 """What an experiment will take, from its configuration alone: cells, jobs, hours and disk. Standard library only."""
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nepotism.data.user_files import is_metadata, visible
-from nepotism.data.user_tables import positive, read_user_csv, refuse
 from nepotism.experiment.cells import Cell, generated_count
 from nepotism.plan.arms import Arm
+from nepotism.plan.denoisers import WEIGHT_BYTES, Denoiser, denoiser
 from nepotism.plan.grid import Grid
 from nepotism.plan.knobs import guided_steps, images_seen, weights_kept
-from nepotism.weights.locations import location
+from nepotism.plan.rates import Rate
 
 # Bytes of one pixel as PNG; photographs and smooth drawings differ by half of that.
 PNG_BYTES_PER_PIXEL = 1.6
-# What is assumed of a U-Net that is not on disk yet: that of Stable Diffusion, 866 million parameters.
-STABLE_DIFFUSION_BYTES = 3_463_726_498
 # Rules whose jobs load the model.
 STARTING = (
     "initial_images", "initial_draws", "sample_base", "redraw_base", "detector_images", "finetune", "sample", "sample_draws",
     "select_draws", "sifid_cull", "score",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Rate:
-    """A measured speed: a row of resources/rates.csv.
-
-    Attributes:
-        device: name of the device.
-        parameters: of the U-Net, in millions.
-        resolution: pixels.
-        precision: of training and of sampling, such as bf16/fp16; with "compiled" after it, if networks were.
-        train_per_second: images per second of retraining.
-        passes_per_second: images times network passes per second of sampling; guidance takes two a step.
-        job_seconds: start of a job, with loading the model.
-        measured: when and with what.
-    """
-
-    device: str
-    parameters: float
-    resolution: int
-    precision: str
-    train_per_second: float
-    passes_per_second: float
-    job_seconds: float
-    measured: str
 
 
 @dataclass(frozen=True)
@@ -61,9 +33,12 @@ class Forecast:
         slots: images of a training set.
         trained: images that all retrainings see, epochs counted.
         passes: images times network passes of all sampling; new draws of culling not counted.
-        unet_bytes: size of one retrained model.
-        final_bytes: of disk at the end.
+        denoiser: what is retrained; None if its size is not known.
+        models: how many retrained models are left at the end.
+        final_bytes: of disk at the end; without models, if their size is not known.
         peak_bytes: of disk while it runs.
+        others: of base models beside the experiment's own, by their sources: what of ``trained`` and ``passes`` is theirs, and
+            what is retrained; None if its size is not known.
     """
 
     cells: int
@@ -71,59 +46,17 @@ class Forecast:
     slots: int
     trained: int
     passes: int
-    unet_bytes: int
+    denoiser: Denoiser | None
+    models: int
     final_bytes: int
     peak_bytes: int
+    others: Mapping[str, tuple[int, int, Denoiser | None]] = field(default_factory=dict)
 
     def hours(self, rate: Rate) -> float:
         """Hours of one device at measured speeds."""
         seconds = self.trained / rate.train_per_second + self.passes / rate.passes_per_second
         starts = sum(count for rule, count in self.jobs.items() if rule in STARTING)
         return (seconds + starts * rate.job_seconds) / 3600
-
-
-def read_rates(path: Path) -> list[Rate]:
-    """The measured speeds.
-
-    Raises:
-        UserError: listing the lines that are no such speeds.
-    """
-    rows, problems = read_user_csv(path, [field.name for field in fields(Rate)])
-    rates = []
-    for number, row in rows:
-        try:
-            rates.append(
-                Rate(**{field.name: _value(field.name, field.type, row[field.name]) for field in fields(Rate)})
-            )
-        except ValueError as error:
-            problems.append(f"{path.name} line {number}: {error}")
-    refuse(str(path), problems)
-    return rates
-
-
-def _value(column: str, kind: Any, text: str) -> Any:
-    if kind is str:
-        return text
-    value = positive(text)
-    if value is None or not (kind is float or value.is_integer()):
-        raise ValueError(f"column {column} has '{text}'; expected a positive number")
-    return kind(value)
-
-
-def precisions(grid: Grid) -> str:
-    """The arithmetic of an experiment, as `Rate.precision` names it."""
-    named = f"{grid.config['finetune']['precision']}/{grid.config['sample']['precision']}"
-    return named + (" compiled" if grid.config["execution"]["compile"] else "")
-
-
-def fitting_rates(grid: Grid, rates: Iterable[Rate], million: float) -> list[Rate]:
-    """The speeds that were measured with such a model, of ``million`` parameters, in the experiment's arithmetic."""
-    size, named = grid.config["model"]["resolution"], precisions(grid)
-    return [
-        rate
-        for rate in rates
-        if (rate.resolution, rate.precision) == (size, named) and math.isclose(rate.parameters, million, rel_tol=0.1)
-    ]
 
 
 def groups(config: dict[str, Any]) -> int:
@@ -197,42 +130,59 @@ def forecast(grid: Grid, group_count: int, devices: int = 1) -> Forecast:
     }
     unseen = len(config["unseen"]["prompts"]) * config["unseen"]["images_per_prompt"]
     arms = [grid.arm(cell.control) for cell in cells]
-    trained = sum(
-        images_seen(grid.block("finetune", arm), round(slots * share_of_slots(grid, cell)))
-        for cell, arm in zip(cells, arms, strict=True)
-    )
-    passes = sum(passes_of(grid, arm, cell.iteration) * (slots + unseen) for cell, arm in zip(cells, arms, strict=True))
+    # By base model, whose speeds and sizes differ.
+    trained, passes = Counter[str](), Counter[str]()
+    for cell, arm in zip(cells, arms, strict=True):
+        trained[arm.model] += images_seen(grid.block("finetune", arm), round(slots * share_of_slots(grid, cell)))
+        passes[arm.model] += passes_of(grid, arm, cell.iteration) * (slots + unseen)
     for base in grid.bases:
-        arm = grid.arm_of_base(base)
-        first, sample = grid.block("initial_images", arm), grid.sampling(arm, 0)
-        passes += (_img2img(first) * slots + passes_per_image(sample) * (slots + unseen)) * len(grid.seeds)
-    passes += sum(_img2img(grid.block("initial_images", grid.arm(cell.control))) * slots for cell in of_base)
-    passes += sum(passes_of_treated(grid, grid.arm(cell.control), cell.iteration) * slots for cell in of_cells)
+        begins = grid.arm_of_base(base)
+        first, sample = grid.block("initial_images", begins), grid.sampling(begins, 0)
+        drawn_by = begins.model if begins else ""
+        passes[drawn_by] += (_img2img(first) * slots + passes_per_image(sample) * (slots + unseen)) * len(grid.seeds)
+    for arm in (grid.arm(cell.control) for cell in of_base):
+        passes[arm.model] += _img2img(grid.block("initial_images", arm)) * slots
+    for cell in of_cells:
+        arm = grid.arm(cell.control)
+        passes[arm.model] += passes_of_treated(grid, arm, cell.iteration) * slots
     again = sum(passes_per_image(grid.sampling(None, iteration)) for iteration in grid.redrawn())
-    passes += again * (slots + unseen) * len(grid.seeds)
-    passes += sum(_selected_passes(grid, cell, slots) for cell in treated)
-    passes += sum(passes_of_treated(grid, arm, iteration + 1) * slots for arm, iteration in detected.values())
+    passes[""] += again * (slots + unseen) * len(grid.seeds)
+    for cell in treated:
+        passes[grid.arm(cell.control).model] += _selected_passes(grid, cell, slots)
+    for arm, iteration in detected.values():
+        passes[arm.model] += passes_of_treated(grid, arm, iteration + 1) * slots
     pixels = config["model"]["resolution"] ** 2
     drawn = (len(cells) + redrawn) * (slots + unseen) + bases * (2 * slots + unseen)
     drawn += (len(draws) + len(detected)) * slots
     curated = sum(generated_count(float(cell.ratio), slots) for cell in treated)
     images = int((drawn + curated + (3 + len(grid.fresh_sets())) * slots) * pixels * PNG_BYTES_PER_PIXEL)
-    unet = unet_bytes(grid)
+    networks = {model: denoiser(source) for model, source in grid.models.items()}
+    sizes = {model: each.bytes if each else 0 for model, each in networks.items()}
     kept = _kept(grid, cells)
-    final = kept * unet + images
+    final = sum(sizes[grid.arm(cell.control).model] for cell in kept) + images
     # Of a checkpoint, and of the one that is being written.
-    checkpoints = 2 * max(weights_kept(grid.block("finetune", arm)) for arm in grid.arms)
-    running = devices * unet * (checkpoints + (0 if kept == len(cells) else 2))
+    running = devices * max(
+        2 * (checkpoint_bytes(network, grid.block("finetune", arm)) if (network := networks[arm.model]) else 0)
+        + (0 if len(kept) == len(cells) else 2 * sizes[arm.model])
+        for arm in grid.arms
+    )
     return Forecast(
         len(cells),
         {rule: count for rule, count in jobs.items() if count},
         slots,
-        trained,
-        passes,
-        unet,
+        trained.total(),
+        passes.total(),
+        networks[""],
+        len(kept),
         final,
         final + running,
+        {source: (trained[model], passes[model], networks[model]) for model, source in grid.models.items() if model},
     )
+
+
+def checkpoint_bytes(network: Denoiser, finetune: Mapping[str, Any]) -> int:
+    """Size of a checkpoint of retraining; of updates of low rank, only what is not theirs."""
+    return round(WEIGHT_BYTES * (weights_kept(finetune) * network.parameters + network.constants))
 
 
 def new_draws(arm: Arm) -> int:
@@ -264,11 +214,9 @@ def _images_of_detectors(grid: Grid, judged: Sequence[Cell]) -> dict[tuple[str, 
     return models
 
 
-def _kept(grid: Grid, cells: Sequence[Cell]) -> int:
-    """How many retrained models are left at the end."""
-    if grid.config["execution"]["keep_models"] == "all":
-        return len(cells)
-    return len(grid.last_cells())
+def _kept(grid: Grid, cells: Sequence[Cell]) -> Sequence[Cell]:
+    """The cells whose retrained models are left at the end."""
+    return cells if grid.config["execution"]["keep_models"] == "all" else grid.last_cells()
 
 
 def share_of_slots(grid: Grid, cell: Cell) -> float:
@@ -299,9 +247,3 @@ def passes_of(grid: Grid, arm: Arm | None, iteration: int) -> int:
     """Network passes for one image of an arm's model after ``iteration`` retrainings: twice as many where two models draw it."""
     models = 2 if arm and arm.regime.extrapolates == "scores" else 1
     return models * passes_per_image(grid.sampling(arm, iteration))
-
-
-def unet_bytes(grid: Grid) -> int:
-    """Size of the base model's U-Net; that of Stable Diffusion if it is not there yet."""
-    weights = list((Path(str(location(grid.config["model"]["path"]))) / "unet").glob("*.safetensors"))
-    return sum(file.stat().st_size for file in weights) or STABLE_DIFFUSION_BYTES

@@ -4,18 +4,16 @@ Imported by the Snakefile, so it needs the standard library only and does no wor
 parses the Snakefile again.
 """
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
 from nepotism.chain.regimes import REGIMES
 from nepotism.experiment.cells import BASELINE_ARM, Cell, draw_count
-from nepotism.families import decisive_settings, family_package
 from nepotism.plan.arms import Arm, arm_of
-from nepotism.plan.knobs import at_iteration, laid_over
+from nepotism.plan.bases import block, model_source, with_bases
+from nepotism.plan.knobs import at_iteration
 from nepotism.plan.populations import feeding
-from nepotism.weights.locations import location, staged_name
+from nepotism.weights.locations import location
 
 DIFFUSION = "diffusion"
 # The files of a retrained model, inside the cell's folder `model/`: diffusion's, and one of all generations of a chunk.
@@ -33,7 +31,11 @@ class Grid:
         self.seeds: list[int] = list(config["seeds"])
         self.iterations: int = config["iterations"]
         self.family: str = config["model"]["family"]
-        self.arms = list(self._with_bases(arm_of(entry, self.iterations) for entry in config["arms"]))
+        self.arms = list(with_bases(config, (arm_of(entry, self.iterations) for entry in config["arms"])))
+        # Sources of the base models, by what the names of their files end in: nothing for the experiment's own, which is the first.
+        self.models: dict[str, str] = {"": config["model"]["path"]}
+        for arm in self.arms:
+            self.models.setdefault(arm.model, model_source(config, arm.overrides))
         self._arms = {arm.name: arm for arm in self.arms}
         self._branches = {name: [arm for arm in self.arms if arm.goes_on_from == name] for name in self._arms}
         # Generations that one job makes: other families than diffusion make many.
@@ -49,27 +51,9 @@ class Grid:
         """Folders of iteration 0: the plain one, and those of arms that begin in another way."""
         return list(dict.fromkeys(["base", *(arm.base for arm in self.arms)]))
 
-    def _with_bases(self, arms: Iterable[Arm]) -> Iterator[Arm]:
-        """Arms with their folders of iteration 0: those that begin in the same way share one, called after the first of them."""
-        folders = {self._beginning(None): "base"}
-        for arm in arms:
-            # An arm that branches goes on from another's cells, and begins nowhere.
-            if arm.first == 1:
-                arm = replace(arm, base=folders.setdefault(self._beginning(arm), f"base-{arm.name}"))
-            yield arm
-
-    def _beginning(self, arm: Arm | None) -> str:
-        """All settings of an arm that decide its iteration 0."""
-        if self.family == DIFFUSION:
-            first = at_iteration(self.block("sample", arm), 0, last=1)
-            decide: Config = {"initial_images": self.block("initial_images", arm), "sample": first}
-        else:
-            decide = decisive_settings(self.family, self.family_block(arm), 0)
-        return json.dumps(decide, sort_keys=True)
-
     def block(self, name: str, arm: Arm | None) -> Config:
         """One of the config's blocks, as an arm has it."""
-        return laid_over(self.config[name], arm.overrides.get(name, {}) if arm else {})
+        return block(self.config, name, arm.overrides if arm else {})
 
     def sampling(self, arm: Arm | None, iteration: int) -> Config:
         """The config's `sample` as an arm has it at an iteration, with one scale of guidance; without an arm, as the plain
@@ -114,20 +98,23 @@ class Grid:
 
     @property
     def base_model(self) -> str:
-        """Folder of the base model's pipeline."""
-        return str(location(self.config["model"]["path"]))
+        """Folder of the pipeline of the experiment's own base model."""
+        return self.base_model_of(None)
 
-    def downloads(self) -> dict[str, str]:
-        """Sources of the weights and data that must be staged, by the name of their folder in ``resources/models/``."""
-        if self.family != DIFFUSION:
-            of_family = family_package(self.family).sources(self.config[self.family])
-            return {name: source for source in of_family if (name := staged_name(source))}
-        score = self.config["score"]
-        sources = [self.config["model"]["path"], score["clip"]]
-        sources += [score[space] for space in ("inception", "dinov2") if space in score["features"]]
-        sources += [arm.parameters["inception"] for arm in self.treated_by("sifid_cull")]
-        sources += [self.config["reference"]["ffhq"]["weights"]] if self.shards() else []
-        return {name: source for source in sources if (name := staged_name(source))}
+    def base_model_of(self, arm: Arm | None) -> str:
+        """Folder of the pipeline of an arm's base model; without an arm, of the experiment's own."""
+        return str(location(self.models[arm.model if arm else ""]))
+
+    def arm_of_model(self, model: str) -> Arm | None:
+        """The first of the arms of a base model, by its name in paths, that begin with it; None for the experiment's own.
+
+        Raises:
+            ValueError: if no arm has a base model of that name.
+        """
+        if model not in self.models:
+            named = ", ".join(filter(None, self.models)) or "none"
+            raise ValueError(f"no arm has a base model whose files end in '{model}'; such endings are: {named}")
+        return next(arm for arm in self.arms if arm.model == model and arm.first == 1) if model else None
 
     def shards(self) -> int:
         """How many jobs classify faces; 0 where nothing needs to be classified."""

@@ -9,6 +9,10 @@ from nepotism.experiment.intervals import guided
 
 Block = Mapping[str, Any]
 
+PLAIN_OPTIMIZER = "adamw"
+# Bytes that an optimiser keeps of a weight, for both moments: 8-bit ones have a scale, of 4 bytes, for each block of 256.
+MOMENT_BYTES = {PLAIN_OPTIMIZER: 8.0, "adamw_8bit": 2 * (1 + 4 / 256)}
+
 
 def laid_over(block: Block, over: Block) -> dict[str, Any]:
     """A block with what an arm overrides; of a block inside, keys that are not named stay."""
@@ -22,13 +26,29 @@ def laid_over(block: Block, over: Block) -> dict[str, Any]:
 def decisive_training(finetune: Block) -> dict[str, Any]:
     """What of `finetune` decides retrained weights, as options: without what other keys make idle, and without what is null."""
     idle = {"start_from", "method", "lora", *(["epochs"] if finetune["steps"] else [])}
-    decisive = {key: value for key, value in finetune.items() if key not in idle and value is not None}
+    # What is as it was before there was a choice is left out, too: results from then stay.
+    decisive = {
+        key: value
+        for key, value in finetune.items()
+        if key not in idle and value is not None and (key, value) != ("optimizer", PLAIN_OPTIMIZER)
+    }
     return decisive | {f"lora_{key}": value for key, value in (lora(finetune) or {}).items()}
 
 
 def lora(finetune: Block) -> Block | None:
     """The settings of LoRA; None where all weights are trained."""
     return finetune["lora"] if finetune["method"] == "lora" else None
+
+
+def way_of_training(finetune: Block, execution: Block) -> str:
+    """How weights are retrained, beside the precision: what differs from all of them by AdamW in one pass, joined by +."""
+    parts = {
+        "lora": lora(finetune) is not None,
+        "gradient_checkpointing": execution["gradient_checkpointing"],
+        optimizer(finetune): optimizer(finetune) != PLAIN_OPTIMIZER,
+        "ema": finetune["ema"] is not None,
+    }
+    return "+".join(name for name, differs in parts.items() if differs)
 
 
 def images_seen(finetune: Block, images: int) -> int:
@@ -42,7 +62,11 @@ def images_seen(finetune: Block, images: int) -> int:
 
 def ways_of_training(blocks: Iterable[Block]) -> list[str]:
     """What is trained and averaged by any of some blocks `finetune`, as JSON, each once: what is tried before anything is."""
-    ways = [{"lora": lora(block), "ema": block["ema"]} for block in blocks]
+    ways = [
+        {"lora": lora(block), "ema": block["ema"]}
+        | ({"optimizer": name} if (name := optimizer(block)) != PLAIN_OPTIMIZER else {})
+        for block in blocks
+    ]
     return sorted({json.dumps(way, sort_keys=True, separators=(",", ":")) for way in ways})
 
 
@@ -55,12 +79,17 @@ def ways_of_sampling(blocks: Iterable[tuple[Block, int]]) -> list[str]:
     return sorted({json.dumps(way, sort_keys=True, separators=(",", ":")) for way in ways})
 
 
-def weights_kept(finetune: Block) -> int:
-    """Copies of the U-Net that a checkpoint of retraining holds: of all weights, they, two moments and their average.
+def optimizer(finetune: Block) -> str:
+    """The optimiser; the configuration of results from before there was a choice names none."""
+    return str(finetune.get("optimizer", PLAIN_OPTIMIZER))
+
+
+def weights_kept(finetune: Block) -> float:
+    """Copies of the denoiser, in float32, that a checkpoint of retraining holds: of all weights, they, two moments and their average.
 
     An adapter of low rank does not count.
     """
-    return 0 if lora(finetune) else 4 if finetune["ema"] else 3
+    return 0 if lora(finetune) else 1 + MOMENT_BYTES[optimizer(finetune)] / 4 + bool(finetune["ema"])
 
 
 def at_iteration(sample: Block, iteration: int, last: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ def lines(grid: Grid, figure: str) -> list[str]:
     """The arms that a figure of scores draws, as name:kind, with what its lines begin at, where that is not the plain one.
 
     Figure 3 is the paper's; arms with other settings, the diagnostics, are in figure 7. Of arms that branch, those that
-    are only retrained in another way are in figure 3 too: it is a part of their dose.
+    are only retrained in another way are in figure 3 too: it is a part of their dose. So are all that retrain another model.
     """
     third = figure == "figure_3"
     return [
@@ -38,4 +38,4 @@ def _drawn_as(arm: Arm) -> str:
 
 
 def _is_in_figure_3(arm: Arm) -> bool:
-    return not arm.overrides or (arm.regime.branches and list(arm.overrides) == ["finetune"])
+    return not arm.overrides or bool(arm.model) or (arm.regime.branches and list(arm.overrides) == ["finetune"])

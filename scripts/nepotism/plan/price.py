@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nepotism.experiment.cells import Cell
-from nepotism.plan.forecast import fitting_rates, forecast, groups, groups_of_folder, read_rates
+from nepotism.plan.forecast import forecast, groups, groups_of_folder
 from nepotism.plan.grid import DIFFUSION, Grid
+from nepotism.plan.rates import fitting_rates, read_rates
 from nepotism.weights.locations import in_project
 
 # Of longer experiments, the files of so many cells are looked at, spread evenly.
@@ -94,7 +95,11 @@ def _forecast(grid: Grid, cells: list[Cell], rates: Path) -> Price:
             len(cells), None, None, "not known: no job of a seed has a benchmark, and groups cannot be counted"
         )
     expected = forecast(one, count)
-    fitting = fitting_rates(grid, read_rates(rates), expected.unet_bytes / 4e6)
+    if expected.denoiser is None:
+        return Price(
+            len(cells), None, None, "not known: no job of a seed has a benchmark, and its model is not on disk"
+        )
+    fitting = fitting_rates(grid, read_rates(rates), expected.denoiser.parameters / 1e6)
     if not fitting:
         return Price(len(cells), None, expected.final_bytes, f"not known: {rates.name} has no speed of such a model")
     slowest = max(fitting, key=expected.hours)

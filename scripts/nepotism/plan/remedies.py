@@ -5,6 +5,7 @@ from typing import Any
 
 from nepotism.experiment.cells import BASELINE_ARM, Cell
 from nepotism.plan.arms import Arm
+from nepotism.plan.engines import crossed
 from nepotism.plan.forecast import groups, new_draws, passes_of, passes_of_treated, share_of_slots
 from nepotism.plan.grid import DIFFUSION, Grid
 from nepotism.plan.knobs import images_seen
@@ -16,12 +17,13 @@ JUDGED = ("histogram_match", "sifid_cull", "heal", "accumulate", "accumulate_sub
 def remedies(grid: Grid) -> list[Arm]:
     """The arms that are compared with the plain mixture and that no numbered claim is about.
 
-    An arm that draws its images in another way, but for their mark, has to be compared with a 0 % of its own, and so has a plain
-    mixture whose images are marked: they are diagnostics.
+    An arm of another model, or one that draws its images in another way, but for their mark, has to be compared with a 0 % of its own,
+    and so has a plain mixture whose images are marked: they are diagnostics. Claims on engines are about those that another
+    model feeds.
     """
     if grid.family != DIFFUSION or all(arm.name != BASELINE_ARM for arm in grid.arms):
         return []
-    judged = [grid.judged_arm(kind) for kind in JUDGED]
+    judged = [*(grid.judged_arm(kind) for kind in JUDGED), *crossed(grid)]
     others = [
         arm
         for arm in grid.arms
@@ -39,7 +41,7 @@ def _draws(arm: Arm) -> set[str]:
 
 
 def _draws_otherwise(arm: Arm) -> bool:
-    return bool(_draws(arm) - {"watermark"})
+    return bool(arm.model or _draws(arm) - {"watermark"})
 
 
 def described(grid: Grid, arm: Arm) -> dict[str, Any]:

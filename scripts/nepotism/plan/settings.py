@@ -8,6 +8,7 @@ from typing import Any
 
 from nepotism.experiment.stages import compact_json, options, stage_version
 from nepotism.families import decisive_settings, family_package
+from nepotism.plan import engines
 from nepotism.plan.arms import Arm
 from nepotism.plan.grid import DIFFUSION, Grid
 from nepotism.plan.knobs import decisive_training, most_guided
@@ -69,7 +70,9 @@ def checks_of_reference(grid: Grid) -> str:
 
 def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str, Any]:
     config = grid.config
-    model = {"base_model": grid.base_model}
+    model = {"base_model": grid.base_model_of(arm)}
+    # In the features of this one, single images of all arms are compared.
+    own = {"base_model": grid.base_model}
     score = _score(grid)
 
     def drawing(block: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,8 +90,8 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             return _real_images(grid, stage)
         case "preflight":
             chosen = {
-                "training_precision": config["finetune"]["precision"],
-                "batch_size": config["finetune"]["batch_size"],
+                "training_precision": grid.block("finetune", arm)["precision"],
+                "batch_size": grid.block("finetune", arm)["batch_size"],
             }
             # A mark is no matter of the model.
             drawn = drawing(most_guided(grid.block("sample", arm)))
@@ -116,10 +119,11 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             return {**model, **score, **config["diagnostics"]}
         case "sifid_threshold":
             assert arm is not None
-            return {**model, **{name: _parameters(arm)[name] for name in SIFID_PARAMETERS}}
+            return {**own, **{name: _parameters(arm)[name] for name in SIFID_PARAMETERS}}
         case "sifid_cull":
             assert arm is not None
-            return {**redrawing(), **_parameters(arm)}
+            features_of = {"features_model": grid.base_model} if arm.borrows_features else {}
+            return {**redrawing(), **_parameters(arm), **features_of}
         case "select_draws":
             assert arm is not None
             return {**redrawing(), **_parameters(arm), "clip": score["clip"]}
@@ -141,14 +145,8 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
         case "claims":
             judged = {kind: arm for kind in JUDGED if (arm := grid.judged_arm(kind))}
             pair = {"pair": judged["sifid_cull"].parameters["pair"]} if "sifid_cull" in judged else {}
-            diagnosed = [f"{arm.name}:{arm.base}" for arm in grid.arms if arm.is_plain and arm.overrides]
-            return (
-                {kind: arm.name for kind, arm in judged.items()}
-                | pair
-                | {"diagnosed": diagnosed}
-                | _remedies(grid)
-                | _looks(grid)
-            )
+            told = pair | {"diagnosed": engines.diagnosed(grid)} | _remedies(grid) | _engines(grid) | _looks(grid)
+            return {kind: arm.name for kind, arm in judged.items()} | told
         case "remedies":
             return _remedies(grid) | _looks(grid)
         case "figure_8":
@@ -189,6 +187,12 @@ def _remedies(grid: Grid) -> dict[str, Any]:
     """The arms that are remedies, with what each does and costs; nothing without any."""
     found = [compact_json(described(grid, arm)) for arm in remedies(grid)]
     return {"remedies": found} if found else {}
+
+
+def _engines(grid: Grid) -> dict[str, Any]:
+    """The arms that are retrained on another model's images; nothing without any."""
+    found = [compact_json(engines.described(grid, arm)) for arm in engines.crossed(grid)]
+    return {"engines": found} if found else {}
 
 
 def _guidance(grid: Grid, base: str) -> float:

@@ -14,6 +14,11 @@ def training_advice(gradient_checkpointing: bool, precision: str) -> str:
     return "".join(ways)
 
 
+def is_measured(device: torch.device) -> bool:
+    """Whether torch tells how much memory a device has, and what of it is taken."""
+    return device.type == "cuda"
+
+
 def peak_bytes(run: Callable[[], object]) -> float:
     """Most bytes that were allocated on the current GPU while ``run`` ran."""
     torch.cuda.empty_cache()
@@ -23,8 +28,10 @@ def peak_bytes(run: Callable[[], object]) -> float:
 
 
 def total_bytes() -> float:
-    """Bytes of the current GPU."""
-    return float(torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory)
+    """Bytes of the current GPU, of those that this process may take."""
+    device = torch.cuda.current_device()
+    share = torch.cuda.get_per_process_memory_fraction(device)
+    return float(torch.cuda.get_device_properties(device).total_memory * share)
 
 
 def fitting_batch(total: float, at_one: float, at_two: float) -> int:

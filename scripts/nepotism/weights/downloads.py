@@ -4,6 +4,7 @@ Only safetensors are taken, and small text files; what can run code when it is l
 `nepotism.weights.locations` names.
 """
 
+import json
 import logging
 import os
 import shutil
@@ -96,7 +97,7 @@ def _from_hub(source: Hub, folder: Path) -> None:
     where = _told(source)
     cached, names = snapshot(source, _data_of(source) if source.is_data else WANTED)
     _check_commit(source, cached.name)
-    _take_all(cached, names, folder, where)
+    _take_all(cached, names if source.is_data else _of_pipeline(cached, names), folder, where)
     if source.is_data:
         if not any(folder.rglob("*.parquet")):
             raise UserError(
@@ -105,6 +106,22 @@ def _from_hub(source: Hub, folder: Path) -> None:
     else:
         _take_half_precision(source, folder)
         _check_weights(where, folder, source)
+
+
+def _of_pipeline(cached: Path, names: Sequence[str]) -> list[str]:
+    """Of a pipeline's files, those of parts that its index names: beside them lie copies for other programs, without weights.
+
+    All files of what is no pipeline.
+    """
+    if "model_index.json" not in names:
+        return list(names)
+    try:
+        index = json.loads((cached / "model_index.json").read_text(encoding="utf-8"))
+    except ValueError:
+        # Told when it is loaded.
+        return list(names)
+    parts = {part for part, entry in index.items() if isinstance(entry, list) and any(entry)}
+    return [name for name in names if len(Path(name).parts) == 1 or Path(name).parts[0] in parts]
 
 
 def _take_half_precision(source: Hub, folder: Path) -> None:

@@ -200,9 +200,9 @@ def load_model(
         )  # fmt: skip
     where = str(weights.files[0] if len(weights.files) == 1 else folder)
     _check_fit(f"`{key}`: {where}", info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"], _ANOTHER)
-    wanted = options.get("dtype")
-    if wanted and any(value.is_floating_point() and value.dtype != wanted for value in loaded.state_dict().values()):
-        # Shards may have kept the precision in which they are stored.
+    stored = {value.dtype for value in loaded.state_dict().values() if value.is_floating_point()}
+    if (wanted := options.get("dtype")) and stored != {wanted} and stem(model_class) == DIFFUSERS:
+        # Its shards may have kept the precision in which they are stored; what transformers leaves in fp32 overflows in fp16.
         loaded = loaded.to(wanted)
     _check_finite(f"`{key}`: {where}", loaded)
     return loaded

@@ -9,7 +9,7 @@ CONTROL = Control(
     ("diffusion",),
     {
         "features": {
-            "description": "Where the features come from. vae: an early block of the model's autoencoder; inception-64, "
+            "description": "Where the features come from. vae: an early block of the autoencoder of `model.path`; inception-64, "
             "inception-192: torchvision's Inception before its first or second pooling.",
             "enum": ["vae", "inception-64", "inception-192"],
             "default": "vae",

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from nepotism.data.tables import Row
 from nepotism.families.diffusion import regime_claims, remedies
+from nepotism.families.diffusion.engine_claims import EngineClaims, Fed
 from nepotism.families.diffusion.healing import judged_healing
 from nepotism.families.diffusion.remedies import Remedy
 from nepotism.judge.contrasts import (
@@ -32,7 +33,7 @@ from nepotism.judge.contrasts import (
 )
 from nepotism.judge.decisions import NOT_RUN, Decision, Effect, Relation, conjunction
 from nepotism.judge.looks import ONCE, Looks
-from nepotism.judge.verdicts import BETWEEN, CAPTIONS, PIXELS, Claim, Part, render_part
+from nepotism.judge.verdicts import BETWEEN, CAPTIONS, PIXELS, Claim, Part, joined, render_part
 
 # Claims that need a branch that had degraded.
 HEALED = (9, 10, 11)
@@ -57,7 +58,7 @@ STATEMENTS = {
 @dataclass(frozen=True)
 class Arms:
     """Names of the arms that claims are about, None where the experiment has none; how culling pairs images; the arms of
-    other regimes, by regime; and remedies, by the names of their arms."""
+    other regimes, by regime; remedies, by the names of their arms; and arms that are retrained on another model's images."""
 
     histogram_match: str | None = None
     sifid_cull: str | None = None
@@ -65,6 +66,7 @@ class Arms:
     pair: str | None = None
     regimes: Mapping[str, str] = field(default_factory=dict)
     remedies: Mapping[str, Remedy] = field(default_factory=dict)
+    engines: Sequence[Fed] = ()
 
 
 class Judge:
@@ -75,7 +77,10 @@ class Judge:
         self.healing = judged_healing(scores, arms.heal)
         self.statements = STATEMENTS | (regime_claims.STATEMENTS if arms.regimes else {})
         self.statements |= remedies.statements(arms.remedies)
-        self.notes: dict[int, str] = {}
+        # After all others, whose numbers stay.
+        self.engines = EngineClaims(scores, arms.engines, max(remedies.FIRST_CLAIM - 1, *self.statements) + 1)
+        self.statements |= self.engines.statements
+        self.notes: dict[int, str] = self.engines.notes
         self.overruled: dict[tuple[int, str], str] = {}
 
     # ---- Building blocks
@@ -146,6 +151,7 @@ class Judge:
                     space, self.arms.regimes, self.scores.ratios_of, self.scores.last, self._distance_part
                 )
             yield from remedies.parts(self.scores, space, self.arms.remedies, self._distance_part, self._part)
+            yield from self.engines.parts(space, self._distance_part)
         yield from self._healed()
         yield from self._culled()
         yield from self._colours()
@@ -255,21 +261,23 @@ class Judge:
 
     # ---- Other settings
 
-    def diagnosed(self, arm: str, base: str) -> Iterator[Part]:
-        """Claim 2 under an arm's own settings: each of its ratios against its own 0 %, never against that of other settings.
+    def diagnosed(self, arm: str, base: str, plain: str) -> Iterator[Part]:
+        """Claim 2 under an arm's own settings: each of its ratios against 0 % of the same, never against that of other settings.
 
         Args:
             arm: its name.
             base: the {control} of its iteration 0.
+            plain: the arm of its settings that has 0 %.
         """
         ratios = [ratio for ratio in self.scores.ratios_of(arm) if float(ratio) > 0]
         for ratio in ratios:
             last = self.scores.iterations(arm)[-1]
-            cell, real = (arm, ratio, last), (arm, "0", last)
-            captions = f"(C({arm},0,I) - C({arm},{ratio},I)) / s"
+            # What goes on from a finished cell ends later than that which it is compared with.
+            cell, real = (arm, ratio, last), (plain, "0", min([last, *self.scores.iterations(plain)[-1:]]))
+            captions = f"(C({plain},0,I) - C({arm},{ratio},I)) / s"
             yield self._caption_part(2, captions, ">", 0.25, real, cell, base=(base, "", 0))
             for space in self.scores.spaces:
-                statistic = f"F({arm},{ratio},I) - F({arm},0,I)"
+                statistic = f"F({arm},{ratio},I) - F({plain},0,I)"
                 yield self._distance_part(2, space, statistic, ">", DELTA, against(cell, real))
 
 
@@ -302,7 +310,7 @@ def judge(rows: Sequence[Row], arms: Arms, looks: Looks = ONCE) -> tuple[list[Cl
                 number,
                 court.statement(number),
                 source,
-                _joined(by_space),
+                joined(by_space),
                 BETWEEN.join(map(render_part, mine)),
                 BETWEEN.join(kid),
                 court.notes.get(number, ""),
@@ -311,24 +319,20 @@ def judge(rows: Sequence[Row], arms: Arms, looks: Looks = ONCE) -> tuple[list[Cl
     return claims, parts
 
 
-def diagnose(rows: Sequence[Row], arms: Mapping[str, str], looks: Looks = ONCE) -> list[Part]:
-    """What becomes of arms with other settings, each against its own 0 %: is it collapse, or the setting?
+def diagnose(
+    rows: Sequence[Row], arms: Mapping[str, str], plain: Mapping[str, str] | None = None, looks: Looks = ONCE
+) -> list[Part]:
+    """What becomes of arms with other settings, each against 0 % of the same: is it collapse, or the setting?
 
     Args:
         rows: tables/metrics.csv.
-        arms: names of plain mixtures with settings of their own, each with the {control} of its iteration 0.
+        arms: names of arms with settings of their own, each with the {control} of its iteration 0.
+        plain: for those without a 0 % of their own, the arm that has it.
         looks: whether seeds may be added after a look.
     """
+    with_zero = {arm: (plain or {}).get(arm, arm) for arm in arms}
     court = Judge(ScoreTable(rows, looks), Arms())
-    return [part for arm, base in arms.items() for part in court.diagnosed(arm, base)]
-
-
-def _joined(by_space: dict[str, str]) -> str:
-    """One verdict for all feature spaces; where they differ, each is named."""
-    verdicts = list(dict.fromkeys(by_space.values()))
-    if len(verdicts) == 1:
-        return verdicts[0]
-    return "; ".join(f"{verdict} ({', '.join(s for s in by_space if by_space[s] == verdict)})" for verdict in verdicts)
+    return [part for arm, base in arms.items() for part in court.diagnosed(arm, base, with_zero[arm])]
 
 
 def _agreement(fid: Decision, kid: Decision) -> str:

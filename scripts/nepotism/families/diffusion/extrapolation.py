@@ -65,6 +65,11 @@ class Extrapolated(torch.nn.Module):
         """Where both are."""
         return self.network.device
 
+    @property
+    def add_embedding(self) -> Any:
+        """What Stable Diffusion XL's pipeline takes a width from."""
+        return self.network.add_embedding
+
     def forward(self, *inputs: Any, return_dict: bool = True, **options: Any) -> Any:
         """As that of a denoiser; both are given the same. One that answers with a list of images gets a list of sums."""
         own, others = (network(*inputs, return_dict=False, **options)[0] for network in (self.network, self.copy))

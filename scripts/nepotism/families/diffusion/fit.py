@@ -8,7 +8,7 @@ and so that training goes on exactly where it stopped: position, weights and mom
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from torch.nn.functional import mse_loss
 
 from nepotism.families import fit_state
+from nepotism.families.diffusion import optimizers
 from nepotism.families.diffusion import text as texts
 from nepotism.families.diffusion.average import Average
 from nepotism.families.diffusion.draws import batches_of_epoch, draw_numbers
-from nepotism.families.diffusion.low_rank import Lora, adapted
+from nepotism.families.diffusion.low_rank import Adapter, Lora, adapted
 from nepotism.families.diffusion.objectives import Objective
 from nepotism.families.diffusion.training_set import TrainingSet
 from nepotism.runtime.devices import reproducible_gradients
@@ -56,6 +57,7 @@ class FitSettings:
     lora: Lora | None = None
     ema: float | None = None
     snr_gamma: float | None = None
+    optimizer: optimizers.Optimizer | None = None
 
 
 @dataclass(frozen=True)
@@ -223,6 +225,7 @@ def fit(
     label: str,
     execution: ExecutionOptions = ExecutionOptions(),
     checkpoints: Checkpoints | None = None,
+    keep_updates: Callable[[Adapter], None] | None = None,
 ) -> tuple[Any, list[float]]:
     """Retrain ``network`` in place and return it, with plain weights however they were trained, and the loss of every step.
 
@@ -237,6 +240,7 @@ def fit(
         label: what the progress bar says.
         execution: see `ExecutionOptions`.
         checkpoints: where to go on from, and where to save; None keeps nothing.
+        keep_updates: is given the trained updates of LoRA before they are added to the weights; not called without LoRA.
 
     Raises:
         UserError: if the loss is not finite, naming the step and what to change.
@@ -245,15 +249,12 @@ def fit(
     device = accelerator.device
     adapter = adapted(network, settings.lora, seed, iteration) if settings.lora else None
     network.to(device).train()
-    if device.type == "cuda":
+    if device.type == "cuda" and not optimizers.lays_out_anew(settings.optimizer):
         network.to(memory_format=torch.channels_last)
     if execution.gradient_checkpointing:
         network.enable_gradient_checkpointing()
-    fused = device.type in ("cpu", "cuda")
     trained = fit_state.trained(network)
-    optimizer = torch.optim.AdamW(
-        trained.values(), lr=settings.learning_rate, weight_decay=1e-2, fused=fused, foreach=not fused
-    )
+    optimizer = optimizers.made(settings.optimizer, trained.values(), settings.learning_rate, device)
     average = Average(trained, settings.ema) if settings.ema else None
     plan = Plan(
         data, settings, seed, iteration, objective.timesteps,
@@ -292,6 +293,8 @@ def fit(
     if average:
         average.put_into_place()
     if adapter:
+        if keep_updates:
+            keep_updates(Adapter.of(adapter))
         network = adapter.merge_and_unload().requires_grad_(True)
     return network, losses
 

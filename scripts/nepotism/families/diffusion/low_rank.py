@@ -1,13 +1,18 @@
 """LoRA: training low-rank updates of some layers in place of all weights, by the library peft."""
 
-from collections.abc import Iterator, Sequence
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 from nepotism.runtime import streams
 from nepotism.runtime.errors import UserError
+from nepotism.runtime.files import beside, remove, remove_leftovers, share
 
 # Layers that can be updated.
 LAYERS = (torch.nn.Linear, torch.nn.Conv2d)
@@ -26,6 +31,65 @@ class Lora:
     rank: int
     alpha: float
     target_modules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """Trained updates by themselves, as peft's own files hold them.
+
+    Attributes:
+        config: content of adapter_config.json.
+        tensors: those of adapter_model.safetensors, on the CPU: of every updated layer, ``lora_A`` and ``lora_B``.
+    """
+
+    config: Mapping[str, Any]
+    tensors: Mapping[str, torch.Tensor]
+
+    @classmethod
+    def of(cls, adapted: Any) -> "Adapter":
+        """The updates of a PeftModel, as they are now."""
+        from peft import get_peft_model_state_dict
+
+        config = adapted.peft_config["default"]
+        base = type(adapted.get_base_model())
+        described = config.to_dict() | {
+            # As peft writes it: whoever loads the files draws, and what the updates were added to is a UNet2DConditionModel.
+            "inference_mode": True,
+            "auto_mapping": {"base_model_class": base.__name__, "parent_library": base.__module__},
+            # Sets have another order in every process, and files are to be the same bytes.
+            "target_modules": sorted(config.target_modules),
+        }
+        found = get_peft_model_state_dict(adapted)
+        return cls(described, {name: value.detach().cpu().clone().contiguous() for name, value in found.items()})
+
+    def scaled(self, factor: float) -> "Adapter":
+        """The updates times a factor."""
+        return Adapter(
+            self.config, {name: factor * value if ".lora_B." in name else value for name, value in self.tensors.items()}
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write both files, whole or not at all, in place of others: ``PeftModel.from_pretrained(parent, folder)`` loads them."""
+        discard(folder)
+        with beside(folder) as temporary:
+            text = json.dumps(self.config, indent=2, sort_keys=True, default=sorted)
+            (temporary / "adapter_config.json").write_text(text, encoding="utf-8")
+            save_file(dict(self.tensors), temporary / "adapter_model.safetensors", metadata={"format": "pt"})
+            for file in temporary.iterdir():
+                share(file)
+            os.rename(temporary, folder)
+
+
+def discard(folder: Path) -> None:
+    """Remove the files of an adapter, and what a killed process had half written of them, if there are any."""
+    if folder.exists():
+        # Not file by file under its own name, which a kill would leave half there.
+        aside = folder.with_name(f".{folder.name}.old")
+        remove(aside)
+        os.rename(folder, aside)
+    remove(folder.with_name(f".{folder.name}.old"))
+    if folder.parent.is_dir():
+        remove_leftovers(folder)
 
 
 def adapted(network: torch.nn.Module, lora: Lora, seed: int, iteration: int) -> Any:

@@ -14,8 +14,8 @@ from nepotism.families.diffusion.text import Text
 # A pass of a denoiser: from (network, noisy latents (B, C, h, w), times (B,), captions) to its prediction (B, C, h, w).
 Predict = Callable[[Any, torch.Tensor, torch.Tensor, Text], torch.Tensor]
 # How models of this kind draw the noise level of a training step: evenly, or by a logit-normal density (Esser et al., arXiv
-# 2403.03206), which prefers the middle.
-Density = Literal["uniform", "logit_normal"]
+# 2403.03206), which prefers the middle, or by that in nine of ten cases.
+Density = Literal["uniform", "logit_normal", "mostly_logit_normal"]
 
 
 class Objective(Protocol):
@@ -113,12 +113,15 @@ class Flow:
         self.predict = predict
         self.timesteps = int(scheduler.config.num_train_timesteps)
         levels = scheduler.sigmas[: self.timesteps].double().cpu()
-        quantiles = [(number + 0.5) / self.timesteps for number in range(self.timesteps)]
-        if density == "logit_normal":
+        # Those drawn evenly beside the others are not shifted, as in the published trainer of PRX.
+        even = self.timesteps // 10 if density == "mostly_logit_normal" else 0
+        quantiles = _middles(self.timesteps - even)
+        if density != "uniform":
             quantiles = [1 / (1 + math.exp(-NormalDist().inv_cdf(quantile))) for quantile in quantiles]
         # As diffusers' training scripts, which take the level of that share of the schedule; the schedule falls.
         chosen = [self.timesteps - 1 - int(quantile * self.timesteps) for quantile in quantiles]
-        self._sigmas = levels[chosen].float()
+        beside = torch.tensor(_middles(even), dtype=torch.float64)
+        self._sigmas = torch.cat([levels[chosen], beside]).sort().values.float()
 
     def sigma(self, levels: torch.Tensor) -> torch.Tensor:
         """Shares of noise in [0, 1], float32, of int64 levels."""
@@ -149,3 +152,8 @@ class Flow:
 
     def mislabelled(self, other: str) -> str:
         return "retraining it would undo what it knows; take a model whose files are those of its kind"
+
+
+def _middles(count: int) -> list[float]:
+    """The middles of so many equal parts of [0, 1]."""
+    return [(number + 0.5) / count for number in range(count)]

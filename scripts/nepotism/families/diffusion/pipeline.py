@@ -13,7 +13,7 @@ import transformers
 from numpy.typing import NDArray
 
 from nepotism.families.diffusion import text as texts
-from nepotism.families.diffusion.backbones import backbone_of, of_pipeline
+from nepotism.families.diffusion.backbones import backbone_of, has_part, of_pipeline, part_class
 from nepotism.families.diffusion.backbones.base import KEY
 from nepotism.families.diffusion.extrapolation import Extrapolated
 from nepotism.families.diffusion.text import Text
@@ -35,19 +35,14 @@ def check_base_model(folder: Path) -> None:
         UserError: naming the file that is missing, cut off or different, or the kind that it is.
     """
     backbone = backbone_of(folder)
-    for part, model_class in backbone.parts.items():
-        if _is_there(folder, part):
-            loading.find(folder / part, loading.stem(model_class), KEY, folder)
+    for part in backbone.parts:
+        if has_part(folder, part):
+            loading.find(folder / part, loading.stem(part_class(folder, part)), KEY, folder)
     loading.read_json(folder / "scheduler" / "scheduler_config.json", KEY)
     for name in backbone.tokenizers:
-        if _is_there(folder, name):
+        if has_part(folder, name):
             loading.read_json(folder / name / "tokenizer_config.json", KEY)
     loading.check_sums(folder, KEY)
-
-
-def _is_there(folder: Path, part: str) -> bool:
-    """Whether a model has a part, which it may do without."""
-    return (folder / part).is_dir() or not backbone_of(folder).may_lack(part)
 
 
 def identity(base_model: Path) -> str:
@@ -72,7 +67,7 @@ def load_denoiser(base_model: Path, model: Path | None, precision: str = "fp32")
     backbone = backbone_of(base_model)
     folder, key, whole = (base_model / backbone.denoiser, KEY, base_model) if model is None else (model, "model", model)
     return loading.load_model(
-        backbone.parts[backbone.denoiser], folder, key, whole, low_cpu_mem_usage=False, dtype=DTYPES[precision]
+        part_class(base_model, backbone.denoiser), folder, key, whole, low_cpu_mem_usage=False, dtype=DTYPES[precision]
     )
 
 
@@ -92,8 +87,8 @@ def load_vae(base_model: Path, precision: str) -> Any:
     """The frozen autoencoder, channels last in memory: a quarter faster on processors, and what tensor cores want."""
     backbone = backbone_of(base_model)
     vae = loading.load_model(
-        backbone.parts["vae"], base_model / "vae", KEY, base_model, low_cpu_mem_usage=False,
-        dtype=DTYPES[backbone.vae_precision(precision)],
+        part_class(base_model, "vae"), base_model / "vae", KEY, base_model, low_cpu_mem_usage=False,
+        dtype=DTYPES[backbone.vae_precision(base_model, precision)],
     )  # fmt: skip
     return vae.requires_grad_(False).to(memory_format=torch.channels_last)
 
@@ -103,8 +98,10 @@ def load_text_encoders(base_model: Path, precision: str) -> dict[str, Any]:
     """The frozen text encoders by the names of their folders; None for one that the model may lack, and does."""
     backbone = backbone_of(base_model)
     return {
-        part: loading.load_model(backbone.parts[part], base_model / part, KEY, base_model, dtype=DTYPES[precision])
-        if _is_there(base_model, part)
+        part: loading.load_model(
+            part_class(base_model, part), base_model / part, KEY, base_model, dtype=DTYPES[precision]
+        )
+        if has_part(base_model, part)
         else None
         for part in backbone.text_encoders()
     }

@@ -42,8 +42,10 @@ def truncated(tokenizer: Any, prompts: Sequence[str]) -> list[str]:
     return [prompt for prompt in prompts if len(tokenizer(prompt).input_ids) > longest]
 
 
-def warn_of_truncated(tokenizer: Any, prompts: Sequence[str]) -> None:
-    """Tell which captions the text encoder does not read to their end."""
+def warn_of_truncated(pipeline: Any, prompts: Sequence[str]) -> None:
+    """Tell which captions the text encoder does not read to their end; of several, the one that reads least."""
+    tokenizers = [getattr(pipeline, name) for name in of_pipeline(pipeline).tokenizers]
+    tokenizer = min((each for each in tokenizers if each is not None), key=lambda each: int(each.model_max_length))
     cut = truncated(tokenizer, prompts)
     for prompt in cut[:5]:
         logger.warning("warning: longer than the %d tokens of the text encoder: %s", tokenizer.model_max_length, prompt)
@@ -82,11 +84,12 @@ def prediction_problems(network: Any, objective: Objective, latents: torch.Tenso
 
 def training_peak(
     base_model: Path, shape: tuple[int, ...], text: Text, hardware: Accelerator, gradient_checkpointing: bool,
-    like: fitting.FitSettings | None = None,
+    batch_size: int, like: fitting.FitSettings | None = None,
 ) -> Callable[[int], float]:  # fmt: skip
-    """A function that tells the most bytes that a step of retraining takes, from the number of its images.
+    """A function that tells the most bytes that retraining takes, from the number of images that a device holds at a time.
 
-    It raises torch.OutOfMemoryError if they do not fit.
+    It raises torch.OutOfMemoryError if they do not fit. It takes a second step, which begins with the optimiser's moments in
+    memory, and, if the batch is larger, a second piece, which begins with the gradients of the first.
 
     Args:
         base_model: folder of the pipeline.
@@ -94,19 +97,21 @@ def training_peak(
         text: float32, of any one caption.
         hardware: device and precision.
         gradient_checkpointing: see `fit.ExecutionOptions`.
+        batch_size: a device's images of a step, in one or more pieces.
         like: how weights are trained and averaged; without it, all are trained.
     """
 
     def probe(count: int) -> float:
         network, objective = load_denoiser(base_model, None), backbone_of(base_model).objective(base_model)
-        mean = torch.zeros(count, 2, *shape)
-        slots = [f"preflight/{index:03d}" for index in range(count)]
-        data = TrainingSet(slots, Posteriors(mean, mean), 1.0, texts.repeated(texts.moved(text, "cpu"), 2), [0] * count)
+        rows = min(2 * count, max(count, batch_size))
+        mean = torch.zeros(rows, 2, *shape)
+        slots = [f"preflight/{index:03d}" for index in range(rows)]
+        data = TrainingSet(slots, Posteriors(mean, mean), 1.0, texts.repeated(texts.moved(text, "cpu"), 2), [0] * rows)
         settings = fitting.FitSettings(
-            1e-6, 1, count, random_flip=False, caption_dropout=0.0,
-            lora=like.lora if like else None, ema=like.ema if like else None,
+            1e-6, 2, rows, random_flip=False, caption_dropout=0.0,
+            lora=like.lora if like else None, ema=like.ema if like else None, optimizer=like.optimizer if like else None,
         )  # fmt: skip
-        execution = fitting.ExecutionOptions(gradient_checkpointing=gradient_checkpointing)
+        execution = fitting.ExecutionOptions(count, gradient_checkpointing)
         try:
             return peak_bytes(
                 lambda: fitting.fit(network, objective, data, settings, 0, 0, hardware, "preflight", execution)

@@ -13,12 +13,23 @@ from nepotism.weights import loading
 MODULES = {
     "StableDiffusionPipeline": "stable_diffusion",
     "StableDiffusionImg2ImgPipeline": "stable_diffusion",
+    "StableDiffusionXLPipeline": "stable_diffusion_xl",
+    "StableDiffusionXLImg2ImgPipeline": "stable_diffusion_xl",
+    "StableDiffusion3Pipeline": "stable_diffusion_3",
+    "StableDiffusion3Img2ImgPipeline": "stable_diffusion_3",
+    "Flux2KleinPipeline": "flux2_klein",
     "PRXPipeline": "prx",
+    "ZImagePipeline": "z_image",
+    "ZImageImg2ImgPipeline": "z_image",
 }
 # What they are called, for those who look for one.
 TITLES = (
     "Stable Diffusion 1 and 2 (StableDiffusionPipeline)",
+    "Stable Diffusion XL (StableDiffusionXLPipeline)",
+    "Stable Diffusion 3 and 3.5 (StableDiffusion3Pipeline)",
+    "base models of FLUX.2 klein (Flux2KleinPipeline)",
     "PRX (PRXPipeline)",
+    "Z-Image (ZImagePipeline)",
 )
 
 
@@ -48,14 +59,29 @@ def backbone_of(folder: Path) -> Backbone:
     if kind not in MODULES:
         raise UserError(f"`{KEY}`: {folder} is a {kind}; what can be used: {'; '.join(TITLES)}")
     backbone = named(kind)
-    wanted = {**{part: (model.__name__,) for part, model in backbone.parts.items()}, **backbone.tokenizers}
-    for part, names in wanted.items():
+    for problem in backbone.unusable(index):
+        raise UserError(f"`{KEY}`: {folder}: {problem}")
+    weights = {part: tuple(each.__name__ for each in backbone.classes(part)) for part in backbone.parts}
+    for part, names in {**weights, **backbone.tokenizers}.items():
         name = class_of(index, part)
         if name is None and backbone.may_lack(part):
             continue
         if name not in names:
-            raise UserError(f"`{KEY}`: the {part} of {folder} is {name or 'missing'}; what can be used is a {names[0]}")
+            usable = " or a ".join(names if part in weights else names[:1])
+            raise UserError(f"`{KEY}`: the {part} of {folder} is {name or 'missing'}; what can be used is a {usable}")
     return backbone
+
+
+def part_class(folder: Path, part: str) -> Any:
+    """The class of a part with weights of a pipeline's folder: that of its model_index.json."""
+    classes = backbone_of(folder).classes(part)
+    name = class_of(loading.read_json(folder / "model_index.json", KEY), part)
+    return next((each for each in classes if each.__name__ == name), classes[0])
+
+
+def has_part(folder: Path, part: str) -> bool:
+    """Whether a model has a part, which its model_index.json decides: a folder may lie there unused, or be missing."""
+    return class_of(loading.read_json(folder / "model_index.json", KEY), part) is not None
 
 
 def class_of(index: dict[str, Any], part: str) -> str | None:

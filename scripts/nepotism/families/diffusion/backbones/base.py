@@ -23,7 +23,8 @@ class Backbone(ABC):
     Attributes:
         denoiser: folder of the network that is retrained, which is also its name in pipelines.
         any_scheduler: class of a scheduler that every model of this kind can draw with.
-        parts: class of each folder that has weights: the denoiser, ``vae`` and the text encoders.
+        parts: class of each folder that has weights: the denoiser, ``vae`` and the text encoders; several where
+            model_index.json decides.
         tokenizers: class names that each tokenizer's folder may have; the first is what is loaded.
         optional: parts that a model of this kind may come without.
         pipeline_class: of diffusers.
@@ -43,6 +44,15 @@ class Backbone(ABC):
     def may_lack(self, part: str) -> bool:
         """Whether a model of this kind may come without a part."""
         return part in self.optional
+
+    def classes(self, part: str) -> tuple[Any, ...]:
+        """What a part with weights may be of."""
+        found = self.parts[part]
+        return found if isinstance(found, tuple) else (found,)
+
+    def unusable(self, index: Mapping[str, Any]) -> Iterator[str]:
+        """Why a model of this class cannot be used, by the content of its model_index.json; nothing if it can."""
+        yield from ()
 
     def text_encoders(self) -> list[str]:
         """Folders of the text encoders."""
@@ -72,7 +82,7 @@ class Backbone(ABC):
         """What the constructor of a pipeline is given beside the parts."""
         return self.extras
 
-    def vae_precision(self, precision: str) -> str:
+    def vae_precision(self, base_model: Path, precision: str) -> str:
         """In which precision the autoencoder works where the other parts work in ``precision``."""
         return precision
 

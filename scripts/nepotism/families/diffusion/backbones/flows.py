@@ -5,6 +5,7 @@ steps. The loop here can do both for each of them, and a test holds it against e
 """
 
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from nepotism.families.diffusion.backbones.base import Backbone
 from nepotism.families.diffusion.objectives import Density, Flow, Objective
 from nepotism.families.diffusion.schedulers import FLOW, flow_scheduler
 from nepotism.families.diffusion.text import Text
+from nepotism.runtime.errors import UserError
 
 
 class FlowBackbone(Backbone):
@@ -25,14 +27,21 @@ class FlowBackbone(Backbone):
 
     Attributes:
         density: of the noise level in the model's own training, before it is shifted.
+        own_levels: whether the pipeline gives its scheduler noise levels (`set_timesteps`), which not every class takes.
     """
 
     denoiser = "transformer"
     any_scheduler = FLOW
     density: Density = "logit_normal"
+    own_levels = False
 
     def scheduler(self, base_model: Path, name: str) -> Any:
-        return flow_scheduler(base_model, name)
+        made = flow_scheduler(base_model, name)
+        if self.own_levels and "sigmas" not in signature(made.set_timesteps).parameters:
+            raise UserError(
+                f"`scheduler`: a {name} has noise levels of its own, while this model is drawn at others; {FLOW} is a safe choice"
+            )
+        return made
 
     def objective(self, base_model: Path) -> Objective:
         return Flow(flow_scheduler(base_model), self.predict, self.density)
@@ -69,6 +78,9 @@ class FlowBackbone(Backbone):
             # As StableDiffusion3Img2ImgPipeline: a share of the steps, the last ones.
             assert strength is not None
             begin = int(max(num_inference_steps - min(num_inference_steps * strength, num_inference_steps), 0))
+            # Some schedulers call the network more often than they have steps.
+            begin *= scheduler.order
+            scheduler.set_begin_index(begin)
             mean, deviation = autoencoders.posterior(pipeline.vae, (sources * 2 - 1).to(device, pipeline.vae.dtype))
             drawn, noise = (randn_tensor(shape, generators, device=torch.device("cpu")).to(device) for _ in range(2))
             clean = (mean.float() + deviation.float() * drawn) * autoencoders.scaling_factor(pipeline.vae)
@@ -84,5 +96,5 @@ class FlowBackbone(Backbone):
                 flow = blind + guidance_scale * (seeing - blind)
             else:
                 flow = self.predict(network, latents, time.repeat(len(latents)), text).float()
-            latents = scheduler.step(flow, time, latents, return_dict=False)[0]
+            latents = scheduler.step(flow, time, latents, generator=generators, return_dict=False)[0]
         return latents
