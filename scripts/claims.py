@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 
 from nepotism.data.tables import read_csv, write_csv
+from nepotism.experiment.declared import schema_of_key
 from nepotism.families.diffusion import claims, engine_claims, regime_claims, remedies
-from nepotism.judge.verdicts import Claim, Part
+from nepotism.judge.looks import ONCE
+from nepotism.judge.verdicts import Claim, Part, told_looks
 from nepotism.runtime import cli
+from nepotism.runtime.options import add_key
 
 PART = [
     "features",
@@ -46,6 +49,7 @@ def main() -> None:
     parser.add_argument(
         "--diagnosed", nargs="+", default=[], help="arms with settings of their own, as name:base or name:base:arm"
     )
+    add_key(parser, "looks", schema_of_key("looks"), ONCE)
     parser.add_argument("--metrics", type=Path, required=True, help="tables/metrics.csv")
     parser.add_argument("--jackknife", type=Path, required=True, help="tables/jackknife.csv")
     parser.add_argument("--output", type=Path, required=True, help="output: verdicts (CSV)")
@@ -63,21 +67,22 @@ def run(arguments: argparse.Namespace) -> None:
     scores = read_csv(arguments.metrics, arguments.jackknife)
     if arguments.family:
         court = importlib.import_module(f"nepotism.families.{arguments.family}.claims")
-        verdicts, parts = court.judge(scores, json.loads(arguments.arms))
+        verdicts, parts = court.judge(scores, json.loads(arguments.arms), arguments.looks)
     else:
         arms = claims.Arms(
             arguments.histogram_match, arguments.sifid_cull, arguments.heal, arguments.pair, regime_claims.given(arguments),
             remedies.given(arguments.remedies), engine_claims.given(arguments.engines),
         )  # fmt: skip
-        verdicts, parts = claims.judge(scores, arms)
+        verdicts, parts = claims.judge(scores, arms, arguments.looks)
     named = [words.split(":") for words in arguments.diagnosed]
     diagnosed, plain = (
         {arm: base for arm, base, *_ in named},
         {arm: other for arm, _, *others in named for other in others},
     )
-    write_csv(arguments.output, verdicts, Claim)
+    write_csv(arguments.output, told_looks(verdicts, arguments.looks), Claim)
     write_csv(arguments.details, [[part.claim, *_columns(part)] for part in parts], ["claim", *PART])
-    write_csv(arguments.diagnostics, list(map(_columns, claims.diagnose(scores, diagnosed, plain))), PART)
+    diagnoses = claims.diagnose(scores, diagnosed, plain, arguments.looks)
+    write_csv(arguments.diagnostics, list(map(_columns, diagnoses)), PART)
 
 
 def _columns(part: Part) -> list[str | float | None]:

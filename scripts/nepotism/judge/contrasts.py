@@ -4,7 +4,8 @@ import math
 from collections.abc import Callable, Sequence
 
 from nepotism.data.tables import Row
-from nepotism.judge.decisions import Effect, combined
+from nepotism.judge.decisions import Decision, Effect, Relation, combined, decide
+from nepotism.judge.looks import ONCE, Looks
 
 # (control, ratio, iteration)
 CellKey = tuple[str, str, int]
@@ -43,9 +44,10 @@ def effect_of(row: Row) -> Effect:
 
 
 class ScoreTable:
-    """The table of scores, by cell."""
+    """The table of scores, by cell; and whether what it decides may be looked at again with more seeds."""
 
-    def __init__(self, rows: Sequence[Row]) -> None:
+    def __init__(self, rows: Sequence[Row], looks: Looks = ONCE) -> None:
+        self._looks = looks
         self._rows = {
             (row.control, row.ratio, row.seed, row.iteration, row.set, row.features, row.metric): row for row in rows
         }
@@ -97,6 +99,10 @@ class ScoreTable:
             return [theta(seed) for seed in self.seeds]
         except MissingError:
             return []
+
+    def decided(self, theta: Theta, relation: Relation, bound: float) -> Decision:
+        """Judge theta by what it is for every seed."""
+        return decide(self.effects(theta), relation, bound, self._looks)
 
 
 def against(one: CellKey, other: CellKey) -> Callable[[Distance, int], Effect]:

@@ -3,7 +3,8 @@
 [L, U] is the two-sided 90 % t interval of the effect over at least three seeds. "theta > c" holds if L > c and does not
 hold if U < c; "abs(theta) < c" holds if [L, U] lies inside (-c, c) and does not hold if it lies wholly outside; else the
 claim is undecided. A false "holds" at the boundary so happens in at most 5 % of experiments, for each claim. With fewer seeds
-the verdict is undecided, and the interval shown is the one within the run.
+the verdict is undecided, and the interval shown is the one within the run. Where seeds are added after a look, the interval is
+one that holds for any number of looks (`nepotism.judge.looks`), and the rest of the rule is the same.
 
 Within a run, and between runs that share real images, effects are paired: block j holds the j-th image of every group, in
 every arm and in the real images that all are measured against. So whatever is computed from effects whose blocks have the same
@@ -17,6 +18,7 @@ Welch and Satterthwaite.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -24,6 +26,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtr
 
 from nepotism.data.jackknife import LeftOut, half_width, pooled_df, standard_error
+from nepotism.judge.looks import ONCE, REPEATED, Looks, p_value, quantile
 
 Relation = Literal[">", "<", "abs <"]
 
@@ -133,7 +136,8 @@ class Decision:
 
     Attributes:
         value: mean effect over the seeds.
-        low, high: 90 % interval, by the t distribution; within the run for fewer than three seeds, None where there is none.
+        low, high: 90 % interval, by the t distribution or for any number of looks; within the run for fewer than three seeds, None
+            where there is none.
         seeds: number of seeds.
         verdict: `HOLDS`, `FAILS`, `UNDECIDED` or `NOT_RUN`.
         against: p-value of the test that it does not hold; 1 where there is no test.
@@ -147,8 +151,14 @@ class Decision:
     against: float = 1.0
 
 
-def decide(effects: Sequence[Effect], relation: Relation, bound: float) -> Decision:
-    """Judge "theta ``relation`` ``bound``" from one effect per seed."""
+def decide(effects: Sequence[Effect], relation: Relation, bound: float, looks: Looks = ONCE) -> Decision:
+    """Judge "theta ``relation`` ``bound``" from one effect per seed.
+
+    Args:
+        effects: of every seed.
+        relation, bound: what is claimed of theta.
+        looks: whether the number of seeds was fixed before, or seeds may be added after a look.
+    """
     if not effects:
         return Decision(None, None, None, 0, NOT_RUN)
     values = np.array([effect.value for effect in effects])
@@ -162,18 +172,18 @@ def decide(effects: Sequence[Effect], relation: Relation, bound: float) -> Decis
         low, high = (None, None) if half is None else (mean - half, mean + half)
         return Decision(mean, low, high, count, UNDECIDED)
     se = float(values.std(ddof=1)) / math.sqrt(count) if np.isfinite(values).all() else 0.0
-    half = half_width(se, count - 1, CONFIDENCE)
+    half = margin(count, looks) * se
     low, high = mean - half, mean + half
     match relation:
         case ">":
-            against = _p_value(bound - mean, se, count)
+            against = _p_value(bound - mean, se, count, looks)
             return Decision(mean, low, high, count, _verdict(low > bound, high < bound), against)
         case "<":
-            against = _p_value(mean - bound, se, count)
+            against = _p_value(mean - bound, se, count, looks)
             return Decision(mean, low, high, count, _verdict(high < bound, low > bound), against)
         case "abs <":
             inside, outside = -bound < low and high < bound, high < -bound or low > bound
-            against = min(_p_value(mean - bound, se, count), _p_value(-bound - mean, se, count))
+            against = min(_p_value(mean - bound, se, count, looks), _p_value(-bound - mean, se, count, looks))
             return Decision(mean, low, high, count, _verdict(inside, outside), against)
 
 
@@ -181,9 +191,17 @@ def _verdict(holds: bool, fails: bool) -> str:
     return HOLDS if holds else FAILS if fails else UNDECIDED
 
 
-def _p_value(excess: float, se: float, count: int) -> float:
-    """One-sided p-value of an excess above 0, by the t distribution; without any spread, 0 or 1."""
-    return float(stdtr(count - 1, -excess / se)) if se else float(excess <= 0)
+@cache
+def margin(count: int, looks: Looks) -> float:
+    """Half of the interval between ``count`` seeds, in standard errors of the mean."""
+    return float(quantile(count)) if looks == REPEATED else half_width(1.0, count - 1, CONFIDENCE)
+
+
+def _p_value(excess: float, se: float, count: int, looks: Looks) -> float:
+    """One-sided p-value of an excess above 0, by the t distribution or for any number of looks; without any spread, 0 or 1."""
+    if not se:
+        return float(excess <= 0)
+    return p_value(excess / se, count) if looks == REPEATED else float(stdtr(count - 1, -excess / se))
 
 
 def conjunction(decisions: Sequence[Decision]) -> str:

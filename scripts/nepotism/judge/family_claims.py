@@ -6,6 +6,7 @@ from typing import Any
 from nepotism.data.tables import Row
 from nepotism.judge.contrasts import CellKey, MissingError, Theta, effect_of, mixing
 from nepotism.judge.decisions import Effect, Relation, decide
+from nepotism.judge.looks import ONCE, Looks
 from nepotism.judge.verdicts import Part
 
 # Settings of every arm, with its regime, ratios, last iteration and the {control} of its iteration 0.
@@ -39,8 +40,8 @@ class FamilyScores:
     taken as independent within a seed, though arms share random streams: that decides nothing, since verdicts need three seeds.
     """
 
-    def __init__(self, rows: Sequence[Row], arms: Arms) -> None:
-        self._arms = arms
+    def __init__(self, rows: Sequence[Row], arms: Arms, looks: Looks = ONCE) -> None:
+        self._arms, self._looks = arms, looks
         self._rows = {
             (row.control, row.ratio, row.seed, row.iteration, row.metric): row for row in rows if row.set == "samples"
         }
@@ -88,4 +89,4 @@ class FamilyScores:
             effects = [theta(seed) for seed in self._seeds]
         except MissingError:
             effects = []
-        return Part(claim, "", statistic, relation, bound, decide(effects, relation, bound))
+        return Part(claim, "", statistic, relation, bound, decide(effects, relation, bound, self._looks))

@@ -2,14 +2,17 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nepotism.judge.decisions import FAILS, HOLDS, NOT_RUN, UNDECIDED, Decision, Relation, conjunction
+from nepotism.judge.looks import REPEATED, Looks
 
 # Between the parts of a claim in one cell of the table; no part contains it.
 BETWEEN = "; "
 # What belongs to no feature space: CLIP scores, and colours.
 CAPTIONS, PIXELS = "captions", "pixels"
+# The note of every claim of an experiment to which seeds are added after looking at it.
+MANY_LOOKS = "intervals hold for any number of looks"
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,33 @@ def verdicts(statements: Mapping[int, tuple[str, str]], parts: Iterable[Part]) -
         verdict = conjunction([part.decision for part in mine])
         claims.append(Claim(number, statement, source, verdict, BETWEEN.join(map(render_part, mine)), "", ""))
     return claims, ordered
+
+
+def told_looks(claims: Iterable[Claim], looks: Looks) -> list[Claim]:
+    """The claims with a note on which intervals they were judged by, where that is not the t interval of a single look."""
+    if looks != REPEATED:
+        return list(claims)
+    return [replace(claim, note="; ".join(filter(None, [claim.note, MANY_LOOKS]))) for claim in claims]
+
+
+def joined(spaces: Mapping[str, str]) -> str:
+    """One verdict for all feature spaces; where they differ, each is named."""
+    verdicts = list(dict.fromkeys(spaces.values()))
+    if len(verdicts) == 1:
+        return verdicts[0]
+    named = {verdict: ", ".join(space for space in spaces if spaces[space] == verdict) for verdict in verdicts}
+    return BETWEEN.join(f"{verdict} ({where})" for verdict, where in named.items())
+
+
+def by_space(verdict: str) -> dict[str, str]:
+    """The verdict of a claim in every feature space that it names, as `joined` has put them together; of all as one, under ""."""
+    if BETWEEN not in verdict:
+        return {"": verdict}
+    found: dict[str, str] = {}
+    for each in verdict.split(BETWEEN):
+        words, _, spaces = each.removesuffix(")").rpartition(" (")
+        found |= dict.fromkeys(spaces.split(", "), words)
+    return found
 
 
 def count(claims: Iterable[Claim]) -> dict[str, int]:

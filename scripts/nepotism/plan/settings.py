@@ -139,16 +139,16 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
         case "family_figure":
             return {"family": grid.family, "arms": _arms(grid), "dpi": config["figures"]["dpi"]}
         case "claims" if grid.family != DIFFUSION:
-            return {"family": grid.family, "arms": _arms(grid)}
+            return {"family": grid.family, "arms": _arms(grid)} | _looks(grid)
         case "answer" if grid.family != DIFFUSION:
             return {"family": grid.family}
         case "claims":
             judged = {kind: arm for kind in JUDGED if (arm := grid.judged_arm(kind))}
             pair = {"pair": judged["sifid_cull"].parameters["pair"]} if "sifid_cull" in judged else {}
-            told = pair | {"diagnosed": engines.diagnosed(grid)} | _remedies(grid) | _engines(grid)
+            told = pair | {"diagnosed": engines.diagnosed(grid)} | _remedies(grid) | _engines(grid) | _looks(grid)
             return {kind: arm.name for kind, arm in judged.items()} | told
         case "remedies":
-            return _remedies(grid)
+            return _remedies(grid) | _looks(grid)
         case "figure_8":
             filters = [arm.name for arm in remedies(grid) if arm.filters]
             return {"dpi": config["figures"]["dpi"], "clip": score["clip"], "arms": filters}
@@ -176,6 +176,11 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             return _parameters(arm)
         case _:
             return {}
+
+
+def _looks(grid: Grid) -> dict[str, Any]:
+    """Whether seeds may be added after a look; nothing where they are not, which is how tables were always made."""
+    return {"looks": "repeated"} if grid.config["looks"] == "repeated" else {}
 
 
 def _remedies(grid: Grid) -> dict[str, Any]:

@@ -31,8 +31,9 @@ from nepotism.judge.contrasts import (
     mean,
     slope,
 )
-from nepotism.judge.decisions import NOT_RUN, Decision, Effect, Relation, conjunction, decide
-from nepotism.judge.verdicts import BETWEEN, CAPTIONS, PIXELS, Claim, Part, render_part
+from nepotism.judge.decisions import NOT_RUN, Decision, Effect, Relation, conjunction
+from nepotism.judge.looks import ONCE, Looks
+from nepotism.judge.verdicts import BETWEEN, CAPTIONS, PIXELS, Claim, Part, joined, render_part
 
 # Claims that need a branch that had degraded.
 HEALED = (9, 10, 11)
@@ -90,7 +91,7 @@ class Judge:
     def _part(
         self, claim: int, features: str, statistic: str, relation: Relation, bound: float, theta: Theta
     ) -> Part:  # fmt: skip
-        return Part(claim, features, statistic, relation, bound, decide(self.scores.effects(theta), relation, bound))
+        return Part(claim, features, statistic, relation, bound, self.scores.decided(theta, relation, bound))
 
     def _distance_part(
         self, claim: int, space: str, statistic: str, relation: Relation, bound: float,
@@ -99,7 +100,7 @@ class Judge:
         """A part on ln FID, and beside it the same contrast of the excess and of KID."""
 
         def decided(distance: Distance, relation: Relation, bound: float) -> Decision:
-            return decide(self.scores.effects(lambda seed: contrast(distance, seed)), relation, bound)
+            return self.scores.decided(lambda seed: contrast(distance, seed), relation, bound)
 
         decision = decided(self.scores.log_fid(space), relation, bound)
         if decision.verdict == NOT_RUN:
@@ -280,14 +281,15 @@ class Judge:
                 yield self._distance_part(2, space, statistic, ">", DELTA, against(cell, real))
 
 
-def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
+def judge(rows: Sequence[Row], arms: Arms, looks: Looks = ONCE) -> tuple[list[Claim], list[Part]]:
     """All claims, and their parts.
 
     Args:
         rows: tables/metrics.csv.
         arms: names of the arms that claims are about.
+        looks: whether seeds may be added after a look.
     """
-    court = Judge(ScoreTable(rows), arms)
+    court = Judge(ScoreTable(rows, looks), arms)
     parts = sorted(court.parts(), key=lambda part: part.claim)
     claims = []
     for number, (_, source) in court.statements.items():
@@ -308,7 +310,7 @@ def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
                 number,
                 court.statement(number),
                 source,
-                _joined(by_space),
+                joined(by_space),
                 BETWEEN.join(map(render_part, mine)),
                 BETWEEN.join(kid),
                 court.notes.get(number, ""),
@@ -317,25 +319,20 @@ def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
     return claims, parts
 
 
-def diagnose(rows: Sequence[Row], arms: Mapping[str, str], plain: Mapping[str, str] | None = None) -> list[Part]:
+def diagnose(
+    rows: Sequence[Row], arms: Mapping[str, str], plain: Mapping[str, str] | None = None, looks: Looks = ONCE
+) -> list[Part]:
     """What becomes of arms with other settings, each against 0 % of the same: is it collapse, or the setting?
 
     Args:
         rows: tables/metrics.csv.
         arms: names of arms with settings of their own, each with the {control} of its iteration 0.
         plain: for those without a 0 % of their own, the arm that has it.
+        looks: whether seeds may be added after a look.
     """
     with_zero = {arm: (plain or {}).get(arm, arm) for arm in arms}
-    court = Judge(ScoreTable(rows), Arms())
+    court = Judge(ScoreTable(rows, looks), Arms())
     return [part for arm, base in arms.items() for part in court.diagnosed(arm, base, with_zero[arm])]
-
-
-def _joined(by_space: dict[str, str]) -> str:
-    """One verdict for all feature spaces; where they differ, each is named."""
-    verdicts = list(dict.fromkeys(by_space.values()))
-    if len(verdicts) == 1:
-        return verdicts[0]
-    return "; ".join(f"{verdict} ({', '.join(s for s in by_space if by_space[s] == verdict)})" for verdict in verdicts)
 
 
 def _agreement(fid: Decision, kid: Decision) -> str:

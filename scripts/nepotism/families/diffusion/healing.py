@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nepotism.judge.contrasts import DELTA, CellKey, ScoreTable, against, base_at
-from nepotism.judge.decisions import Decision, decide
+from nepotism.judge.decisions import Decision
 
 PAPERS_RATIO = "25"
 
@@ -84,7 +84,7 @@ def judged_healing(scores: ScoreTable, arm: str | None) -> Healing | None:
 
 def _gate(scores: ScoreTable, space: str, branch: CellKey) -> Decision:
     contrast, log_fid = against(branch, base_at(branch[2])), scores.log_fid(space)
-    return decide(scores.effects(lambda seed: contrast(log_fid, seed)), ">", DELTA)
+    return scores.decided(lambda seed: contrast(log_fid, seed), ">", DELTA)
 
 
 def _degraded(gate: Decision) -> bool:

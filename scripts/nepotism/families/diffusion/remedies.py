@@ -13,7 +13,8 @@ from nepotism.data.tables import Row
 from nepotism.experiment.cells import BASELINE_ARM
 from nepotism.families.diffusion.contamination import mean_of_filter
 from nepotism.judge.contrasts import DELTA, CellKey, Distance, ScoreTable, Theta, against
-from nepotism.judge.decisions import FAILS, HOLDS, NOT_RUN, UNDECIDED, Decision, Effect, Relation, decide
+from nepotism.judge.decisions import FAILS, HOLDS, NOT_RUN, UNDECIDED, Decision, Effect, Relation
+from nepotism.judge.looks import ONCE, Looks
 from nepotism.judge.verdicts import Part
 
 # Claims on remedies are numbered from here on, in the order of the config's arms.
@@ -172,21 +173,22 @@ class _Pair:
 
     def decided(self, theta: Theta, relation: Relation, bound: float) -> Decision:
         """By what is computed for every seed."""
-        return decide(self._scores.effects(theta), relation, bound)
+        return self._scores.decided(theta, relation, bound)
 
     def _value(self, cell: CellKey, metric: str, seed: int) -> Effect:
         space = "clip" if metric == "clip_score" else self._space
         return self._scores.value(cell, seed, metric, space)
 
 
-def outcomes(rows: Sequence[Row], remedies: Mapping[str, Remedy]) -> list[Outcome]:
+def outcomes(rows: Sequence[Row], remedies: Mapping[str, Remedy], looks: Looks = ONCE) -> list[Outcome]:
     """The table of remedies, of arms and ratios that were run.
 
     Args:
         rows: tables/metrics.csv.
         remedies: by the names of their arms.
+        looks: whether seeds may be added after a look.
     """
-    scores = ScoreTable(rows)
+    scores = ScoreTable(rows, looks)
     return [
         _outcome(_Pair(scores, space, arm, ratio, remedy.after), rows, remedy, space)
         for arm, remedy in remedies.items()

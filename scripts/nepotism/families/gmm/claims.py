@@ -22,6 +22,7 @@ from nepotism.judge.family_claims import (
     FamilyScores,
     comparable,
 )
+from nepotism.judge.looks import ONCE, Looks
 from nepotism.judge.verdicts import Claim, Part, verdicts
 
 THEORY, SHUMAILOV = "theory (Wishart)", "Shumailov et al."
@@ -63,8 +64,8 @@ LATE = 10
 class Judge(FamilyScores):
     """Judges all claims of one table."""
 
-    def __init__(self, rows: Sequence[Row], arms: Arms) -> None:
-        super().__init__(rows, arms)
+    def __init__(self, rows: Sequence[Row], arms: Arms, looks: Looks = ONCE) -> None:
+        super().__init__(rows, arms, looks)
         self._dimensions = len(next(iter(arms.values()))["original"][0]["mean"])
 
     def parts(self) -> Iterator[Part]:
@@ -143,11 +144,12 @@ def _early(arm: Mapping[str, Any]) -> int | None:
     return next((snapshot for snapshot in shown if 10 * snapshot >= arm["samples"]), None)
 
 
-def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
+def judge(rows: Sequence[Row], arms: Arms, looks: Looks = ONCE) -> tuple[list[Claim], list[Part]]:
     """All claims, and their parts.
 
     Args:
         rows: tables/metrics.csv.
         arms: settings of every arm, with its regime and last iteration.
+        looks: whether seeds may be added after a look.
     """
-    return verdicts(STATEMENTS, Judge(rows, arms).parts())
+    return verdicts(STATEMENTS, Judge(rows, arms, looks).parts())

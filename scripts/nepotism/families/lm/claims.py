@@ -14,6 +14,7 @@ from nepotism.judge.family_claims import (
     FamilyScores,
     comparable,
 )
+from nepotism.judge.looks import ONCE, Looks
 from nepotism.judge.verdicts import Claim, Part, verdicts
 
 SHUMAILOV = "Shumailov et al."
@@ -75,11 +76,12 @@ class Judge(FamilyScores):
         return self.part(claim, f"ln perplexity(100,{last}) - ln perplexity({name},{last})", ">", 0.0, gap)
 
 
-def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
+def judge(rows: Sequence[Row], arms: Arms, looks: Looks = ONCE) -> tuple[list[Claim], list[Part]]:
     """All claims, and their parts.
 
     Args:
         rows: tables/metrics.csv.
         arms: settings of every arm, with its regime and last iteration.
+        looks: whether seeds may be added after a look.
     """
-    return verdicts(STATEMENTS, Judge(rows, arms).parts())
+    return verdicts(STATEMENTS, Judge(rows, arms, looks).parts())

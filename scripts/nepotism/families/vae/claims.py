@@ -13,6 +13,7 @@ from nepotism.judge.family_claims import (
     FamilyScores,
     comparable,
 )
+from nepotism.judge.looks import ONCE, Looks
 from nepotism.judge.verdicts import Claim, Part, verdicts
 
 SHUMAILOV = "Shumailov et al."
@@ -79,11 +80,12 @@ class Judge(FamilyScores):
                 yield self.part(of_regime, f"ln FID(100,{last}) - ln FID({name},{last})", ">", 0.0, less)
 
 
-def judge(rows: Sequence[Row], arms: Arms) -> tuple[list[Claim], list[Part]]:
+def judge(rows: Sequence[Row], arms: Arms, looks: Looks = ONCE) -> tuple[list[Claim], list[Part]]:
     """All claims, and their parts.
 
     Args:
         rows: tables/metrics.csv.
         arms: settings of every arm, with its regime and last iteration.
+        looks: whether seeds may be added after a look.
     """
-    return verdicts(STATEMENTS, Judge(rows, arms).parts())
+    return verdicts(STATEMENTS, Judge(rows, arms, looks).parts())
