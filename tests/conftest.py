@@ -94,5 +94,10 @@ def tiny_diffusion() -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_flow() -> Path:
+    return ROOT / "resources" / "tiny-flow"
+
+
+@pytest.fixture(scope="session")
 def tiny_clip() -> Path:
     return ROOT / "resources" / "tiny-clip"

@@ -15,7 +15,7 @@ from pretraining.scoring import PER_GROUP, Asked, Judge, accuracy_rows, distance
 SCALES = (1.0, 2.0, 3.0, 4.0)
 STEPS = (6, 8, 10, 14)
 # Guidance scale and Euler steps: without guidance, and what was chosen from the table of all of them.
-SHOWN = ((1.0, 10), (3.0, 10))
+SHOWN = ((1.0, 10), (2.0, 10))
 PARTS = ("flow_first", "flow")
 
 
@@ -50,6 +50,7 @@ def write(
     contact_sheet(sheet, ImageSet(drawn[SHOWN[-1]], asked.records))
     followed = {setting: judge.followed(pixels) for setting, pixels in drawn.items()}
     distances = {setting: judge.distances(pixels) for setting, pixels in drawn.items()}
+    transformer, text = (parameters(part) for part in (pipeline.transformer, pipeline.text_encoder))
     asked_for, spaces = list(followed[SHOWN[0]]), list(judge.floors)
     rows = []
     for setting in settings:
@@ -65,9 +66,9 @@ noise to latents, in the format of Photoroom's PRX. `snakemake --cores all -s re
 `resources/pretrain/promote.py` puts it here. Transformer and text encoder share no weights with tiny-diffusion's U-Net and
 text encoder, nor with tiny-clip, which scores both; the frozen autoencoder is tiny-diffusion's.
 
-It loads with `PRXPipeline.from_pretrained`: a transformer of {parameters(pipeline.transformer) / 1e6:.1f} million parameters on \
-{(8 // flow.PATCH) ** 2} patches of {flow.PATCH} x {flow.PATCH} latents, a T5Gemma encoder of \
-{parameters(pipeline.text_encoder) / 1e6:.1f} million, a Gemma tokenizer of {len(pipeline.tokenizer)} tokens.
+It loads with `PRXPipeline.from_pretrained`: a transformer of {transformer / 1e6:.1f} million parameters that sees the latents
+as {(8 // flow.PATCH) ** 2} patches of {flow.PATCH} x {flow.PATCH}, a T5Gemma encoder of {text / 1e6:.1f} million, a Gemma tokenizer
+of {len(pipeline.tokenizer)} tokens. The pipeline wants `height=64, width=64, use_resolution_binning=False`.
 
 ## Training
 
@@ -86,7 +87,7 @@ and turned copies; the same, with the same captions, as tiny-diffusion's. Seeds,
 
 Zero-shot accuracy of tiny-clip, by captions that name one factor, on pictures, and on base samples for what their
 captions ask, without guidance and with it ({" and ".join(f"scale {scale:g}, {steps} steps" for scale, steps in SHOWN)}
-of FlowMatchEulerDiscreteScheduler):
+of FlowMatchEulerDiscreteScheduler, as the pipeline spaces them):
 
 | factor | pictures | base samples | guided |
 | --- | --- | --- | --- |
@@ -98,7 +99,7 @@ Fréchet distance of {len(asked.records)} such samples to as many portraits (and
 | --- | --- | --- | --- |
 {distance_rows([distances[setting] for setting in SHOWN], judge.floors)}
 
-The same for other guidance and other numbers of steps, on the same noise:
+The same for other guidance and other numbers of steps, on the same noise; the guidance above was chosen from this table:
 
 | scale | steps | {" | ".join(asked_for)} | {" | ".join(spaces)} |
 | --- | --- | {" | ".join("---" for _ in [*asked_for, *spaces])} |
