@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -166,14 +167,17 @@ def load_pipeline(
     if negative_weight is not None:
         other = load_denoiser(base_model, copy, precision).to(memory_format=torch.channels_last)
         network = Extrapolated(network, other, negative_weight)
-    pipeline: Any = backbone.pipeline_of(image_to_image)(
-        vae=vae,
-        scheduler=chosen,
-        **encoders,
-        **tokenizers,
-        **{backbone.denoiser: network},
-        **backbone.options(base_model),
-    )
+    with warnings.catch_warnings():
+        # Diffusers warns of what its own classes inherit.
+        warnings.simplefilter("ignore", FutureWarning)
+        pipeline: Any = backbone.pipeline_of(image_to_image)(
+            vae=vae,
+            scheduler=chosen,
+            **encoders,
+            **tokenizers,
+            **{backbone.denoiser: network},
+            **backbone.options(base_model),
+        )
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(device)
     if compile:
