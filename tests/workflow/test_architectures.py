@@ -37,7 +37,8 @@ def experiment(model, scheduler):
     }
 
 
-@pytest.fixture(scope="module", params=sorted(tiny.PIPELINES))
+# The first one is what test_smoke and test_interruptions are about.
+@pytest.fixture(scope="module", params=sorted(set(tiny.PIPELINES) - {"stable_diffusion"}))
 def project(request, tmp_path_factory):
     """One cell, by Snakemake, from a model of random weights."""
     made = copy_project(tmp_path_factory.mktemp(request.param))
