@@ -13,7 +13,7 @@ from nepotism.runtime import cli
 from nepotism.runtime.files import sha256, write_text
 
 # The trained models, and the folder of the card of each, where it has one of its own.
-CARDS = {"tiny-diffusion": "card", "tiny-clip": None, "tiny-flow": "flow-card"}
+CARDS = {"tiny-diffusion": "card", "tiny-clip": None, "tiny-flow": "flow-card", "tiny-opt": "lm-card"}
 AUTOENCODER = "vae/diffusion_pytorch_model.safetensors"
 
 

@@ -6,12 +6,12 @@ import pytest
 from conftest import PRETRAINING
 from diffusers import PRXPipeline, StableDiffusionPipeline
 from nepotism.runtime.files import mismatches
-from transformers import CLIPModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPModel
 
 
 def test_pretraining_is_planned_by_a_snakefile_of_its_own(project):
-    trainings = ("vae_narrow", "vae", "decoder", "sharpen", "unet_first", "unet", "flow_first", "flow", "clip")
-    planned = {f"pretrain_{name}": 1 for name in ("data", *trainings, "card", "flow_card")}
+    trainings = ("vae_narrow", "vae", "decoder", "sharpen", "unet_first", "unet", "flow_first", "flow", "clip", "lm")
+    planned = {f"pretrain_{name}": 1 for name in ("data", *trainings, "card", "flow_card", "lm_card")}
     assert project.jobs(*PRETRAINING) == planned
     experiment = project.snakemake("--list-rules").stdout.split()
     assert "sample_base" in experiment
@@ -56,6 +56,10 @@ def test_pretraining_runs_from_data_to_card_and_can_be_promoted(project):
     assert weights.is_symlink()
     assert not weights.readlink().is_absolute()
     assert mismatches(flow) == []
+    model = AutoModelForCausalLM.from_pretrained(project.folder / "resources/tiny-opt")
+    tokenizer = AutoTokenizer.from_pretrained(project.folder / "resources/tiny-opt")
+    assert len(tokenizer) == model.config.vocab_size
+    assert "It is a truth universally acknowledged" in (results / "lm-card" / "README.md").read_text()
     # The promoted models are what experiments use from now on: their checksums hold.
     jobs = project.jobs("results/faces/base/seed-0/samples.parquet")
     assert jobs == {"reference": 1, "preflight": 1, "sample_base": 1}

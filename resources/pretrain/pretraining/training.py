@@ -1,4 +1,4 @@
-"""What the three pretraining loops share: batches, a cosine schedule and an average of the weights."""
+"""What the pretraining loops share: batches, a cosine schedule and an average of the weights."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -59,13 +59,14 @@ def train(
     label: str,
     bf16: bool,
     average: float = 0.999,
+    weight_decay: float = 1e-3,
 ) -> nn.Module:
     """AdamW with a linear warm-up and a cosine decay to zero; returns the exponential moving average of the weights.
 
     With ``bf16``, matrix products run in bfloat16: three times faster for large pictures on processors with AMX, slower
     for small latents.
     """
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=weight_decay)
     warmup = max(1, min(200, steps // 10))
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * step / steps))
