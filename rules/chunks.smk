@@ -26,10 +26,13 @@ if grid.family != DIFFUSION:
 
 
 def read_chunks(wildcards):
-    """Folders of the chunks that a chunk goes on from: the one before, or all where its arm accumulates."""
+    """Folders of the chunks that a chunk goes on from: the one before, or all where its arm accumulates; of an arm with a control,
+    also generation 0, which detectors are trained on."""
     folders = with_advice(grid.earlier_chunks, cell_of(wildcards))
-    accumulates = arm_of(wildcards).regime.accumulates
-    return folders if accumulates else folders[-1:]
+    arm = arm_of(wildcards)
+    if arm.regime.accumulates:
+        return folders
+    return list(dict.fromkeys([*folders[: arm.is_controlled], folders[-1]]))
 
 
 def earlier_models(wildcards):
@@ -37,7 +40,8 @@ def earlier_models(wildcards):
     a slot."""
     arm = arm_of(wildcards)
     reads = family_package(grid.family).reads_parent(grid.family_block(arm))
-    if not reads and not arm.regime.accumulates and draw_count(wildcards.ratio) < 2:
+    again = arm.regime.accumulates or arm.is_controlled or draw_count(wildcards.ratio) > 1
+    if not reads and not again:
         return []
     return [f"{folder}/model/{CHUNK_FILES[0]}" for folder in read_chunks(wildcards)]
 
@@ -45,6 +49,13 @@ def earlier_models(wildcards):
 def earlier_samples(wildcards):
     """What earlier generations drew."""
     return [f"{folder}/samples.parquet" for folder in read_chunks(wildcards)]
+
+
+def filtered_manifest(wildcards):
+    """What a filter made of the training sets of a chunk, to be scored."""
+    arm = arm_of(wildcards)
+    folder = f"results/{wildcards.experiment}/{cell_of(wildcards).path}"
+    return f"{folder}/mix.parquet" if arm.filters else []
 
 
 def first_model(wildcards):

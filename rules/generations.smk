@@ -91,6 +91,7 @@ rule score_generations:
         first=first_model,
         model="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/model/generations.safetensors",
         samples="results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/samples.parquet",
+        mix=filtered_manifest,
     output:
         "results/{experiment}/{control}/ratio-{ratio}/seed-{seed}/iteration-{iteration}/metrics.json",
     log:
@@ -112,7 +113,7 @@ rule score_generations:
     shell:
         'python "$SCRIPTS/score_generations.py" {params.settings} {params.execution} --experiment {wildcards.experiment} {params.cell}'
         " --reference {input.reference} --first-model {input.first} --model {input.model} --samples {input.samples}"
-        " --metrics {output} --log {log}"
+        " --mix {input.mix} --metrics {output} --log {log}"
 
 
 use rule score_generations as score_generation_0 with:
@@ -121,6 +122,7 @@ use rule score_generations as score_generation_0 with:
         first="results/{experiment}/{base}/seed-{seed}/model/generations.safetensors",
         model="results/{experiment}/{base}/seed-{seed}/model/generations.safetensors",
         samples="results/{experiment}/{base}/seed-{seed}/samples.parquet",
+        mix=[],
     output:
         "results/{experiment}/{base}/seed-{seed}/metrics.json",
     log:

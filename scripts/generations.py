@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from nepotism.chain import engine
+from nepotism.chain.manifest import write_plans
 from nepotism.chain.regimes import REGIMES
+from nepotism.controls import CONTROLS
 from nepotism.data.images import Record
 from nepotism.data.rows import write_rows
 from nepotism.families import add_family, imported_family, settings_given, version_of
+from nepotism.families.treatment import Treatment
 from nepotism.runtime import cli, streams
 from nepotism.runtime.files import sha256
 from nepotism.runtime.resume.job import Job
@@ -29,6 +32,8 @@ def main() -> None:
         help="what training sets are made of, from generation 1 on",
     )
     parser.add_argument("--regime-parameters", default="{}", help="its parameters, as JSON")
+    parser.add_argument("--control", choices=list(CONTROLS), default="none", help="what happens to training sets")
+    parser.add_argument("--control-parameters", default="{}", help="its parameters, as JSON")
     parser.add_argument("--ratio", default="0", help="percent of generated rows")
     parser.add_argument("--cell", required=True, help="folder of the cell inside the experiment, or base/seed-<seed>")
     parser.add_argument("--seed", type=int, required=True, help="replicate seed")
@@ -51,6 +56,7 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     version, regime = version_of(arguments, "generations"), REGIMES[arguments.regime]
+    control, parameters = CONTROLS[arguments.control], json.loads(arguments.control_parameters)
     family: engine.Family = imported_family(arguments).Family(
         settings_given(arguments), arguments.seed, {path.stem: path for path in arguments.reference}
     )
@@ -60,19 +66,23 @@ def run(arguments: argparse.Namespace) -> None:
     drawn: dict[int, engine.Rows] = {}
     for path in arguments.drawn:
         drawn |= engine.read_drawn(family, path)
+    # Of an arm without a control, nothing is said of one.
+    controlled = {} if control.name == "none" else {"control": control.name, "treated": arguments.control_parameters}
     inputs = [*arguments.reference, *arguments.models, *arguments.drawn]
     with Job(arguments.samples, arguments.checkpoint_seconds) as job:
         made = engine.run(
             family, job, models, drawn, arguments.first, arguments.last, regime,
             regime.filled(json.loads(arguments.regime_parameters)), arguments.ratio, arguments.seed,
-            label=f"generations {arguments.cell}", family_name=arguments.family,
-            settings=arguments.settings, version=version, inputs=" ".join(map(sha256, inputs)),
+            label=f"generations {arguments.cell}",
+            treatment=Treatment(family, control, parameters, arguments.seed) if controlled else None,  # type: ignore[arg-type]
+            family_name=arguments.family, settings=arguments.settings, version=version,
+            inputs=" ".join(map(sha256, inputs)), **controlled,
         )  # fmt: skip
         tables = [
             family.table(rows, _records(arguments, family, iteration, made)) for iteration, rows in made.rows.items()
         ]
         job.check()
-        engine.write_plans(arguments.mix, made.plans, len(family.originals()))
+        write_plans(arguments.mix, made.plans, len(family.originals()), made.verdicts)
         engine.write_models(arguments.model, made.models)
         write_rows(arguments.samples, pa.concat_tables(tables))
 

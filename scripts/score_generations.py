@@ -4,11 +4,16 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import pyarrow.parquet as pq
 from nepotism.chain import engine
 from nepotism.data.tables import write_metrics
 from nepotism.experiment.cells import cell_in
 from nepotism.families import add_family, family_package, imported_family, settings_given, version_of
+from nepotism.families.treatment import manifest_rows
+from nepotism.measure.curation import filtering
+from nepotism.measure.evaluation import RowKey
 from nepotism.runtime import cli
 
 
@@ -25,6 +30,9 @@ def main() -> None:
     parser.add_argument("--first-model", type=Path, required=True, help="model file of generation 0")
     parser.add_argument("--model", type=Path, required=True, help="model file of the chunk")
     parser.add_argument("--samples", type=Path, required=True, help="rows that the chunk's generations drew")
+    parser.add_argument(
+        "--mix", type=Path, nargs="?", help="manifest of what the generations were fitted to, of an arm that filters it"
+    )
     parser.add_argument("--metrics", type=Path, required=True, help="output: scores of every generation (JSON)")
     cli.run(run, parser.parse_args())
 
@@ -43,7 +51,20 @@ def run(arguments: argparse.Namespace) -> None:
     check_declared(family_package(arguments.family), [score for found in scores.values() for score in found])
     cell = cell_in(arguments.cell)
     control, ratio = (cell.control, cell.ratio) if cell else (arguments.cell.split("/")[0], "")
-    write_metrics(arguments.metrics, engine.metric_rows(arguments.experiment, control, ratio, arguments.seed, scores))
+    rows = engine.metric_rows(arguments.experiment, control, ratio, arguments.seed, scores)
+    if arguments.mix:
+        for iteration, entries in by_iteration(arguments.mix).items():
+            place = RowKey(arguments.experiment, control, ratio, arguments.seed, iteration)
+            rows += filtering(place, manifest_rows(entries))
+    write_metrics(arguments.metrics, rows)
+
+
+def by_iteration(manifest: Path) -> dict[int, list[dict[str, Any]]]:
+    """The entries of a manifest by generation."""
+    found: dict[int, list[dict[str, Any]]] = {}
+    for entry in pq.read_table(manifest).to_pylist():
+        found.setdefault(entry["iteration"], []).append(entry)
+    return found
 
 
 def check_declared(package: ModuleType, scores: Iterable[engine.Score]) -> None:

@@ -211,7 +211,7 @@ def test_what_only_says_how_text_is_written_makes_no_generation_anew(model):
         assert one == two
         assert '"generation_batch":7' in family_execution_options(other, other.arm("none"))
     assert settings(plain, "claims") == settings(other, "claims")
-    wider = lm_grid(lm={**block, "network": {"hidden_size": 128, "vocabulary": 2048}})
+    wider = lm_grid(lm={**block, "network": {"hidden_size": 128, "vocabulary": 4096}})
     for stage in ("family_reference", "generations"):
         # Of a pretrained model the size only says how much memory it takes; a model of our own has it.
         assert (settings(plain, stage, None, 5) == settings(wider, stage, None, 5)) == bool(model)

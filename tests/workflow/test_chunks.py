@@ -172,9 +172,9 @@ FAMILIES = {
     ),
     "lm": (
         {"network": {"vocabulary": 400, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2},
-         "block_size": 12, "num_beams": 2, "first_epochs": 2,
+         "model": None, "block_size": 12, "first_epochs": 2,
          "split": {"real": 40, "validation": 10, "holdout": 20}, "epochs": 1, "generation_batch": 40, "chunk": 2},
-        ("perplexity", "histograms", "texts"),
+        ("perplexity", "histograms", "texts", "repetition", "zipf"),
         "text",
     ),
 }  # fmt: skip

@@ -16,7 +16,7 @@ from nepotism.families.lm import original_settings
 pytestmark = pytest.mark.slow
 LM = yaml.safe_load((ROOT / "resources" / "experiments" / "lm.yaml").read_text())["lm"]
 SMALL = {
-    **LM, "network": {"vocabulary": 500, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2},
+    **LM, "model": None, "network": {"vocabulary": 500, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2},
     "block_size": 32,
     "split": {"real": 200, "validation": 40, "holdout": 20, "fresh": 0}, "budget": "steps",
     "first_epochs": 6, "epochs": 4, "generation_batch": 10,

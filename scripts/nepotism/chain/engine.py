@@ -93,6 +93,20 @@ class Family(Protocol):
         """The rows of one generation that `table` stored."""
 
 
+# The rows of a source; and checkpoints of some work, by its name and iteration.
+Taken = Callable[[Source], Rows]
+Inside = Callable[[str, int], Checkpoints]
+
+
+class Treatment(Protocol):
+    """What a control does to training sets."""
+
+    def __call__(
+        self, iteration: int, sources: Sequence[Source], taken: Taken, models: Mapping[int, Arrays], inside: Inside
+    ) -> tuple[Rows, Arrays]:
+        """The rows of a training set, and what became of each row of the mixture, if something did: arrays of one entry each."""
+
+
 class History:
     """The rows and models of all generations so far; rows that are not at hand are drawn again by their model.
 
@@ -134,16 +148,19 @@ class History:
 
 @dataclass(frozen=True)
 class ChunkResult:
-    """What a chunk of generations leaves behind: its models by iteration, the rows to keep, and what each was fitted to."""
+    """What a chunk of generations leaves behind: its models by iteration, the rows to keep, what each was fitted to, and what a
+    control made of that."""
 
     models: dict[int, Arrays]
     rows: dict[int, Rows]
     plans: dict[int, list[Source]]
+    verdicts: dict[int, Arrays]
 
 
 def run(
     family: Family, job: Job, models: dict[int, Arrays], rows: dict[int, Rows], first: int, last: int,
-    regime: Regime, parameters: Mapping[str, Any], ratio: str, seed: int, label: str, **decisive: str | int,
+    regime: Regime, parameters: Mapping[str, Any], ratio: str, seed: int, label: str, treatment: Treatment | None = None,
+    **decisive: str | int,
 ) -> ChunkResult:  # fmt: skip
     """Make generations ``first`` to ``last``.
 
@@ -152,15 +169,17 @@ def run(
         job: whose checkpoints hold what was made so far: finished generations, each written once, and the state of the one
             that is being fitted or drawn from.
         models: of those before ``first`` that are read: the last one if generations are fitted from the one before, and all
-            if the regime accumulates; the last one, too, if the ratio takes several rows of a slot.
+            if the regime accumulates; the last one, too, if the ratio takes several rows of a slot, and that and the first if
+            there is a treatment.
         rows: of earlier generations, where they were kept.
         regime, parameters: what training sets are made of. Generation 0 is fitted to original rows.
         ratio, seed: of the cell.
         label: what progress is called.
+        treatment: what a control does to training sets.
         decisive: what else decides the result: settings, version, checksums of what is read.
     """
     history = History(family, dict(models), dict(rows))
-    made = ChunkResult({}, {}, {})
+    made = ChunkResult({}, {}, {}, {})
     slots = Slots({"": history.slots}, seed)
     for iteration in range(first, last + 1):
         sources = regime.plan(slots, ratio, iteration, parameters) if iteration else [slots.real()]
@@ -174,6 +193,7 @@ def run(
         begin = saved.position + 1
         made.models.update(unpacked(saved.tensors, "model"))
         made.rows.update({number: held["rows"] for number, held in unpacked(saved.tensors, "drawn").items()})
+        made.verdicts.update(unpacked(saved.tensors, "verdicts"))
     if begin > first:
         logger.info("resumed after generation %d", begin - 1)
     history.models.update(made.models)
@@ -182,7 +202,9 @@ def run(
 
     def part() -> tuple[Arrays, dict[str, Any]]:
         drawn = {number: {"rows": made.rows[number]} for number in unsaved if number in made.rows}
-        return packed({number: made.models[number] for number in unsaved}, "model") | packed(drawn, "drawn"), {}
+        became = {number: made.verdicts[number] for number in unsaved if number in made.verdicts}
+        fitted = {number: made.models[number] for number in unsaved}
+        return packed(fitted, "model") | packed(drawn, "drawn") | packed(became, "verdicts"), {}
 
     def save_finished() -> None:
         if unsaved and finished.save(unsaved[-1], part):
@@ -198,7 +220,13 @@ def run(
 
     with Progress(last - first + 1, label, "generation", done=begin - first) as progress, finished.defer_signals():
         for iteration in range(begin, last + 1):
-            training = np.concatenate([taken(source) for source in made.plans[iteration]])
+            sources = made.plans[iteration]
+            if treatment is None or not iteration:
+                training = np.concatenate([taken(source) for source in sources])
+            else:
+                training, became = treatment(iteration, sources, taken, history.models, inside)
+                if became:
+                    made.verdicts[iteration] = became
             model = family.fit(training, history.models.get(iteration - 1), iteration, inside("fit", iteration))
             made.models[iteration] = history.models[iteration] = model
             drawn = family.sample(model, iteration, inside("sample", iteration))
@@ -274,39 +302,6 @@ def read_drawn(family: Family, path: Path) -> dict[int, Rows]:
         raise UserError(f"{path}: it cannot be read ({error}); delete it to regenerate it") from None
     iterations = np.array(table["iteration"])
     return {int(number): family.rows(table.filter(iterations == number)) for number in np.unique(iterations)}
-
-
-PLAN_SCHEMA = pa.schema(
-    [
-        ("iteration", pa.int64()),
-        ("origin", pa.string()),
-        ("source_iteration", pa.int64()),
-        ("draw", pa.int64()),
-        ("rows", pa.int64()),
-        ("slots", pa.list_(pa.int32())),
-    ]
-)
-
-
-def write_plans(path: Path, plans: dict[int, list[Source]], slots: int) -> None:
-    """Write the manifest of a chunk: a row per generation and source of its training set, with the slots taken from it.
-
-    Where all ``slots`` are taken, none is listed.
-    """
-    rows = [
-        {
-            "iteration": iteration,
-            "origin": source.origin,
-            "source_iteration": source.iteration,
-            "draw": source.draw,
-            "rows": len(source.slots),
-            "slots": None if len(source.slots) == slots else source.slots.tolist(),
-        }
-        for iteration, sources in plans.items()
-        for source in sources
-    ]
-    with atomic_write(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, PLAN_SCHEMA), temporary, compression="zstd")
 
 
 def metric_rows(experiment: str, control: str, ratio: str, seed: int, scores: dict[int, list[Score]]) -> list[Row]:

@@ -31,6 +31,12 @@ class Control:
     idle: Callable[[Mapping[str, Any]], Collection[str]] = lambda parameters: ()
     cited: Callable[[Mapping[str, Any]], str] = lambda parameters: ""
 
+    def filled(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters with the defaults of those that are left out."""
+        return {key: schema["default"] for key, schema in self.parameters.items() if "default" in schema} | dict(
+            parameters
+        )
+
     def source_of(self, parameters: Mapping[str, Any]) -> str:
         """Where what it does comes from."""
         return self.cited(parameters) or self.citation

@@ -70,9 +70,9 @@ def curves(rows: Sequence[Row], metric: str, arms: Arms) -> list[FamilyPoint]:
     return points
 
 
-def thinned(iterations: Sequence[int]) -> list[int]:
+def thinned(iterations: Sequence[int], most: int = SHOWN_POINTS) -> list[int]:
     """As many of them as can be seen, evenly, with the first and the last."""
-    chosen = np.unique(np.linspace(0, len(iterations) - 1, min(SHOWN_POINTS, len(iterations))).round().astype(int))
+    chosen = np.unique(np.linspace(0, len(iterations) - 1, min(most, len(iterations))).round().astype(int))
     return [iterations[index] for index in chosen]
 
 

@@ -16,7 +16,7 @@ GERSTGRASSER, KAZDAN = "Gerstgrasser et al., arXiv 2404.01413", "Kazdan et al., 
 ALEMOHAMMAD, BERTRAND = "Alemohammad et al., arXiv 2307.01850", "Bertrand et al., arXiv 2310.00429"
 
 # Of an arm's settings, what it is compared in spite of.
-_OWN = ("regime", "ratios", "last", "base")
+_OWN = ("regime", "ratios", "last", "base", "control", "parameters")
 
 
 def base_of(arms: Arms, name: str) -> str:

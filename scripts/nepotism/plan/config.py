@@ -77,8 +77,9 @@ def schema_of(family: object) -> dict[str, Any]:
         schema["properties"][family] = block
         schema["required"].append(family)
         overrides = schema["properties"]["arms"]["items"]["properties"]["overrides"]
+        # What an arm leaves out is as in the block, not of its default.
         changeable = {
-            key: value
+            key: {word: said for word, said in value.items() if word != "default"}
             for key, value in block["properties"].items()
             if key not in ("chunk", *family_package(family).SHARED)
         }

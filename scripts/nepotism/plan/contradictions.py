@@ -163,10 +163,14 @@ def _arm_contradictions(
             f"`{key}`: '{BASELINE_ARM}' is the name of the plain mixture: regime replace, control none, without overrides; "
             "choose another"
         )
-    if regime.needs_fresh and family != DIFFUSION:
-        last = arm.get("iterations", config["iterations"])
+    if family != DIFFUSION:
+        last, package = arm.get("iterations", config["iterations"]), family_package(family)
         block = laid_over(config[family], arm.get("overrides", {}).get(family, {}))
-        yield from family_package(family).fresh_contradictions(block, key, last)
+        chosen = control.filled(parameters)
+        if regime.needs_fresh or control.needs_fresh(chosen):
+            yield from package.fresh_contradictions(block, key, last)
+        if control.name != "none":
+            yield from package.control_contradictions(block, key, control.name, chosen)
     if regime.branches:
         yield from _branch_contradictions(config, key, arm, regime, ratios)
     if control.name == "sifid_cull" and parameters.get("features", "vae") != "vae":

@@ -135,7 +135,7 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             own = {"family": grid.family, "settings": compact_json(decisive_settings(grid.family, merged, iteration))}
             if stage == "score_generations" or not iteration:
                 return own
-            return own | _regime(arm)
+            return own | _regime(arm) | _control(arm)
         case "family_figure":
             return {"family": grid.family, "arms": _arms(grid), "dpi": config["figures"]["dpi"]}
         case "claims" if grid.family != DIFFUSION:
@@ -205,6 +205,7 @@ def _arms(grid: Grid) -> str:
     return compact_json(
         {
             arm.name: {"regime": arm.regime.name, "ratios": arm.ratios, "last": arm.last, "base": arm.base}
+            | ({"control": arm.control.name, "parameters": arm.of_control()} if arm.is_controlled else {})
             | decisive_settings(grid.family, grid.family_block(arm), arm.last)
             for arm in grid.arms
         }
@@ -271,6 +272,13 @@ def _regime(arm: Arm | None) -> dict[str, Any]:
     if arm.regime.branches and parameters.get("share") == 100:
         del parameters["share"]
     return {"regime": arm.regime.name, "regime_parameters": compact_json(parameters)}
+
+
+def _control(arm: Arm | None) -> dict[str, Any]:
+    """An arm's control with its parameters, of a family of chunks; nothing without one."""
+    if arm is None or not arm.is_controlled:
+        return {}
+    return {"control": arm.control.name, "control_parameters": compact_json(arm.of_control())}
 
 
 def _extrapolation(arm: Arm | None, what: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 FOLDER = "resources/models"
 # Data that come with Python packages: neither a path nor a download.
-PACKAGED = ("digits", "documentation")
+PACKAGED = ("digits",)
 _HUB = re.compile(r"hub:(?P<repository>[\w.-]+/[\w.-]+)(?P<folder>)@(?P<revision>[\w./-]+)")
 _DATASET = re.compile(r"dataset:(?P<repository>[\w.-]+/[\w.-]+)(?P<folder>(/[\w.-]+)*)@(?P<revision>[\w./-]+)")
 # What a job opens, inside the staged folder.

@@ -37,13 +37,14 @@ CONTROL = Control(
     "filter",
     "Drop, replace or resample the rows of a training set, real ones too, that a filter takes for generated.",
     "after the probes of Ojha et al., arXiv 2302.10174; resample: Drayson et al., arXiv 2502.15654",
-    ("diffusion",),
+    ("diffusion", "lm"),
     {
         "source": {
             "description": "What tells generated rows. oracle: the truth, with the error rates `fpr` and `fnr`, which is also what "
             "provenance data that were partly stripped amount to; detector: a linear probe on the image features of `score.clip`, "
-            "trained on real images that nothing else uses, and what the base model makes of them, as of iteration 0; watermark: the "
-            "mark that the arm's `overrides` give `sample` and `initial_images`.",
+            "trained on real images that nothing else uses, and what the base model makes of them, as of iteration 0 (of text: on "
+            "generation 0's embeddings, trained on blocks that `lm.split.detector` reserves, and what it writes after them); watermark: "
+            "the mark that the arm's `overrides` give `sample` and `initial_images`.",
             "enum": ["oracle", "detector", "watermark"],
             "default": "oracle",
         },

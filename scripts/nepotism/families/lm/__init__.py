@@ -6,7 +6,8 @@ This module is what the Snakefile needs to know of the family: standard library 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nepotism.measure.metrics import Metric, Space, declared
+from nepotism.families.lm.metrics import GENERATION_0
+from nepotism.families.lm.metrics import METRICS as METRICS
 from nepotism.weights.locations import hub
 
 # Its figures, functions of its module `figures`, and what they show.
@@ -15,54 +16,20 @@ FIGURES = {
     "histograms": "How likely generation 0 finds what each generation writes: histograms of its perplexity per block of text, for "
     "all seeds together.",
     "texts": "What every generation of the first seed writes after one and the same block of original text.",
+    "repetition": "Share of a block's runs of four tokens that the block had before, over generations: mean of the seeds with their "
+    "range; dotted, of original text.",
+    "zipf": "How often words are used, by their rank, generation by generation of the first seed: where a line breaks off, rare words "
+    "are lost.",
 }
-# Bins of a block's perplexity, from 1 on; the last, at 2 to the 12th, has no upper bound.
-BINS, BINS_PER_OCTAVE = 48, 4
-# Tokens that make up this share of the original blocks, the rarest of them, are rare.
-RARE = 0.05
-# Tokens of a repetition.
-REPEATED = 4
-GENERATION_0 = Space(
-    "generation 0", "the language model of generation 0, which tells the perplexity of what later ones write"
-)
 SPACES = (GENERATION_0,)
-METRICS = declared(
-    Metric(
-        "perplexity", "perplexity of blocks of original test text: exp of the mean loss of their tokens",
-        "[1, inf)", "lower", "Jelinek et al. 1977",
-    ),
-    Metric(
-        "sample_perplexity", "median over what was written of each block's perplexity under generation 0",
-        "[1, inf)", "neither", "Shumailov et al. 2023 (arXiv 2305.17493)",
-    ),
-    Metric(
-        "sample_perplexity_p99", "99th percentile over what was written of each block's perplexity under generation 0",
-        "[1, inf)", "neither", "Shumailov et al. 2023 (arXiv 2305.17493)",
-    ),
-    Metric(
-        "repeated_4grams", f"share of a block's runs of {REPEATED} tokens that the block had before",
-        "[0, 1]", "lower", "Welleck et al. 2020 (arXiv 1908.04319)",
-    ),
-    Metric(
-        "distinct_2grams", "different pairs of neighbouring tokens over all such pairs, of all blocks",
-        "[0, 1]", "higher", "Li et al. 2016 (arXiv 1510.03055)",
-    ),
-    Metric(
-        "rare_tokens_lost", f"share of the rarest tokens of the training text, {100 * RARE:g} % of it, that occur "
-        "nowhere",
-        "[0, 1]", "lower",
-    ),
-    Metric(
-        "perplexity_share_<bin>", "share of what was written whose perplexity under generation 0 is from "
-        f"2^(bin/{BINS_PER_OCTAVE}) on, up to the next bin",
-        "[0, 1]", "neither", "Shumailov et al. 2023 (arXiv 2305.17493)",
-        tuple(f"{number:02d}" for number in range(BINS)),
-    ),
-)  # fmt: skip
 # Its scores for a glance, the first for each cell.
 HEADLINES = ("perplexity", "repeated_4grams")
 # What its blocks of text and its tokenizer are written to.
 REFERENCE = ("real.parquet", "validation.parquet", "holdout.parquet", "tokenizer.json")
+# Blocks that a detector is trained and held out on at least.
+LEAST_DETECTOR = 30
+# Keys of draws, and what they are where nothing is drawn.
+NEUTRAL = {"temperature": 1, "top_k": 0, "top_p": 1}
 # Keys of how many rows are held at a time, whatever the result.
 BATCHES = ("generation_batch",)
 # Whether its jobs run torch, on a GPU where there is one.
@@ -121,6 +88,22 @@ def fresh_contradictions(block: Mapping[str, Any], key: str, iterations: int) ->
         yield f"`{key}`: {iterations} iterations of the regime fresh need {needed} original rows, but `lm.split.fresh` is {there}"
 
 
+def control_contradictions(
+    block: Mapping[str, Any], key: str, control: str, parameters: Mapping[str, Any]
+) -> Iterator[str]:
+    """What is wrong with a control and its parameters, of an arm that is called ``key``."""
+    if control != "filter":
+        return
+    if parameters["source"] == "watermark":
+        yield f"`{key}.parameters.source`: text has no watermark here; use detector or oracle"
+    there = block["split"].get("detector", 0)
+    if parameters["source"] == "detector" and there < LEAST_DETECTOR:
+        yield (
+            f"`{key}.parameters.source`: a detector is trained on original text that nothing else uses, but `lm.split.detector` is "
+            f"{there}; reserve {LEAST_DETECTOR} blocks or more"
+        )
+
+
 def contradictions(block: Mapping[str, Any], key: str, iterations: int) -> Iterator[str]:
     """What is wrong with a block `lm`, which is called ``key``, of chains of ``iterations`` iterations, that its schema cannot tell."""
     network = block["network"]
@@ -133,6 +116,12 @@ def contradictions(block: Mapping[str, Any], key: str, iterations: int) -> Itera
         yield f"`{key}.bos_per_line`: a tokenizer that is trained here has no token that a line begins with; write false"
     if block["final_learning_rate"] is not None and block["final_learning_rate"] > block["learning_rate"]:
         yield f"`{key}.final_learning_rate`: {block['final_learning_rate']:g} is above `learning_rate`; give less, or null"
+    draws = block.get("do_sample", False)
+    if draws and block["num_beams"] > 1:
+        yield f"`{key}.num_beams`: {block['num_beams']}, but draws (`do_sample: true`) have no beams; write 1, or `do_sample: false`"
+    for name, none in NEUTRAL.items():
+        if not draws and block.get(name, none) != none:
+            yield f"`{key}.{name}`: {block[name]:g}, but nothing is drawn; write `do_sample: true`, or {none}"
     for name, prefix in (("data", "dataset:"), ("model", "hub:")):
         source = block[name]
         if source and source.startswith(("dataset:", "hub:")) and not (source.startswith(prefix) and hub(source)):

@@ -1,7 +1,8 @@
 """What is claimed of recursive language models, judged from the table of scores alone. I is the last iteration."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from nepotism.data.tables import Row
 from nepotism.judge.family_claims import (
@@ -17,7 +18,8 @@ from nepotism.judge.family_claims import (
 from nepotism.judge.looks import ONCE, Looks
 from nepotism.judge.verdicts import Claim, Part, verdicts
 
-SHUMAILOV = "Shumailov et al."
+SHUMAILOV, DRAYSON = "Shumailov et al.", "Drayson et al., arXiv 2502.15654"
+ZHU, HOLTZMAN = "Zhu et al., arXiv 2412.14689", "Holtzman et al., arXiv 1904.09751"
 STATEMENTS = {
     1: ("perplexity of original text rises by generation", SHUMAILOV),
     2: ("it rises less with a tenth of the original text kept", SHUMAILOV),
@@ -29,6 +31,9 @@ STATEMENTS = {
     8: ("trained on as much of all text so far, perplexity rises less than when it is replaced", KAZDAN),
     9: ("new original text beside its own holds the perplexity", ALEMOHAMMAD),
     10: ("all original text beside its own holds the perplexity", BERTRAND),
+    11: ("filtered by a detector, perplexity rises less than without a filter", DRAYSON),
+    12: ("trained on original text whose likely tokens it draws anew, perplexity rises less than on its own text", ZHU),
+    13: ("what is written repeats itself more by beam search than by draws", HOLTZMAN),
 }
 QUESTION = "What becomes of a language model that is trained on its own text, again and again?"
 NOTATION = (
@@ -38,6 +43,8 @@ NOTATION = (
 )
 # Columns of the table of conditions at their last iterations.
 ENDS = ("perplexity", "sample_perplexity", "sample_perplexity_p99", "repeated_4grams", "rare_tokens_lost")
+# Settings of how text is written.
+DECODING = ("do_sample", "num_beams", "temperature", "top_k", "top_p", "repetition_penalty")
 # How much of the perplexity counts.
 MORE = math.log(1.05)
 
@@ -66,14 +73,34 @@ class Judge(FamilyScores):
         yield self.part(5, "repeated(100,I) - repeated(0)", ">", 0.0, self.difference("repeated_4grams", end, begin))
         yield self.part(6, "rare lost(100,I) - rare lost(0)", ">", 0.0, self.difference("rare_tokens_lost", end, begin))
         for name, arm in self._arms.items():
-            of_regime = {"accumulate": 7, "accumulate_subsample": 8}.get(arm["regime"])
-            if of_regime and comparable(arm, plain):
-                yield self._less(of_regime, (name, "100", arm["last"]), name)
+            if judged := claim_of(arm):
+                if comparable(arm, plain) and "100" in arm["ratios"]:
+                    yield self._less(judged, (name, "100", arm["last"]), name)
+            elif is_beamed(arm, plain) and "100" in arm["ratios"]:
+                last = min(arm["last"], plain["last"])
+                more = self.difference("repeated_4grams", (name, "100", last), ("none", "100", last))
+                yield self.part(13, f"repeated({name},{last}) - repeated(100,{last})", ">", 0.0, more)
 
     def _less(self, claim: int, place: CellKey, name: str) -> Part:
         last = min(place[2], self._arms["none"]["last"])
         gap = self.difference("perplexity", ("none", "100", last), (*place[:2], last), logarithm=True)
         return self.part(claim, f"ln perplexity(100,{last}) - ln perplexity({name},{last})", ">", 0.0, gap)
+
+
+def claim_of(arm: Mapping[str, Any]) -> int | None:
+    """The claim that an arm's perplexity rises less than that of the plain mixture at 100 %; None if none is made."""
+    if arm.get("control") == "filter":
+        return 11 if arm["regime"] == "replace" and arm["parameters"]["source"] == "detector" else None
+    if arm.get("control") == "toedit":
+        return 12 if arm["regime"] == "replace" else None
+    return {"accumulate": 7, "accumulate_subsample": 8}.get(arm["regime"])
+
+
+def is_beamed(arm: Mapping[str, Any], plain: Mapping[str, Any]) -> bool:
+    """Whether what an arm's models write is the likeliest continuation that is found, but for which it is like ``plain``, whose
+    text is drawn."""
+    by_beams = not arm.get("do_sample", False) and plain.get("do_sample", False)
+    return bool(by_beams and arm["regime"] == plain["regime"] and comparable(arm, plain, DECODING))
 
 
 def judge(rows: Sequence[Row], arms: Arms, looks: Looks = ONCE) -> tuple[list[Claim], list[Part]]:

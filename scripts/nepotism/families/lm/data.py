@@ -1,4 +1,4 @@
-"""Text to train on: the documentation inside Python, or a data set such as WikiText-2 in text or Parquet files."""
+"""Text to train on: a data set such as WikiText-2 in text or Parquet files."""
 
 import hashlib
 import itertools
@@ -16,33 +16,24 @@ logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
 _SUFFIXES = (".parquet", ".txt", ".tokens", ".raw")
-DOCUMENTATION = "documentation"
-# Shares of the documentation that test and validation begin with; the rest is to train on.
-_APART = 0.1
 # What some editors write before text.
 _BOM = "\ufeff"
-# Prose has more than this share of letters.
-_PROSE = 0.75
 
 
 def read_texts(source: str) -> dict[str, str]:
     """The texts of `SPLITS`.
 
     Args:
-        source: ``documentation`` for the English text of Python's language reference (`pydoc_data.topics`), or a folder with
-            one file of each split, or all parts of one, as `user_files.by_split` knows them: Parquet with a column ``text``
-            as the hub stores WikiText, or plain text in UTF-8 (``train.txt``, ``wiki.valid.tokens``). Empty lines are left out.
+        source: a folder with one file of each split, or all parts of one, as `user_files.by_split` knows them: Parquet with a
+            column ``text`` as the hub stores WikiText, or plain text in UTF-8 (``train.txt``, ``wiki.valid.tokens``). Empty
+            lines are left out.
 
     Raises:
         UserError: naming the folder or file, what was found and what was expected.
     """
-    if source == DOCUMENTATION:
-        return _documentation()
     folder = Path(source)
     if not folder.is_dir():
-        raise UserError(
-            f"`lm.data`: {source} is neither `{DOCUMENTATION}` nor a folder; give the path of one with text or Parquet"
-        )
+        raise UserError(f"`lm.data`: there is no folder {source}; give the path of one with text or Parquet")
     there = visible_files(folder)
     found = by_split(folder, [path for path in there if path.suffix in _SUFFIXES], "`lm.data`")
     texts = {}
@@ -66,28 +57,6 @@ def read_texts(source: str) -> dict[str, str]:
 def digest(texts: Mapping[str, str]) -> str:
     """SHA-256 of all texts."""
     return hashlib.sha256("\0".join(texts[split] for split in SPLITS).encode()).hexdigest()
-
-
-def _documentation() -> dict[str, str]:
-    """Python's documentation, every paragraph once: many topics quote each other, and a quote must not end up in a test."""
-    from pydoc_data.topics import topics
-
-    names = sorted(topics, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
-    # Without its line breaks, and without grammars, tables and rulers.
-    parts = (" ".join(part.split()) for name in names for part in topics[name].split("\n\n"))
-    paragraphs = dict.fromkeys(part for part in parts if _is_prose(part))
-    ends = list(itertools.accumulate(map(len, paragraphs)))
-    bounds = {"test": (0, _APART), "validation": (_APART, 2 * _APART), "train": (2 * _APART, 1)}
-    return {
-        split: "\n".join(part for part, end in zip(paragraphs, ends, strict=True) if low < end / ends[-1] <= high)
-        + "\n"
-        for split, (low, high) in bounds.items()
-    }
-
-
-def _is_prose(paragraph: str) -> bool:
-    letters = sum(map(str.isalpha, paragraph.replace(" ", "")))
-    return letters > _PROSE * len(paragraph.replace(" ", ""))
 
 
 def _read(path: Path) -> Iterator[str]:

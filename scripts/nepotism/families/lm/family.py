@@ -16,10 +16,18 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from nepotism.chain.engine import Arrays, Rows, Score
+from nepotism.controls.filter import detector
 from nepotism.data.images import Record
 from nepotism.data.jackknife import LeftOut, half_width, standard_error
 from nepotism.data.rows import rows_table, write_rows
-from nepotism.families.lm import BINS, BINS_PER_OCTAVE, GENERATION_0, RARE, REPEATED, data, networks
+from nepotism.families.lm import data, networks
+from nepotism.families.lm.decoding import Decoding, edited, write_on
+from nepotism.families.lm.measures.distinct import distinct
+from nepotism.families.lm.measures.mauve import mauve
+from nepotism.families.lm.measures.rare_words import rare, share_of, words
+from nepotism.families.lm.measures.repetition import repeated
+from nepotism.families.lm.measures.self_bleu import self_bleu
+from nepotism.families.lm.metrics import BINS, BINS_PER_OCTAVE, DISTINCT, GENERATION_0, RARE, RARE_WORDS, REPEATED
 from nepotism.families.lm.networks import Tokens
 from nepotism.runtime import streams
 from nepotism.runtime.errors import UserError
@@ -46,12 +54,15 @@ class Family:
 
     def __init__(self, settings: Mapping[str, Any], seed: int, reference: Mapping[str, Path]) -> None:
         self._settings = {**settings, "model": location(settings["model"])}
-        self._seed = seed
+        self._seed, self._decoding = seed, Decoding.of(settings)
         real, self._validation, self._holdout = (_tokens(pq.read_table(reference[name])) for name in SPLIT_OF)
         # Blocks that are reserved for single training sets come after those of the slots.
-        self._real, self._reserved = np.split(real, [settings["split"]["real"]])
+        split = settings["split"]
+        ends = (split["real"], split["real"] + split["fresh"])
+        self._real, self._reserved, self._detecting = np.split(real, ends)
         self._tokenizer = networks.read_tokenizer(reference["tokenizer"])
         self._rare = _rare(self._real)
+        self._rare_words = rare(words(self._tokenizer.decode_batch(real.tolist())), RARE_WORDS)
 
     def originals(self) -> Rows:
         """Blocks of original text to train on."""
@@ -81,17 +92,38 @@ class Family:
         return networks.arrays(model)
 
     def sample(self, model: Arrays, iteration: int, checkpoints: Store = NOWHERE, draw: int = 0) -> Rows:
-        """What the model writes after each original block: first by beam search, which would write the same again; in further
-        draws, each token is drawn from the model's distribution."""
-        chosen = self._settings
-        return networks.write_on(
-            self._restored(model), self._real, chosen["num_beams"], chosen["repetition_penalty"], chosen["generation_batch"],
+        """What the model writes after each original block: as the settings have it. Where that is by beam search, which would write
+        the same again, each token of further draws is drawn from the model's distribution."""
+        return write_on(
+            self._restored(model), self._real, self._decoding, self._settings["generation_batch"],
             checkpoints, self.stream(iteration, draw),
         )  # fmt: skip
 
+    def confidence(
+        self, model: Arrays, iteration: int, checkpoints: Store = NOWHERE
+    ) -> Callable[[Rows], NDArray[np.float64]]:
+        """How sure a detector is that blocks are generated: 0 to 1.
+
+        A linear probe on the model's embeddings and likelihoods of blocks, trained on original ones that nothing else uses, and on
+        what the model writes after them.
+        """
+        network, prompts = self._restored(model), self._detecting
+        stream = (self._seed, iteration, "detector") if self._decoding.do_sample else None
+        batch = self._settings["generation_batch"]
+        written = write_on(network, prompts, self._decoding, batch, checkpoints, stream)
+        found = detector.trained(_features(network, prompts), _features(network, written), self._seed)
+        logger.info("detector: area under the curve %.3f on %d held-out blocks", found.auc, found.held_out)
+        return lambda blocks: found.confidence(_features(network, blocks))
+
+    def edited(self, model: Arrays, slots: NDArray[np.int64], iteration: int, threshold: float) -> Rows:
+        """Original blocks whose tokens the model draws anew where it finds them as likely as ``threshold``."""
+        stream = (self._seed, iteration, "edit")
+        return edited(self._restored(model), self._real, self._decoding, threshold, stream)[slots]
+
     def stream(self, iteration: int, draw: int = 0) -> streams.StreamKey | None:
-        """Beam search draws nothing; of further draws, each block has its own within it."""
-        return (self._seed, iteration, streams.of_draw("sample", draw)) if draw else None
+        """Beam search draws nothing; of draws, each block has its own within it."""
+        draws = self._decoding.do_sample or draw
+        return (self._seed, iteration, streams.of_draw("sample", draw)) if draws else None
 
     def is_shown(self, iteration: int) -> bool:
         """All that is written is kept: it took long, and is small."""
@@ -109,17 +141,22 @@ class Family:
             left_out=left_out,
         )  # fmt: skip
         judge = self._restored(first)
+        original = networks.read(judge, self._holdout[: len(self._real)]).embeddings
         for name, blocks in ({"samples": rows()} | ({"real": self._real} if iteration == 0 else {})).items():
-            each = np.exp(networks.losses(judge, blocks))
-            for metric, value in (_likelihoods(each) | self._variety(blocks)).items():
+            read = networks.read(judge, blocks)
+            for metric, value in (_likelihoods(np.exp(read.losses)) | self._variety(blocks)).items():
                 yield Score(metric, value, len(blocks), name, GENERATION_0.name if "perplexity" in metric else "")
+            compared = len(original)
+            yield Score("mauve", mauve(read.embeddings[:compared], original), compared, name, GENERATION_0.name)
 
     def _variety(self, blocks: Tokens) -> dict[str, float]:
-        pairs = np.stack([blocks[:, :-1], blocks[:, 1:]], axis=2).reshape(-1, 2)
+        texts = self._tokenizer.decode_batch(blocks.tolist())
         return {
             "repeated_4grams": repeated(blocks, REPEATED),
-            "distinct_2grams": len(np.unique(pairs, axis=0)) / len(pairs),
+            **{f"distinct_{length}grams": distinct(blocks, length) for length in DISTINCT},
+            "self_bleu": self_bleu(blocks),
             "rare_tokens_lost": float((~np.isin(self._rare, blocks)).mean()),
+            "rare_words": share_of(texts, self._rare_words),
         }
 
     def table(self, rows: Rows, records: Sequence[Record]) -> pa.Table:
@@ -129,6 +166,12 @@ class Family:
     def rows(self, table: pa.Table) -> Rows:
         """The tokens of such a table."""
         return _tokens(table)
+
+
+def _features(model: Any, blocks: Tokens) -> NDArray[np.float32]:
+    """What a detector goes by: a block's embedding and how likely it is, float32 (N, D + 1)."""
+    read = networks.read(model, blocks)
+    return np.column_stack([read.embeddings, read.losses]).astype(np.float32)
 
 
 def write_originals(settings: Mapping[str, Any], files: Mapping[str, Path]) -> None:
@@ -149,23 +192,16 @@ def write_originals(settings: Mapping[str, Any], files: Mapping[str, Path]) -> N
         tokenizer.save(str(temporary))
     for name, split in SPLIT_OF.items():
         blocks = networks.blocks(tokenizer, texts[split], settings["block_size"], settings["bos_per_line"])
-        fresh = settings["split"]["fresh"] if name == "real" else 0
+        fresh = settings["split"]["fresh"] + settings["split"].get("detector", 0) if name == "real" else 0
         if len(blocks) < settings["split"][name] + fresh:
-            more = f" and {fresh} fresh ones" if fresh else ""
+            more = f" and {fresh} reserved ones" if fresh else ""
             raise UserError(
                 f"`lm.split.{name}`: {settings['split'][name]}{more}, but the text {split} has only {len(blocks)} blocks"
             )
         blocks = blocks[: settings["split"][name] + fresh]
         records = [Record(f"{name}/{slot:05d}", "", split, f"{slot:05d}", "real") for slot in range(len(blocks))]
-        # The documentation differs between versions of Python.
         described = {"text_sha256": digest, "text": settings["data"]}
         write_rows(files[name], _table(tokenizer, blocks, records).replace_schema_metadata(described))
-
-
-def repeated(blocks: Tokens, length: int) -> float:
-    """Mean share of a block's runs of ``length`` tokens that occurred in the same block before: [0, 1]."""
-    runs = np.lib.stride_tricks.sliding_window_view(blocks, length, axis=1)
-    return float(np.mean([1 - len(np.unique(block, axis=0)) / len(block) for block in runs]))
 
 
 def _without_parts(losses: NDArray[np.float64]) -> LeftOut:

@@ -3,19 +3,22 @@
 import argparse
 import textwrap
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
 import pyarrow.parquet as pq
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nepotism.data.tables import read_csv
-from nepotism.draw.family_curves import curves, files_of_conditions, finish, line_figure
+from nepotism.draw.family_curves import FamilyPoint, curves, files_of_conditions, finish, line_figure, thinned
 from nepotism.draw.figures import nothing
-from nepotism.families.lm import BINS, BINS_PER_OCTAVE
+from nepotism.families.lm.measures.rare_words import words
+from nepotism.families.lm.metrics import BINS, BINS_PER_OCTAVE
 
-# The block that figure `texts` goes on from, and how a text is cut to lines.
-SLOT, WIDTH = 0, 96
+# The block that figure `texts` goes on from, how many generations it shows at most, the letters of a line, and inches of a letter.
+SLOT, COLUMNS, WIDTH, INCHES = 0, 8, 30, 0.056
 
 
 @dataclass(frozen=True)
@@ -68,26 +71,89 @@ def draw_histograms(arguments: argparse.Namespace) -> None:
 
 
 def draw_texts(arguments: argparse.Namespace) -> None:
-    """What every generation wrote after the same block of original text."""
-    texts = []
+    """What every generation wrote after the same block of original text: a row per condition, a column per generation."""
+    texts: list[Text] = []
     for condition, paths in files_of_conditions(arguments.samples, arguments.arms).items():
         for path in paths:
             slot = f"{SLOT:05d}"
             table = pq.read_table(path, columns=["iteration", "text"], filters=[("slot", "=", slot)])
             texts += [Text(condition, row["iteration"], row["text"]) for row in table.to_pylist()]
-    lines = []
     if not texts:
         return finish(nothing("text"), texts, arguments, Text)
-    for condition in dict.fromkeys(text.condition for text in texts):
-        lines.append((condition, "bold"))
-        for text in texts:
-            if text.condition == condition:
-                told = " ".join(text.text.split())
-                lines += [
-                    (line, "normal")
-                    for line in textwrap.wrap(f"{text.iteration}: {told}", WIDTH, subsequent_indent="    ")
-                ]
-    figure = Figure(figsize=(8, 0.17 * len(lines) + 0.2))
-    for number, (line, weight) in enumerate(lines):
-        figure.text(0.01, 1 - (number + 1) / (len(lines) + 1), line, family="monospace", fontsize=7, weight=weight)
+    rows: dict[str, list[Text]] = {}
+    for text in texts:
+        rows.setdefault(text.condition, []).append(text)
+    iterations = thinned(sorted({text.iteration for text in texts}), COLUMNS)
+    columns = {
+        (text.condition, text.iteration): textwrap.wrap(" ".join(text.text.split()), WIDTH)
+        for text in texts
+        if text.iteration in iterations
+    }
+    heights = [max(len(columns.get((name, at), [])) for at in iterations) + 2 for name in rows]
+    figure = Figure(figsize=(len(iterations) * WIDTH * INCHES, 0.105 * (sum(heights) + 1)))
+    top = 1.0
+    style: dict[str, Any] = {"family": "monospace", "fontsize": 6, "va": "top", "linespacing": 1.15}
+    for name, height in zip(rows, heights, strict=True):
+        for number, iteration in enumerate(iterations):
+            title = f"{name}, generation 0" if number == 0 and iteration == 0 else f"generation {iteration}"
+            at = (number + 0.1) / len(iterations)
+            figure.text(at, top, title, weight="bold", **style)
+            figure.text(at, top - 1.2 / (sum(heights) + 1), "\n".join(columns.get((name, iteration), [])), **style)
+        top -= height / (sum(heights) + 1)
     finish(figure, texts, arguments, Text)
+
+
+def draw_repetition(arguments: argparse.Namespace) -> None:
+    """How much of what is written a block had before, over generations, and how much of original text."""
+    rows = read_csv(arguments.metrics)
+    points = curves(rows, "repeated_4grams", arguments.arms)
+    original = [row.value for row in rows if (row.metric, row.set, row.iteration) == ("repeated_4grams", "real", 0)]
+    mean = sum(original) / max(len(original), 1)
+    floor = [FamilyPoint("original text", "repeated_4grams", 0, mean, min(original), max(original))] if original else []
+
+    def change(axis: Axes) -> None:
+        for point in floor:
+            axis.axhline(point.value, color="black", ls=":", lw=1, label="original text")
+
+    figure = line_figure(points, "share of runs of 4 tokens that were there before", change)
+    finish(figure, [*points, *floor], arguments)
+
+
+@dataclass(frozen=True)
+class Rank:
+    """How often the word of a rank occurs in what a generation wrote."""
+
+    condition: str
+    iteration: int
+    rank: int
+    share: float
+
+
+def draw_zipf(arguments: argparse.Namespace) -> None:
+    """A panel per condition, a line per generation: how often words are used, by their rank."""
+    ranks: list[Rank] = []
+    for condition, paths in files_of_conditions(arguments.samples, arguments.arms).items():
+        for path in paths:
+            table = pq.read_table(path, columns=["iteration", "text"]).to_pylist()
+            for iteration in sorted({row["iteration"] for row in table}):
+                counts = words(row["text"] for row in table if row["iteration"] == iteration)
+                shares = [count / counts.total() for _, count in counts.most_common()]
+                # As far apart as can be told on a logarithmic axis.
+                shown = np.unique(np.geomspace(1, max(len(shares), 1), 60).astype(int))[: len(shares)]
+                ranks += [Rank(condition, iteration, int(rank), shares[rank - 1]) for rank in shown]
+    if not ranks:
+        return finish(nothing("text"), ranks, arguments, Rank)
+    conditions = list(dict.fromkeys(rank.condition for rank in ranks))
+    figure = Figure(figsize=(3.0 * len(conditions) + 0.8, 3.2), layout="constrained")
+    axes = figure.subplots(1, len(conditions), squeeze=False, sharex=True, sharey=True)[0]
+    last = max(rank.iteration for rank in ranks)
+    for axis, condition in zip(axes, conditions, strict=True):
+        for iteration in sorted({rank.iteration for rank in ranks if rank.condition == condition}):
+            mine = [rank for rank in ranks if (rank.condition, rank.iteration) == (condition, iteration)]
+            colour = matplotlib.colormaps["viridis"](0.9 * iteration / max(last, 1))
+            axis.loglog([rank.rank for rank in mine], [rank.share for rank in mine], color=colour, label=iteration)
+        axis.set_title(condition, fontsize=8)
+        axis.set_xlabel("rank of the word")
+    axes[0].set_ylabel("share of all words")
+    axes[-1].legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1), title="generation", title_fontsize=6)
+    finish(figure, ranks, arguments, Rank)

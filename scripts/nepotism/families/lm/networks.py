@@ -1,7 +1,8 @@
-"""Causal language models: built, trained, sampled and asked for likelihoods. transformers does the work."""
+"""Causal language models: built, trained and asked for likelihoods. transformers does the work."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,9 @@ from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
-    LogitsProcessor,
-    LogitsProcessorList,
     OPTConfig,
     OPTForCausalLM,
     PreTrainedModel,
-    StoppingCriteria,
-    StoppingCriteriaList,
 )
 from transformers.utils import logging
 
@@ -140,13 +137,13 @@ def train(
     training = Training(model, optimizer, checkpoints)
     training.values.setdefault("best", math.inf)
     # Of an epoch: a step for every batch, and one to ask for the likelihood of validation text.
-    batches = math.ceil(min(len(rows), most or len(rows)) / batch_size)
+    steps = math.ceil(min(len(rows), most or len(rows)) / batch_size)
     order, ordered = torch.empty(0), -1
     forked = [torch.cuda.current_device()] if data.device.type == "cuda" else []
     with torch.random.fork_rng(forked), reproducible_gradients(data.device):
-        for step in training.steps(epochs * (batches + 1)):
-            epoch, number = divmod(step, batches + 1)
-            if number == batches:
+        for step in training.steps(epochs * (steps + 1)):
+            epoch, number = divmod(step, steps + 1)
+            if number == steps:
                 found = float(losses(model, validation, training.pause).mean())
                 if not np.isfinite(found):
                     raise UserError(f"the loss of validation is {found} after epoch {epoch}; lower `lm.learning_rate`")
@@ -181,78 +178,44 @@ def _rate(first: float, final: float | None, share: float) -> float:
     return first if final is None else final + (first - final) * (1 + math.cos(math.pi * share)) / 2
 
 
-@torch.no_grad()
 def losses(model: PreTrainedModel, rows: Tokens, pause: Callable[[], None] = lambda: None) -> NDArray[np.float64]:
     """Mean negative log likelihood of a block's tokens but its first, nats, float64 (N,); ``pause`` may end it early."""
-    model.eval()
-    found = []
-    for batch in _batches(rows, BATCH):
-        pause()
-        logits = model(input_ids=batch, use_cache=False).logits[:, :-1].float()
-        each = torch.nn.functional.cross_entropy(logits.transpose(1, 2), batch[:, 1:], reduction="none")
-        found.append(each.mean(dim=1).cpu())
-    return torch.cat(found).numpy().astype(np.float64)
+    found = [-each.mean(dim=1) for each, _ in _passes(model, rows, pause)]
+    return torch.cat(found).cpu().numpy().astype(np.float64)
 
 
-class _AtEachToken(StoppingCriteria):
-    """Asked after every token: never ends a text, but may end the process."""
+@dataclass(frozen=True)
+class Reading:
+    """What a model makes of N blocks.
 
-    def __init__(self, pause: Callable[[], None]) -> None:
-        self._pause = pause
+    Attributes:
+        losses: mean negative log likelihood of a block's tokens but its first, nats, float64 (N,).
+        embeddings: mean over its tokens of the last layer's output, float32 (N, D).
+    """
 
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **kwargs: Any) -> torch.BoolTensor:
-        self._pause()
-        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)  # type: ignore[return-value]
+    losses: NDArray[np.float64]
+    embeddings: NDArray[np.float32]
 
 
-class _Gumbel(LogitsProcessor):
-    """Gumbel noise on the logits of every block, from a stream of its own: the largest is then a draw from the softmax
-    (Gumbel 1954; Maddison et al. 2014, arXiv 1411.0030)."""
-
-    def __init__(self, stream: streams.StreamKey, blocks: Iterable[int]) -> None:
-        self._random = [streams.generator(*stream, block) for block in blocks]
-
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        noise = np.stack([-np.log(random.standard_exponential(scores.shape[1])) for random in self._random])
-        return scores + torch.from_numpy(noise.astype(np.float32)).to(scores.device)  # type: ignore[return-value]
+def read(model: PreTrainedModel, rows: Tokens) -> Reading:
+    """The likelihoods and the embeddings of blocks, in one pass."""
+    found = [(-each.mean(dim=1), states.mean(dim=1)) for each, states in _passes(model, rows, states=True)]
+    losses, embeddings = (torch.cat(part).cpu().numpy() for part in zip(*found, strict=True))
+    return Reading(losses.astype(np.float64), embeddings.astype(np.float32))
 
 
 @torch.no_grad()
-def write_on(
-    model: PreTrainedModel, prompts: Tokens, num_beams: int, repetition_penalty: float, batch: int,
-    checkpoints: Store = NOWHERE, stream: streams.StreamKey | None = None,
-) -> Tokens:  # fmt: skip
-    """What a model writes after each block, as many tokens: int32 like ``prompts``.
-
-    By beam search; or, with a random stream, token by token from the model's distribution, after the penalty on repetition:
-    block s draws from the stream ``(*stream, s)``, whatever the size of a batch.
-    """
+def _passes(
+    model: PreTrainedModel, rows: Tokens, pause: Callable[[], None] = lambda: None, states: bool = False
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Of every batch, the log likelihood of each token but the first, and the last layer's output at each, if asked for."""
     model.eval()
-    length = prompts.shape[1]
-    found = checkpoints.newest()
-    written = [found.tensors["written"]] if found else []
-    done = found.position if found else 0
-
-    def state() -> tuple[dict[str, Any], dict[str, Any]]:
-        return {"written": np.concatenate(written) if written else np.empty((0, length), np.int32)}, {}
-
-    def pause() -> None:
-        if checkpoints.told_to_stop():
-            checkpoints.offer(done, state)
-
-    for part in _batches(prompts[done:], batch):
-        noise = [_Gumbel(stream, range(done, done + len(part)))] if stream else []
-        made = model.generate(
-            input_ids=part, attention_mask=torch.ones_like(part), do_sample=False, num_beams=1 if stream else num_beams,
-            min_new_tokens=length, max_new_tokens=length, repetition_penalty=repetition_penalty,
-            pad_token_id=model.config.eos_token_id, stopping_criteria=StoppingCriteriaList([_AtEachToken(pause)]),
-            logits_processor=LogitsProcessorList(noise),
-        )  # fmt: skip
-        written.append(made[:, length:].cpu().numpy().astype(np.int32))
-        done += len(part)
-        if done < len(prompts):
-            checkpoints.offer(done, state)
-    return np.concatenate(written)
+    for batch in batches(rows, BATCH):
+        pause()
+        made = model(input_ids=batch, use_cache=False, output_hidden_states=states)
+        logits = made.logits[:, :-1].float()
+        each = -torch.nn.functional.cross_entropy(logits.transpose(1, 2), batch[:, 1:], reduction="none")
+        yield each, made.hidden_states[-1].float() if states else each
 
 
 def arrays(model: PreTrainedModel) -> Arrays:
@@ -276,5 +239,6 @@ def read_tokenizer(path: Path) -> Tokenizer:
     return Tokenizer.from_file(str(path))
 
 
-def _batches(rows: Tokens, size: int) -> Iterator[Tensor]:
+def batches(rows: Tokens, size: int) -> Iterator[Tensor]:
+    """Rows as tensors of at most ``size`` of them, where models run."""
     yield from torch.from_numpy(rows.astype(np.int64)).to(torch.get_default_device()).split(size)
