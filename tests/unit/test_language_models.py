@@ -131,7 +131,8 @@ def test_draws_are_keyed_by_block_and_generation_whatever_the_batch(family, firs
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_drawing_that_is_killed_goes_on_to_the_same_bytes(family, first, tmp_path, monkeypatch, seed):
+def test_drawing_that_is_killed_goes_on_to_the_same_bytes(first, tmp_path, monkeypatch, seed):
+    family = family_of(tmp_path, generation_batch=3)
     undisturbed = family.sample(first, 1)
     ends = at_random(monkeypatch, seed, 4)
 

@@ -74,17 +74,20 @@ class Judge(FamilyScores):
         yield self.part(6, "rare lost(100,I) - rare lost(0)", ">", 0.0, self.difference("rare_tokens_lost", end, begin))
         for name, arm in self._arms.items():
             if judged := claim_of(arm):
-                if comparable(arm, plain) and "100" in arm["ratios"]:
-                    yield self._less(judged, (name, "100", arm["last"]), name)
+                for ratio in (
+                    [each for each in arm["ratios"] if each in plain["ratios"]] if comparable(arm, plain) else ()
+                ):
+                    yield self._less(judged, (name, ratio, arm["last"]), f"{name},{ratio}", ratio)
             elif is_beamed(arm, plain) and "100" in arm["ratios"]:
                 last = min(arm["last"], plain["last"])
                 more = self.difference("repeated_4grams", (name, "100", last), ("none", "100", last))
                 yield self.part(13, f"repeated({name},{last}) - repeated(100,{last})", ">", 0.0, more)
 
-    def _less(self, claim: int, place: CellKey, name: str) -> Part:
+    def _less(self, claim: int, place: CellKey, name: str, ratio: str = "100") -> Part:
+        """That the perplexity of a cell is below that of the plain mixture at a ratio."""
         last = min(place[2], self._arms["none"]["last"])
-        gap = self.difference("perplexity", ("none", "100", last), (*place[:2], last), logarithm=True)
-        return self.part(claim, f"ln perplexity(100,{last}) - ln perplexity({name},{last})", ">", 0.0, gap)
+        gap = self.difference("perplexity", ("none", ratio, last), (*place[:2], last), logarithm=True)
+        return self.part(claim, f"ln perplexity({ratio},{last}) - ln perplexity({name},{last})", ">", 0.0, gap)
 
 
 def claim_of(arm: Mapping[str, Any]) -> int | None:
