@@ -39,7 +39,8 @@ def test_every_family_has_a_schema_whose_keys_are_described_and_in_its_experimen
     for family in FAMILIES:
         schema = yaml.safe_load((configuration.SCHEMA.parent / f"{family}.schema.yaml").read_text())
         experiment = yaml.safe_load((ROOT / "resources" / "experiments" / f"{family}.yaml").read_text())
-        assert schema["properties"].keys() == set(schema["required"]) == experiment[family].keys()
+        may_lack = {key for key, entry in schema["properties"].items() if "default" in entry}
+        assert schema["properties"].keys() == {*schema["required"], *may_lack} == experiment[family].keys()
         assert all("description" in entry for entry in schema["properties"].values())
         assert family_package(family).FIGURES
 
@@ -106,13 +107,15 @@ def test_what_is_no_mixture_is_told(part, told):
         ("lm", {"data": "dataset:wikitext"}, "`lm.data`: 'dataset:wikitext' is not what is needed here"),
         (
             "lm",
-            {"network": {"num_attention_heads": 3}},
-            "`lm.network`: hidden_size 64 cannot be shared among 3 attention heads",
+            {"network": {"num_attention_heads": 5}},
+            "`lm.network`: hidden_size 192 cannot be shared among 5 attention heads",
         ),
-        ("lm", {"batch_size": 900}, "`lm.batch_size`: 900, but `lm.split.real` has only 400 blocks"),
-        ("lm", {"bos_per_line": True}, "`lm.bos_per_line`: a tokenizer that is trained here has no token"),
+        ("lm", {"batch_size": 900}, "`lm.batch_size`: 900, but `lm.split.real` has only 256 blocks"),
+        ("lm", {"model": None, "bos_per_line": True}, "`lm.bos_per_line`: a tokenizer that is trained here has no token"),
         ("lm", {"final_learning_rate": 0.1}, "`lm.final_learning_rate`: 0.1 is above `learning_rate`"),
         ("vae", {"kept": "fixed"}, "`vae.kept`: it is a parameter of the regime replace now"),
+        ("lm", {"num_beams": 3}, "`lm.num_beams`: 3, but draws (`do_sample: true`) have no beams; write 1"),
+        ("lm", {"do_sample": False}, "`lm.top_p`: 0.9, but nothing is drawn; write `do_sample: true`, or 1"),
         ("lm", {"beams": 3}, "`lm.beams`: unknown key; did you mean `num_beams`?"),
     ],
 )
@@ -211,7 +214,7 @@ def test_what_only_says_how_text_is_written_makes_no_generation_anew(model):
         assert one == two
         assert '"generation_batch":7' in family_execution_options(other, other.arm("none"))
     assert settings(plain, "claims") == settings(other, "claims")
-    wider = lm_grid(lm={**block, "network": {"hidden_size": 128, "vocabulary": 4096}})
+    wider = lm_grid(lm={**block, "network": {"hidden_size": 96, "vocabulary": 4096}})
     for stage in ("family_reference", "generations"):
         # Of a pretrained model the size only says how much memory it takes; a model of our own has it.
         assert (settings(plain, stage, None, 5) == settings(wider, stage, None, 5)) == bool(model)
@@ -253,18 +256,18 @@ def test_what_only_says_how_is_not_tracked_but_given():
     one, other = (grid_of_family("lm-wikitext", lm={"network": {"hidden_size": width}}) for width in (768, 960))
     for stage in ("family_reference", "generations", "score_generations"):
         assert tracked(one, stage, 5) == tracked(other, stage, 5)
-    one, other = (grid_of_family("lm", lm={"network": {"hidden_size": width}}) for width in (64, 68))
+    one, other = (grid_of_family("lm", lm={"model": None, "network": {"hidden_size": width}}) for width in (96, 192))
     assert tracked(one, "generations", 5) != tracked(other, "generations", 5)
 
 
 def test_generation_0_is_decided_by_what_it_looks_at():
     plain = grid_of_family("lm")
-    for key, value in (("epochs", 3), ("start_from", "base"), ("budget", "epochs")):
+    for key, value in (("epochs", 7), ("start_from", "parent"), ("budget", "epochs")):
         later = grid_of_family("lm", lm={key: value})
         for stage in ("generations", "score_generations"):
             assert tracked(plain, stage, 0) == tracked(later, stage, 0)
         assert tracked(plain, "generations", 5) != tracked(later, "generations", 5)
-    assert tracked(plain, "generations", 0) != tracked(grid_of_family("lm", lm={"first_epochs": 3}), "generations", 0)
+    assert tracked(plain, "generations", 0) != tracked(grid_of_family("lm", lm={"first_epochs": 7}), "generations", 0)
     # Arms that accumulate begin as those that replace.
     grid = grid_of()
     assert len({settings(grid, "generations", grid.arm(name)) for name in ("n100", "accumulate")}) == 1

@@ -55,6 +55,7 @@ class Family:
     def __init__(self, settings: Mapping[str, Any], seed: int, reference: Mapping[str, Path]) -> None:
         self._settings = {**settings, "model": location(settings["model"])}
         self._seed, self._decoding = seed, Decoding.of(settings)
+        self._judged: tuple[Arrays, Any, NDArray[np.float32]] | None = None
         real, self._validation, self._holdout = (_tokens(pq.read_table(reference[name])) for name in SPLIT_OF)
         # Blocks that are reserved for single training sets come after those of the slots.
         split = settings["split"]
@@ -140,14 +141,20 @@ class Family:
             "perplexity", value, len(losses), se=se, ci_low=factor and value / factor, ci_high=factor and value * factor,
             left_out=left_out,
         )  # fmt: skip
-        judge = self._restored(first)
-        original = networks.read(judge, self._holdout[: len(self._real)]).embeddings
+        judge, original = self._judge(first)
         for name, blocks in ({"samples": rows()} | ({"real": self._real} if iteration == 0 else {})).items():
             read = networks.read(judge, blocks)
             for metric, value in (_likelihoods(np.exp(read.losses)) | self._variety(blocks)).items():
                 yield Score(metric, value, len(blocks), name, GENERATION_0.name if "perplexity" in metric else "")
             compared = len(original)
             yield Score("mauve", mauve(read.embeddings[:compared], original), compared, name, GENERATION_0.name)
+
+    def _judge(self, first: Arrays) -> tuple[Any, NDArray[np.float32]]:
+        """The model of generation 0, and its embeddings of original test text: once for all generations that a job scores."""
+        if self._judged is None or self._judged[0] is not first:
+            judge = self._restored(first)
+            self._judged = (first, judge, networks.read(judge, self._holdout[: len(self._real)]).embeddings)
+        return self._judged[1:]
 
     def _variety(self, blocks: Tokens) -> dict[str, float]:
         texts = self._tokenizer.decode_batch(blocks.tolist())

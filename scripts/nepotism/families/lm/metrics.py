@@ -57,7 +57,7 @@ METRICS = {name: IMAGE_METRICS[name] for name in FILTERING} | declared(
     ),
     Metric(
         "rare_words", f"share of words that are among the rarest of the original text, which make up {100 * RARE_WORDS:g} % of "
-        "it at most: Zipf's tail",
+        "it at most (those that occur once in any case): Zipf's tail",
         "[0, 1]", "higher", "after Shumailov et al. 2023 (arXiv 2305.17493)",
     ),
     Metric(

@@ -14,7 +14,8 @@ def words(texts: Iterable[str]) -> Counter[str]:
 
 
 def rare(counts: Counter[str], share: float) -> frozenset[str]:
-    """The rarest words that together make up ``share`` of a text, and not more; all words of one frequency or none."""
+    """The rarest words that together make up ``share`` of a text, and not more: all words of one frequency or none, but in any case
+    those that occur once."""
     by_count: dict[int, list[str]] = {}
     for word, count in counts.items():
         by_count.setdefault(count, []).append(word)
@@ -22,7 +23,7 @@ def rare(counts: Counter[str], share: float) -> frozenset[str]:
     total, allowed = 0, share * counts.total()
     for count in sorted(by_count):
         total += count * len(by_count[count])
-        if total > allowed:
+        if found and total > allowed:
             break
         found += by_count[count]
     return frozenset(found)
