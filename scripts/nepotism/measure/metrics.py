@@ -119,8 +119,8 @@ METRICS = declared(
         "[0, 1]", "higher", "Naeem et al. 2020 (arXiv 2002.09797)",
     ),
     Metric(
-        "recall_tail", "share of the outermost tenth of real images, by distance from the mean of those that are measured against, inside the "
-        f"ball of a generated one (k = {K})",
+        "recall_tail", "share of the outermost tenth of real images, by distance from the mean of those that are measured against, inside "
+        f"the ball of a generated one (k = {K})",
         "[0, 1]", "higher", "recall of Kynkäänniemi et al. 2019 (arXiv 1904.06991)",
     ),
     Metric(
@@ -129,8 +129,8 @@ METRICS = declared(
         "[0, 1]", "higher", "recall of Kynkäänniemi et al. 2019 (arXiv 1904.06991)",
     ),
     Metric(
-        "vendi", "effective number of different images: exp of the entropy of the eigenvalues of their cosines over n; not in `conv`, where "
-        "all cosines are near 1",
+        "vendi", "effective number of different images: exp of the entropy of the eigenvalues of their cosines over n; not in `conv`, "
+        "where all cosines are near 1",
         "[1, n]", "higher", "Friedman and Dieng 2023 (arXiv 2210.02410)",
     ),
     Metric("within_group_distance", "mean distance of the features of two images of one group", "[0, inf)", "higher"),

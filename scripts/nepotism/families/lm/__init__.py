@@ -6,6 +6,8 @@ This module is what the Snakefile needs to know of the family: standard library 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from nepotism.experiment import aspects
+from nepotism.experiment.aspects import profiled
 from nepotism.measure.metrics import Metric, Space, declared
 from nepotism.weights.locations import hub
 
@@ -59,6 +61,13 @@ METRICS = declared(
         tuple(f"{number:02d}" for number in range(BINS)),
     ),
 )  # fmt: skip
+# What its profile of collapse is made of.
+PROFILE = (
+    *profiled("distance", aspects.EXCESS, aspects.RISK, ["perplexity"]),
+    *profiled("diversity", aspects.SHARE, aspects.VARIANCE, ["distinct_2grams"]),
+    *profiled("diversity", aspects.LOSS, aspects.VARIANCE, ["repeated_4grams"]),
+    *profiled("tails", aspects.LOSS, aspects.TAILS, ["rare_tokens_lost"]),
+)
 # Its scores for a glance, the first for each cell.
 HEADLINES = ("perplexity", "repeated_4grams")
 # What its blocks of text and its tokenizer are written to.
