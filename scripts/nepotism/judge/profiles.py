@@ -171,7 +171,8 @@ class _Line:
         own = [i for i in table.iterations(score.metric, space, chain.arm, ratio) if i >= chain.first]
         # Chains of families show some scores of some generations only.
         begins = self._begins(chain, ratio)
-        self._cells = [begins] * (begins is not None) + [(chain.arm, ratio, iteration) for iteration in own]
+        self._cells: list[CellKey] = [begins] if begins else []
+        self._cells += [(chain.arm, ratio, iteration) for iteration in own]
         self._zero = self._at_zero()
 
     def _begins(self, chain: Chain, ratio: str) -> CellKey | None:
@@ -209,7 +210,7 @@ class _Line:
         beyond = self._decisions(self._beyond, 0.0) if difference else None
         if word == DEGRADING and beyond and beyond[">"].verdict == HOLDS:
             word = COLLAPSED
-        shown, apart, last = (each and each["abs <"] for each in (rate, difference, beyond))
+        shown, apart, last = (each["abs <"] if each else None for each in (rate, difference, beyond))
         yield Entry(
             self._chain.arm, self._ratio, self._space, self._score.aspect, self._score.metric,
             *_bounds(shown), self._scale.unit, f"{self._chain.zero} at 0 %" if self._zero else "",

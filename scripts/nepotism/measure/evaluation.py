@@ -144,7 +144,7 @@ class Sets:
 STATISTICS: dict[str, Callable[[Sets, scores.Indices], float]] = {
     "fid": lambda sets, kept: scores.frechet(sets.generated[kept], sets.real[kept]),
     "kid": lambda sets, kept: scores.kernel_distance(sets.generated[kept], sets.real[kept]),
-    "mind": lambda sets, kept: sliced_distance(*(each[:, kept] for each in sets.along), sets.real.shape[1]),
+    "mind": lambda sets, kept: sliced_distance(sets.along[0][:, kept], sets.along[1][:, kept], sets.real.shape[1]),
     "cmmd": lambda sets, kept: gaussian_discrepancy(sets.generated[kept], sets.real[kept]),
     "precision": lambda sets, kept: sets.near.precision(kept),
     "recall": lambda sets, kept: sets.near.recall(kept),

@@ -65,7 +65,8 @@ class Neighbourhood:
             among: bool (N,) the real images to look for, where not all; nan if none of them is kept.
         """
         inside = self._cut(self.across, kept) <= radii(self._cut(self.generated, kept))[:, None]
-        found = inside.any(0) if among is None else inside.any(0)[among[kept]]
+        found: Marks = np.asarray(inside.any(0))
+        found = found if among is None else found[among[kept]]
         return float(found.mean()) if len(found) else math.nan
 
     def density(self, kept: Indices) -> float:
