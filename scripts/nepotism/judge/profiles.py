@@ -16,7 +16,7 @@ Collapsed is what has lost half, or doubled, against 0 % at the last iteration (
 floor, share, what is left of a share: v and v0 at 0 %; amount: by its logarithm; caption scores and colours have no zero, so one
 standard deviation. How far it is beyond that has an interval between seeds, too, which has to lie above 0:
 
-    distance      ((D - floor) - 2 (D0 - floor)) / floor        of one without a floor, D - 2 D0
+    distance      ((D - floor) - 2 (D0 - floor)) / floor        an excess may be below 0; without a floor, ln D - ln D0 - ln 2
     share         v0 / 2 - v                                    of what is lost, (1 - v0) / 2 - (1 - v)
     amount        ln v0 - ln v - ln 2
     captions      (v0 - v) / s - 1                              s: the base's sd within groups
@@ -259,14 +259,13 @@ class _Line:
     def _beyond(self, seed: int) -> Effect:
         """How far the last iteration is beyond what counts as collapsed: above 0 it is."""
         cells = self._cells[-1], self._zero[-1] if self._zero else self._cells[0]
-        if self._scale in (DISTANCE, EXCESS, SHARE, LOSS):
+        if self._scale in (DISTANCE, SHARE, LOSS):
             last, other = (self._score_of(cell, seed) for cell in cells)
             if self._scale is SHARE:
                 return combined([(0.5, other), (-1.0, last)])
             if self._scale is LOSS:
                 return combined([(1.0, last), (-0.5, other)]) - Effect(0.5, 0.0)
-            twice = combined([(1.0, last), (-2.0, other)])
-            return twice if self._scale is EXCESS else self._in_floors(twice, seed)
+            return self._in_floors(combined([(1.0, last), (-2.0, other)]), seed)
         last, other = (self._value(cell, seed) for cell in cells)
         change = last - other if self._scale.worse > 0 else other - last
         return change - Effect(1.0 if self._scale in (CAPTIONS, GAP) else math.log(2), 0.0)
