@@ -43,6 +43,7 @@ rule all:
     input:
         f"{grid.folder}/tables/metrics.csv",
         f"{grid.folder}/tables/claims.csv",
+        f"{grid.folder}/tables/profile.csv",
         f"{grid.folder}/report/answer.rst",
         figure_files,
         remedy_tables,

@@ -1,9 +1,10 @@
-# The one table that gathers all scores, the claims that it decides, and the report's first page.
+# The one table that gathers all scores, the claims and the profile that it decides, and the report's first page.
 
 
 localrules:
     metrics_table,
     claims,
+    profile_table,
     answer,
 
 
@@ -60,6 +61,31 @@ rule claims:
     shell:
         'python "$SCRIPTS/claims.py" {params.settings} --metrics {input.metrics} --jackknife {input.jackknife}'
         " --output {output.table} --details {output.details} --diagnostics {output.diagnostics} --log {log}"
+
+
+rule profile_table:
+    input:
+        metrics="results/{experiment}/tables/metrics.csv",
+        jackknife="results/{experiment}/tables/jackknife.csv",
+    output:
+        report(
+            "results/{experiment}/tables/profile.csv",
+            caption="../resources/report/profile.rst",
+            category="Tables",
+            labels={"table": "profile of collapse"},
+        ),
+    log:
+        "results/{experiment}/logs/profile_table.log",
+    conda:
+        "../envs/light.yaml"
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        settings=settings_of("profile_table"),
+    shell:
+        'python "$SCRIPTS/profile_table.py" {params.settings} --metrics {input.metrics} --jackknife {input.jackknife}'
+        " --output {output} --log {log}"
 
 
 rule answer:

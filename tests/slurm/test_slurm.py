@@ -179,7 +179,7 @@ def moment(text):
 def test_steps_of_seconds_do_not_go_to_the_queue(smoked):
     found, _ = smoked
     rules = {re.match(r"rule_(\w+?)_wildcards", job["Comment"])[1] for job in found}
-    assert not rules & {"mix", "metrics_table", "claims", "answer", "figure_1", "figure_2", "figure_3"}
+    assert not rules & {"mix", "metrics_table", "claims", "profile_table", "answer", "figure_1", "figure_2", "figure_3"}
 
 
 # ---- What clusters do to jobs ---------------------------------------------------------------------------------------

@@ -78,6 +78,10 @@ def test_every_feature_space_that_may_be_asked_for_is_declared():
 def test_what_is_measured_of_sets_and_images_is_declared():
     assert evaluation.STATISTICS.keys() | set(PER_IMAGE) < metrics.METRICS.keys()
     assert set(evaluation.SHARES) < evaluation.STATISTICS.keys()
+    assert evaluation.ONLY_IN.keys() < evaluation.STATISTICS.keys()
+    assert {space for spaces in evaluation.ONLY_IN.values() for space in spaces} <= {
+        space.name for space in metrics.SPACES
+    }
 
 
 @pytest.mark.parametrize(("metric", "features"), [("fidd", "classifier"), ("fid", "clasifier")])
@@ -117,7 +121,7 @@ place = evaluation.RowKey("x", "none", "25", 0, 1)
 found = {}
 for name, features in (("different", np.eye(6, 12)), ("copies", np.ones((6, 12))), ("flat", np.zeros((6, 12)))):
     rows = evaluation.compare(place, "samples", embedded(features.astype(np.float32)), evaluation.Reference(real, real))
-    found[name] = [[row.value, row.left_out.values, row.n] for row in rows if row.metric == "vendi"]
+    found[name] = [[row.value, row.left_out.values, row.n] for row in rows if row.metric == "effective_rank"]
 print(json.dumps(found))
 """
 
@@ -148,11 +152,11 @@ def test_the_worked_example_of_a_new_metric_is_true(tmp_path):
         return made.stdout
 
     found = json.loads(run("-c", SCORED))
-    assert found["different"] == [[pytest.approx(6), pytest.approx([5] * 6), 6]]
-    assert found["copies"] == [[pytest.approx(1), pytest.approx([1] * 6), 6]]
-    assert found["flat"] == []
+    # Six orthogonal images span five directions around their mean, and any five of them four.
+    assert found["different"] == [[pytest.approx(5), pytest.approx([4] * 6), 6]]
+    assert found["copies"] == found["flat"] == []
     run("describe.py", "--write", "../README.md")
     lines = (tmp_path / "README.md").read_text().splitlines()
     (added,) = set(lines) - set(README.read_text().splitlines())
-    assert added.startswith("| `vendi` | effective number of different images")
+    assert added.startswith("| `effective_rank` | number of directions in which images differ")
     assert len(lines) == len(README.read_text().splitlines()) + 1

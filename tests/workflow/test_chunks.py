@@ -73,6 +73,14 @@ def test_figures_claims_and_the_first_page_are_there(project):
     # Two equal components of 50 samples, after three fits.
     assert float(rows[-1]["value"]) == pytest.approx(0.5 * 0.98**3)
     assert {row["claim"] for row in table(project, "claims")} == {str(number) for number in range(1, 12)}
+    profile = table(project, "profile")
+    assert {row["metric"] for row in profile} == {
+        "density_distance_median",
+        "log_spread_median",
+        "weight_diversity",
+        "tail_share",
+    }
+    assert {row["control"] for row in profile} == {arm["name"] for arm in SMALL["arms"]}
     assert "What is left of a distribution" in (folder / "report" / "answer.rst").read_text()
 
 

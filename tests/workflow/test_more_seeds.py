@@ -12,7 +12,7 @@ from nepotism.plan import configfiles
 from nepotism.plan.config import checked
 
 FOLDER = "results/faces"
-GATHERING = {"metrics_table", "claims", "answer"}
+GATHERING = {"metrics_table", "claims", "profile_table", "answer"}
 
 
 def planned(project, *options):

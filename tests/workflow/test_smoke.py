@@ -25,6 +25,7 @@ from diffusers import UNet2DConditionModel
 from nepotism.data import watermark
 from nepotism.data.images import read_image_set, read_manifest, read_records
 from nepotism.data.tables import NAMING
+from nepotism.families.diffusion import PROFILE
 from nepotism.measure.colour import saturation
 from nepotism.measure.metrics import METRICS
 from PIL import Image
@@ -84,7 +85,8 @@ def test_the_table_has_a_row_for_every_score(results):
     assert {row["control"] for row in rows if row["set"] == "curated"} == {"histogram_match", "sifid_cull"}
     assert {row["iteration"] for row in rows if row["control"] == "heal"} == {"2"}
     # No arm of it selects, and no chain is fed by another: tests/workflow/test_selecting.py and test_feed.py have such.
-    others = {name for name in METRICS if name.startswith("selection_")} | {"fid_to_other"}
+    # Its groups are of equal size.
+    others = {name for name in METRICS if name.startswith("selection_")} | {"fid_to_other", "recall_rare_groups"}
     assert {row["metric"] for row in rows} == METRICS.keys() - others
     # Of 60 images of 30 groups, without the first and without the second of every group.
     blocks = table_of(results / "tables" / "jackknife.csv")
@@ -206,6 +208,38 @@ def test_every_claim_is_in_the_report(results):
         assert f"**{row['verdict']}**" in page
 
 
+def test_the_profile_has_every_arm_and_says_that_one_seed_decides_nothing(results):
+    found = table_of(results / "tables/profile.csv")
+    arms = {(row["control"], row["ratio"]) for row in found}
+    assert arms == {
+        ("none", "0"), ("none", "50"), ("histogram_match", "100"), ("sifid_cull", "100"), ("detector", "50"), ("heal", "50"),
+    }  # fmt: skip
+    told = {score.metric for score in PROFILE} - {"recall_rare_groups"}
+    for arm in arms:
+        mine = [row for row in found if (row["control"], row["ratio"]) == arm]
+        assert {row["metric"] for row in mine} == told
+        assert {row["aspect"] for row in mine} == {score.aspect for score in PROFILE}
+    assert {row["state"] for row in found} == {"undecided: one seed"}
+    assert {row["seeds"] for row in found} == {"1"}
+    # Iterations 0 to 2, so that the slope is half of what changed.
+    scores = {
+        (row["control"], row["ratio"], row["iteration"]): float(row["value"])
+        for row in table_of(results / "tables/metrics.csv")
+        if (row["set"], row["features"], row["metric"]) == ("samples", "clip", "fid")
+    }
+    (row,) = [
+        r for r in found if [r[c] for c in ("control", "ratio", "features", "metric")] == ["none", "50", "clip", "fid"]
+    ]
+    changed = {"50": math.log(scores["none", "50", "2"] / scores["base", "", "0"]) / 2}
+    changed["0"] = math.log(scores["none", "0", "2"] / scores["base", "", "0"]) / 2
+    assert float(row["rate"]) == pytest.approx(changed["50"])
+    assert float(row["difference"]) == pytest.approx(changed["50"] - changed["0"])
+    assert float(row["margin"]) == pytest.approx(math.log(1.25) / 2)
+    # Healing begins at the plain mixture, of whose iterations the 0 % arm has all.
+    healed = [row for row in found if row["control"] == "heal"]
+    assert {row["iterations"] for row in healed} == {"1"}
+
+
 def test_the_report_is_one_page_that_loads_nothing_from_outside(smoke):
     smoke.snakemake("--report", f"{RESULTS}/report.html", *SMOKE)
     page = (smoke.folder / RESULTS / "report.html").read_text()
@@ -271,7 +305,15 @@ def test_how_never_reruns_what(smoke):
 
 
 FIGURES_OF_SCORES = {"figure_3": 1, "figure_7": 1}
-TABLES = {"metrics_table": 1, "claims": 1, "answer": 1, "remedies": 1, "figure_8": 1, **FIGURES_OF_SCORES}
+TABLES = {
+    "metrics_table": 1,
+    "claims": 1,
+    "profile_table": 1,
+    "answer": 1,
+    "remedies": 1,
+    "figure_8": 1,
+    **FIGURES_OF_SCORES,
+}
 
 
 def test_a_changed_learning_rate_reruns_retraining_and_what_follows(smoke):

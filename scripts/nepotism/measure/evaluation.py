@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,12 +18,24 @@ from nepotism.data.tables import Row
 from nepotism.measure import features, scores
 from nepotism.measure.colour import contrast, saturation
 from nepotism.measure.embeddings import Embedded, read_embedded
+from nepotism.measure.kernels import gaussian_discrepancy, vendi
 from nepotism.measure.metrics import FALSE_POSITIVE_RATE
-from nepotism.measure.neighbours import Neighbourhood, distances, within_group_distance
+from nepotism.measure.neighbours import (
+    Marks,
+    Neighbourhood,
+    distances,
+    of_rare_groups,
+    outermost,
+    within_group_distance,
+)
 from nepotism.measure.scores import Estimate
+from nepotism.measure.sliced import along, sliced_distance
 
 # Shares have no interval near their ends, where the jackknife says next to nothing.
-SHARES = ("precision", "recall", "coverage")
+SHARES = ("precision", "recall", "coverage", "recall_tail", "recall_rare_groups")
+# What is measured in some feature spaces only. Convolutions' averages are all positive and alike, so that any set of them is worth
+# little more than one image (1.2 of 60 real portraits); CMMD is of CLIP's embeddings.
+ONLY_IN = {"vendi": ("clip", "dinov2", "inception"), "cmmd": ("clip",)}
 
 
 @dataclass(frozen=True)
@@ -106,12 +119,24 @@ def read_reference(path: Path) -> Reference:
 
 @dataclass(frozen=True)
 class Sets:
-    """Equally many generated and real images in one feature space: float32 (N, D) features, groups and distances."""
+    """Equally many generated and real images in one feature space.
+
+    Attributes:
+        generated, real: float32 (N, D) features.
+        groups: of both, pair by pair.
+        near: their distances.
+        tail: bool (N,) which real images are the outermost.
+        rare: bool (N,) which real images are of the rarest groups.
+        along: where the images of both lie along fixed lines, float64 (lines, N).
+    """
 
     generated: features.Features
     real: features.Features
     groups: Sequence[str]
     near: Neighbourhood
+    tail: Marks
+    rare: Marks
+    along: tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 # What is measured of two sets in every feature space: a value of the images with the given indices, which both sets lose
@@ -119,11 +144,17 @@ class Sets:
 STATISTICS: dict[str, Callable[[Sets, scores.Indices], float]] = {
     "fid": lambda sets, kept: scores.frechet(sets.generated[kept], sets.real[kept]),
     "kid": lambda sets, kept: scores.kernel_distance(sets.generated[kept], sets.real[kept]),
+    "mind": lambda sets, kept: sliced_distance(sets.along[0][:, kept], sets.along[1][:, kept], sets.real.shape[1]),
+    "cmmd": lambda sets, kept: gaussian_discrepancy(sets.generated[kept], sets.real[kept]),
     "precision": lambda sets, kept: sets.near.precision(kept),
     "recall": lambda sets, kept: sets.near.recall(kept),
     "density": lambda sets, kept: sets.near.density(kept),
     "coverage": lambda sets, kept: sets.near.coverage(kept),
+    "recall_tail": lambda sets, kept: sets.near.recall(kept, sets.tail),
+    "recall_rare_groups": lambda sets, kept: sets.near.recall(kept, sets.rare),
     "memorization": lambda sets, kept: sets.near.memorization(kept),
+    "generalization": lambda sets, kept: sets.near.generalization(kept),
+    "vendi": lambda sets, kept: vendi(sets.generated[kept]),
     "within_group_distance": lambda sets, kept: within_group_distance(
         sets.near.generated[np.ix_(kept, kept)], [sets.groups[index] for index in kept]
     ),
@@ -140,14 +171,17 @@ def compare(place: RowKey, name: str, generated: Embedded, reference: Reference)
     pairing = scores.pair(groups, holdout.groups, reference.real.groups)
     mine = pairing.other_real if name == "real" else pairing.generated
     named = [groups[index] for index in mine]
+    rare = of_rare_groups(named, Counter(reference.real.groups))
     for space in holdout.spaces:
         ours, theirs = generated.spaces[space][mine], holdout.spaces[space][pairing.real]
         trained = reference.real.spaces[space][pairing.training]
         near = Neighbourhood(
             distances(ours, ours), distances(theirs, theirs), distances(ours, theirs), distances(ours, trained)
         )
-        sets = Sets(ours, theirs, named, near)
+        sets = Sets(ours, theirs, named, near, outermost(theirs), rare, (along(ours), along(theirs)))
         for metric, statistic in STATISTICS.items():
+            if space not in ONLY_IN.get(metric, (space,)):
+                continue
             estimate = scores.jackknife(partial(statistic, sets), pairing.blocks)
             if metric in SHARES and not 0.05 < estimate.value < 0.95:
                 estimate = Estimate(estimate.value, estimate.n)

@@ -86,6 +86,17 @@ METRICS = declared(
         "(-inf, inf), around 0 when equal", "lower", "Bińkowski et al. 2018 (arXiv 1801.01401), by torchmetrics",
     ),
     Metric(
+        "mind", "mean over 1,000 fixed lines of the squared 2-Wasserstein distance between what is seen along them of generated and of "
+        "real images, times 3 D of D features",
+        "[0, inf), above 0 also when equal", "lower", "MIND: Berthet et al. 2026 (arXiv 2605.06797)",
+    ),
+    Metric(
+        "cmmd", "of CLIP embeddings of length 1: 1,000 times the biased squared maximum mean discrepancy with a Gaussian kernel of sigma "
+        "10, as its authors compute it. On embeddings of length 1 that kernel is all but linear in the squared distance: it sees "
+        "little but the mean of a set, and neither lost diversity nor lost tails",
+        "[0, inf), above 0 also when equal", "lower", "Jayasumana et al. 2024 (arXiv 2401.09603)",
+    ),
+    Metric(
         "clip_score", "mean of 100 x cosine of the CLIP embeddings of image and caption",
         "[-100, 100]", "higher", "Hessel et al. 2021 (arXiv 2104.08718), but not clipped at 0",
     ),
@@ -107,11 +118,32 @@ METRICS = declared(
         "coverage", f"share of real images whose ball holds a generated one (k = {K})",
         "[0, 1]", "higher", "Naeem et al. 2020 (arXiv 2002.09797)",
     ),
+    Metric(
+        "recall_tail", "share of the outermost tenth of real images, by distance from the mean of those that are measured against, inside "
+        f"the ball of a generated one (k = {K})",
+        "[0, 1]", "higher", "recall of Kynkäänniemi et al. 2019 (arXiv 1904.06991)",
+    ),
+    Metric(
+        "recall_rare_groups", "share of real images of the rarest groups, the smallest that together have at most a tenth of the images "
+        f"trained on, inside the ball of a generated one (k = {K}); no row where groups are of equal size, or none is that small",
+        "[0, 1]", "higher", "recall of Kynkäänniemi et al. 2019 (arXiv 1904.06991)",
+    ),
+    Metric(
+        "vendi", "effective number of different images: exp of the entropy of the eigenvalues of their cosines over n; not in `conv`, "
+        "where all cosines are near 1",
+        "[1, n]", "higher", "Friedman and Dieng 2023 (arXiv 2210.02410)",
+    ),
     Metric("within_group_distance", "mean distance of the features of two images of one group", "[0, inf)", "higher"),
     Metric(
         "memorization", "share of images nearer to a real image that may be mixed in than to any of as many of the "
         "holdout; high by construction for `initial_images` and `vae`, which were made from the former",
         "[0, 1], 0.5 without memorisation", "lower", "after the test of Meehan et al. 2020 (arXiv 2004.05675)",
+    ),
+    Metric(
+        "generalization", "mean distance of an image to the nearest of as many real images that may be mixed in: 0 for copies, and larger "
+        "also where images leave everything real. The paper's score is of the whole training set, which above 0 % holds generated images "
+        "too: that is the same at 0 % only",
+        "[0, inf)", "neither", "after Shi et al. 2025 (arXiv 2509.16499)",
     ),
     Metric("saturation", "mean HSV saturation of an image", "[0, 1]", "neither"),
     Metric(

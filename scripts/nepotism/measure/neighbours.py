@@ -6,7 +6,7 @@ counted. Distances are Euclidean, in the feature space at hand.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,9 @@ from nepotism.measure.metrics import K
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
+Marks = NDArray[np.bool_]
+# The tail of a set: this share of its images, the farthest out, or those of its rarest groups.
+TAIL = 0.1
 
 
 def distances(one: NDArray, other: NDArray) -> Array:
@@ -54,10 +57,17 @@ class Neighbourhood:
         inside = self._cut(self.across, kept) <= radii(self._cut(self.real, kept))
         return float(inside.any(1).mean())
 
-    def recall(self, kept: Indices) -> float:
-        """Share of real images inside a generated image's ball: [0, 1], higher is more diverse."""
+    def recall(self, kept: Indices, among: Marks | None = None) -> float:
+        """Share of real images inside a generated image's ball: [0, 1], higher is more diverse.
+
+        Args:
+            kept: the images to take of both sets.
+            among: bool (N,) the real images to look for, where not all; nan if none of them is kept.
+        """
         inside = self._cut(self.across, kept) <= radii(self._cut(self.generated, kept))[:, None]
-        return float(inside.any(0).mean())
+        found: Marks = np.asarray(inside.any(0))
+        found = found if among is None else found[among[kept]]
+        return float(found.mean()) if len(found) else math.nan
 
     def density(self, kept: Indices) -> float:
         """How many real balls a generated image lies in, over k: [0, inf), 1 expected for one distribution."""
@@ -78,9 +88,43 @@ class Neighbourhood:
         unseen, trained = (self._cut(each, kept).min(1) for each in (self.across, self.to_training))
         return float((trained < unseen).mean() + (trained == unseen).mean() / 2)
 
+    def generalization(self, kept: Indices) -> float:
+        """Mean distance of a generated image to the nearest of as many real ones that may be mixed in: [0, inf), 0 is copying."""
+        return float(self._cut(self.to_training, kept).min(1).mean())
+
     @staticmethod
     def _cut(matrix: Array, kept: Indices) -> Array:
         return matrix if len(kept) == len(matrix) else matrix[np.ix_(kept, kept)]
+
+
+def outermost(features: NDArray) -> Marks:
+    """Which images are in the tail of a set: the tenth (rounded up) that is farthest from its mean; bool (N,) of features (N, D).
+
+    It is told once, of the whole set: so it is the same for all that is measured against it, also where blocks are left out.
+    """
+    features = np.asarray(features, np.float64)
+    apart = np.linalg.norm(features - features.mean(0), axis=1)
+    marks = np.zeros(len(features), dtype=np.bool_)
+    marks[np.argsort(-apart, kind="stable")[: math.ceil(TAIL * len(features))]] = True
+    return marks
+
+
+def of_rare_groups(groups: Sequence[str], sizes: Mapping[str, int]) -> Marks:
+    """Which images are of the rarest groups: the smallest ones, which together have at most a tenth of all images; bool (N,).
+
+    Groups of one size are all rare or all not. So there are none where groups are of equal size.
+
+    Args:
+        groups: of the images.
+        sizes: how many images each group has among those that models are trained on.
+    """
+    rare: set[str] = set()
+    for size in sorted(set(sizes.values())):
+        smaller = {group for group, count in sizes.items() if count <= size}
+        if sum(sizes[group] for group in smaller) > TAIL * sum(sizes.values()):
+            break
+        rare = smaller
+    return np.array([group in rare for group in groups], dtype=np.bool_)
 
 
 def within_group_distance(within: Array, groups: Sequence[str]) -> float:

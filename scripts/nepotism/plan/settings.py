@@ -8,7 +8,7 @@ from typing import Any
 
 from nepotism.experiment.stages import compact_json, options, stage_version
 from nepotism.families import decisive_settings, family_package
-from nepotism.plan import engines
+from nepotism.plan import engines, profiles
 from nepotism.plan.arms import Arm
 from nepotism.plan.grid import DIFFUSION, Grid
 from nepotism.plan.knobs import decisive_training, most_guided
@@ -147,6 +147,9 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             pair = {"pair": judged["sifid_cull"].parameters["pair"]} if "sifid_cull" in judged else {}
             told = pair | {"diagnosed": engines.diagnosed(grid)} | _remedies(grid) | _engines(grid) | _looks(grid)
             return {kind: arm.name for kind, arm in judged.items()} | told
+        case "profile_table":
+            arms = [compact_json(profiles.described(grid, each)) for each in grid.arms]
+            return {"family": grid.family, "arms": arms} | _looks(grid)
         case "remedies":
             return _remedies(grid) | _looks(grid)
         case "figure_8":

@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from nepotism.experiment import aspects
+from nepotism.experiment.aspects import profiled
 from nepotism.measure.metrics import Metric, Space, declared
 
 # Its figures, functions of its module `figures`, and what they show.
@@ -89,6 +91,13 @@ METRICS = declared(
         "[0, inf)", "lower", "by scipy's optimal assignment",
     ),
 )  # fmt: skip
+# What its profile of collapse is made of.
+PROFILE = (
+    *profiled("distance", aspects.EXCESS, aspects.RISK, ["density_distance_median"]),
+    *profiled("diversity", aspects.LOGARITHM, aspects.VARIANCE, ["log_spread_median"]),
+    *profiled("diversity", aspects.SHARE, aspects.MODES, ["weight_diversity"]),
+    *profiled("tails", aspects.AMOUNT, aspects.TAILS, ["tail_share"]),
+)
 # Its scores for a glance, the first for each cell.
 HEADLINES = ("density_distance_median", "log_spread")
 # What its original samples are written to.

@@ -6,6 +6,8 @@ This module is what the Snakefile needs to know of the family: standard library 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from nepotism.experiment import aspects
+from nepotism.experiment.aspects import profiled
 from nepotism.families.lm.metrics import GENERATION_0
 from nepotism.families.lm.metrics import METRICS as METRICS
 from nepotism.weights.locations import hub
@@ -22,6 +24,15 @@ FIGURES = {
     "are lost.",
 }
 SPACES = (GENERATION_0,)
+# What its profile of collapse is made of.
+PROFILE = (
+    *profiled("distance", aspects.EXCESS, aspects.RISK, ["perplexity"]),
+    *profiled("fidelity", aspects.SHARE, aspects.HALLUCINATION, ["mauve"]),
+    *profiled("diversity", aspects.SHARE, aspects.VARIANCE, ["distinct_2grams"]),
+    *profiled("diversity", aspects.LOSS, aspects.VARIANCE, ["repeated_4grams", "self_bleu"]),
+    *profiled("tails", aspects.LOSS, aspects.TAILS, ["rare_tokens_lost"]),
+    *profiled("tails", aspects.SHARE, aspects.TAILS, ["rare_words"]),
+)
 # Its scores for a glance, the first for each cell.
 HEADLINES = ("perplexity", "repeated_4grams")
 # What its blocks of text and its tokenizer are written to.

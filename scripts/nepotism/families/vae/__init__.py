@@ -6,6 +6,8 @@ This module is what the Snakefile needs to know of the family: standard library 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from nepotism.experiment import aspects
+from nepotism.experiment.aspects import profiled
 from nepotism.measure.metrics import K, Metric, Space, declared
 from nepotism.weights.locations import staged_name
 
@@ -65,6 +67,15 @@ METRICS = declared(
         f"[0, {CLASSES}]", "lower",
     ),
 )  # fmt: skip
+# What its profile of collapse is made of.
+PROFILE = (
+    *profiled("distance", aspects.DISTANCE, aspects.RISK, ["fid"]),
+    *profiled("fidelity", aspects.SHARE, aspects.HALLUCINATION, ["precision"]),
+    *profiled("fidelity", aspects.LOSS, aspects.HALLUCINATION, ["rejected"]),
+    *profiled("diversity", aspects.SHARE, aspects.VARIANCE, ["recall"]),
+    *profiled("diversity", aspects.AMOUNT, aspects.VARIANCE, ["within_class_distance", "latent_spread"]),
+    *profiled("diversity", aspects.SHARE, aspects.MODES, ["class_entropy"]),
+)
 # Its scores for a glance, the first for each cell.
 HEADLINES = ("fid", "class_entropy")
 # What its digits, and the classifier that it measures with, are written to.
