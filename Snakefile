@@ -46,11 +46,13 @@ rule all:
         f"{grid.folder}/report/answer.rst",
         figure_files,
         remedy_tables,
+        threshold_tables,
         last_models,
 
 
 include: "rules/targets.smk"
 include: "rules/tables.smk"
+include: "rules/threshold.smk"
 include: "rules/models.smk"
 
 

@@ -1,6 +1,7 @@
 # What figures and the report show: functions only.
 from nepotism.plan.lines import lines
 from nepotism.plan.remedies import remedies
+from nepotism.plan.thresholds import mapped
 
 
 def shown_generations(wildcards):
@@ -151,6 +152,15 @@ def remedy_tables(wildcards):
     return [f"{grid.folder}/tables/remedies.csv"] if remedies(grid) else []
 
 
+def threshold_tables(wildcards):
+    """From which ratio on collapse begins; nothing where no arm has the ratios to tell."""
+    return [f"{grid.folder}/tables/threshold.csv"] if mapped(grid) else []
+
+
+def threshold_option(wildcards, input):
+    return f"--threshold {input.threshold}" if input.threshold else ""
+
+
 def figure_files(wildcards):
     names = list(family_figures)
     if grid.family == DIFFUSION:
@@ -161,6 +171,7 @@ def figure_files(wildcards):
         numbers += [8] if any(arm.filters for arm in remedies(grid)) else []
         numbers += [9] if remedies(grid) else []
         names = [f"figure-{number}" for number in sorted(numbers)]
+    names += ["figure-10"] if mapped(grid) else []
     return [
         f"{grid.folder}/figures/{name}{suffix}"
         for name in names

@@ -36,7 +36,7 @@ def test_the_default_grid(project):
         "sample_base": 4, "score_base": 4, "redraw_base": 8, "score_redrawn": 8,
         "sifid_threshold": 4, "histogram_match": 12, "sifid_cull": 12,
         "mix": cells, "finetune": cells, "sample": cells, "score": cells,
-        "metrics_table": 1, "claims": 1, "answer": 1, **{f"figure_{number}": 1 for number in range(1, 8)},
+        "metrics_table": 1, "claims": 1, "answer": 1, "threshold": 1, **{f"figure_{number}": 1 for number in (*range(1, 8), 10)},
     }  # fmt: skip
 
 

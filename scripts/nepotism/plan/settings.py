@@ -14,6 +14,7 @@ from nepotism.plan.grid import DIFFUSION, Grid
 from nepotism.plan.knobs import decisive_training, most_guided
 from nepotism.plan.lines import lines
 from nepotism.plan.remedies import JUDGED, described, remedies
+from nepotism.plan.thresholds import threshold_settings
 from nepotism.weights.locations import CLEAN_FID_SHA256, in_project, location
 
 # Stages that each family has in its own way, and with a version of its own.
@@ -160,6 +161,11 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             return {"dpi": config["figures"]["dpi"], "slot": config["figures"]["slot"]}
         case "figure_3" | "figure_7":
             return {"dpi": config["figures"]["dpi"], "clip": score["clip"], "arms": lines(grid, stage)}
+        case "threshold":
+            return threshold_settings(grid) | _looks(grid)
+        case "figure_10":
+            drawn = {"dpi": config["figures"]["dpi"], "clip": score["clip"]}
+            return drawn | threshold_settings(grid) | _looks(grid)
         case "figure_4" | "figure_6" | "figure_9":
             return {"dpi": config["figures"]["dpi"]}
         case "mix":
