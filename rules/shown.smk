@@ -7,7 +7,7 @@ from nepotism.plan.thresholds import mapped
 def shown_generations(wildcards):
     """The rows that figures show: of every condition, for the first seed."""
     folders = [f"{base}/seed-{grid.seeds[0]}" for base in grid.bases]
-    folders += [cell.path for cell in grid.cells() if cell.seed == grid.seeds[0]]
+    folders += [cell.path for cell in asked_cells() if cell.seed == grid.seeds[0]]
     return [f"{grid.folder}/{folder}/samples.parquet" for folder in folders]
 
 
@@ -15,7 +15,7 @@ def shown_cells(arm):
     """The cells of an arm that figures show: every ratio and iteration at the first seed."""
     return [
         cell
-        for cell in grid.cells()
+        for cell in asked_cells()
         if cell.control == arm.name and cell.seed == grid.seeds[0]
     ]
 
@@ -126,9 +126,9 @@ def reported_sheets(wildcards):
         )
 
     ends = [
-        Cell(arm.name, ratio, grid.seeds[0], arm.last)
-        for arm in grid.arms
-        for ratio in arm.ratios
+        cell
+        for cell in asked_cells()
+        if cell.seed == grid.seeds[0] and cell.iteration == grid.arm(cell.control).last
     ]
     begun = (grid.arm_of_model(model) for model in grid.models)
     bases = [arm.base if arm else "base" for arm in begun]

@@ -12,6 +12,7 @@ rule metrics_table:
         base_metrics,
         redrawn_metrics,
         cell_metrics,
+        *searched_metrics,
         diagnostic_metrics,
     output:
         metrics=reported_unless_long("results/{experiment}/tables/metrics.csv"),
