@@ -21,7 +21,12 @@ GMM = {
     "gmm": {"pool": {"samples": 60, "chains": 4}, "samples": 50, "chains": 3, "chunk": 2, "snapshots": [0, 4]},
     "arms": [
         {"name": "none", "ratios": {"search": [0, 100], "until": 20}},
-        {"name": "few", "ratios": {"search": [0, 100], "until": 20}, "iterations": 2, "overrides": {"gmm": {"samples": 20}}},
+        {
+            "name": "few",
+            "ratios": {"search": [0, 100], "until": 20},
+            "iterations": 2,
+            "overrides": {"gmm": {"samples": 20}},
+        },
     ],
     # Models that nothing goes on from stay, also those of ratios that nobody knew of.
     "execution": {"keep_models": "last"},
