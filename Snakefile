@@ -10,6 +10,7 @@ configfile: os.path.relpath(f"{workflow.basedir}/workflow_config.yaml")
 
 
 include: "rules/common.smk"
+include: "rules/searched.smk"
 include: "rules/weights.smk"
 include: "rules/chunks.smk"
 include: "rules/repairs.smk"
@@ -47,11 +48,15 @@ rule all:
         f"{grid.folder}/report/answer.rst",
         figure_files,
         remedy_tables,
+        threshold_tables,
         last_models,
+        *searched_models,
 
 
 include: "rules/targets.smk"
 include: "rules/tables.smk"
+include: "rules/threshold.smk"
+include: "rules/search.smk"
 include: "rules/models.smk"
 
 

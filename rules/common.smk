@@ -191,7 +191,7 @@ def cell_of(wildcards):
 
 
 # Of what every chain waits for: above the priority of every cell.
-most_urgent = 1 + max(grid.urgency(cell) for cell in grid.cells())
+most_urgent = 1 + max(grid.urgency(cell) for cell in grid.certain_cells())
 
 
 def urgency(wildcards):
@@ -324,7 +324,11 @@ def first_base_metrics(wildcards):
 
 
 def cell_metrics(wildcards):
-    return [f"{grid.folder}/{cell.path}/metrics.json" for cell in grid.cells()]
+    return metrics_of(grid.certain_cells())
+
+
+def metrics_of(cells):
+    return [f"{grid.folder}/{cell.path}/metrics.json" for cell in cells]
 
 
 def diagnostic_metrics(wildcards):

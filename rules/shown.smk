@@ -1,12 +1,13 @@
 # What figures and the report show: functions only.
 from nepotism.plan.lines import lines
 from nepotism.plan.remedies import remedies
+from nepotism.plan.thresholds import mapped
 
 
 def shown_generations(wildcards):
     """The rows that figures show: of every condition, for the first seed."""
     folders = [f"{base}/seed-{grid.seeds[0]}" for base in grid.bases]
-    folders += [cell.path for cell in grid.cells() if cell.seed == grid.seeds[0]]
+    folders += [cell.path for cell in asked_cells() if cell.seed == grid.seeds[0]]
     return [f"{grid.folder}/{folder}/samples.parquet" for folder in folders]
 
 
@@ -14,7 +15,7 @@ def shown_cells(arm):
     """The cells of an arm that figures show: every ratio and iteration at the first seed."""
     return [
         cell
-        for cell in grid.cells()
+        for cell in asked_cells()
         if cell.control == arm.name and cell.seed == grid.seeds[0]
     ]
 
@@ -125,9 +126,9 @@ def reported_sheets(wildcards):
         )
 
     ends = [
-        Cell(arm.name, ratio, grid.seeds[0], arm.last)
-        for arm in grid.arms
-        for ratio in arm.ratios
+        cell
+        for cell in asked_cells()
+        if cell.seed == grid.seeds[0] and cell.iteration == grid.arm(cell.control).last
     ]
     begun = (grid.arm_of_model(model) for model in grid.models)
     bases = [arm.base if arm else "base" for arm in begun]
@@ -151,6 +152,15 @@ def remedy_tables(wildcards):
     return [f"{grid.folder}/tables/remedies.csv"] if remedies(grid) else []
 
 
+def threshold_tables(wildcards):
+    """From which ratio on collapse begins; nothing where no arm has the ratios to tell."""
+    return [f"{grid.folder}/tables/threshold.csv"] if mapped(grid) else []
+
+
+def threshold_option(wildcards, input):
+    return f"--threshold {input.threshold}" if input.threshold else ""
+
+
 def figure_files(wildcards):
     names = list(family_figures)
     if grid.family == DIFFUSION:
@@ -161,6 +171,7 @@ def figure_files(wildcards):
         numbers += [8] if any(arm.filters for arm in remedies(grid)) else []
         numbers += [9] if remedies(grid) else []
         names = [f"figure-{number}" for number in sorted(numbers)]
+    names += ["figure-10"] if mapped(grid) else []
     return [
         f"{grid.folder}/figures/{name}{suffix}"
         for name in names

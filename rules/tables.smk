@@ -13,6 +13,7 @@ rule metrics_table:
         base_metrics,
         redrawn_metrics,
         cell_metrics,
+        *searched_metrics,
         diagnostic_metrics,
     output:
         metrics=reported_unless_long("results/{experiment}/tables/metrics.csv"),
@@ -95,6 +96,7 @@ rule answer:
         claims="results/{experiment}/tables/claims.csv",
         details="results/{experiment}/tables/claim_details.csv",
         diagnostics="results/{experiment}/tables/diagnostics.csv",
+        threshold=threshold_tables,
         sheets=reported_sheets,
     output:
         page="results/{experiment}/report/answer.rst",
@@ -113,9 +115,10 @@ rule answer:
         runtime=5,
     params:
         settings=settings_of("answer"),
+        threshold=threshold_option,
         # Time and memory of every job so far. Snakemake does not list benchmarks as files that a rule could need.
         benchmarks="results/{experiment}/benchmarks",
     shell:
         'python "$SCRIPTS/answer.py" {params.settings} --base-metrics {input.base_metrics} --metrics {input.metrics} --claims {input.claims}'
-        " --details {input.details} --diagnostics {input.diagnostics} --benchmarks {params.benchmarks}"
+        " --details {input.details} --diagnostics {input.diagnostics} {params.threshold} --benchmarks {params.benchmarks}"
         " --output {output.page} --cost {output.cost} --log {log}"

@@ -22,3 +22,4 @@ rule cells:
         base_metrics,
         redrawn_metrics,
         cell_metrics,
+        *searched_metrics,

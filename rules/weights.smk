@@ -72,7 +72,20 @@ def last_models(wildcards):
     """The models that stay when others go: named as targets, they outlive the jobs that read them."""
     if grid.config["execution"]["keep_models"] == "all":
         return []
-    return [file for cell in grid.last_cells() for file in grid.model_files(cell)]
+    return models_of(grid.last_cells(grid.certain_cells()))
+
+
+def models_of(cells):
+    return [file for cell in cells for file in grid.model_files(cell)]
+
+
+def last_models_of(cells):
+    """The same of the cells at a ratio that a search has asked for."""
+    is_kept = grid.config["execution"]["keep_models"] == "all"
+    return [] if is_kept else models_of(grid.last_cells(cells))
+
+
+searched_models = of_searches(last_models_of)
 
 
 def evaluator_weights():

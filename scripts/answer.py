@@ -3,11 +3,13 @@
 import argparse
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from nepotism.data.cost import Cost, costs
 from nepotism.data.tables import read_csv, read_text_csv, write_csv
 from nepotism.judge.answer import page, render, render_short
+from nepotism.judge.beginnings import beginnings
 from nepotism.judge.verdicts import Claim
 from nepotism.runtime import cli
 from nepotism.runtime.files import write_text
@@ -23,6 +25,7 @@ def main() -> None:
     parser.add_argument("--claims", type=Path, required=True, help="tables/claims.csv")
     parser.add_argument("--details", type=Path, required=True, help="tables/claim_details.csv")
     parser.add_argument("--diagnostics", type=Path, required=True, help="tables/diagnostics.csv")
+    parser.add_argument("--threshold", type=Path, help="tables/threshold.csv")
     parser.add_argument("--benchmarks", type=Path, required=True, help="folder of Snakemake's benchmark files")
     parser.add_argument("--output", type=Path, required=True, help="output: the page (reStructuredText)")
     parser.add_argument("--cost", type=Path, required=True, help="output: time and memory of each rule (CSV)")
@@ -40,6 +43,8 @@ def run(arguments: argparse.Namespace) -> None:
         text = render_short(told_by.QUESTION, told_by.NOTATION, told_by.ENDS, verdicts, rows)
     else:
         text = render(verdicts, details, read_text_csv(arguments.diagnostics), rows)
+    if arguments.threshold:
+        text = replace(text, answer=" ".join([text.answer, *beginnings(read_text_csv(arguments.threshold))]))
     write_text(arguments.output, page(text, verdicts, provenance, spent))
 
 

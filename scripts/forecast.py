@@ -10,6 +10,7 @@ from nepotism.plan.denoisers import KNOWN
 from nepotism.plan.forecast import Forecast, forecast, groups, groups_of_folder
 from nepotism.plan.grid import DIFFUSION, Grid
 from nepotism.plan.rates import Rate, fitting_rates, precisions, read_rates, training_of
+from nepotism.plan.searching import at_most
 from nepotism.runtime import cli
 from nepotism.runtime.errors import UserError
 from nepotism.weights.locations import hub, in_project
@@ -32,16 +33,26 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    grid = Grid(resolved(arguments.configfile))
+    grid = at_most(Grid(resolved(arguments.configfile)))
     if grid.family != DIFFUSION:
-        print("\n".join(render_family_forecast(grid)))
+        print("\n".join([*render_family_forecast(grid), *searches(grid)]))
         return
     expected = forecast(grid, arguments.groups or group_count(dict(grid.config)), arguments.devices)
     rates = read_rates(arguments.rates)
-    lines = render_forecast(grid, expected, rates, arguments.devices)
+    lines = [*render_forecast(grid, expected, rates, arguments.devices), *searches(grid)]
     if arguments.budgets:
         lines += render_budgets(grid, budgets(grid, expected, rates))
     print("\n".join(lines))
+
+
+def searches(grid: Grid) -> list[str]:
+    """What of a forecast is counted that may not be needed, as lines of text."""
+    return [
+        f"the arm {arm.name} searches for its ratio: counted are its ends and {arm.search.most} more, one after the other, which is "
+        "the most that it can need"
+        for arm in grid.searching()
+        if arm.search
+    ]
 
 
 def group_count(config: dict) -> int:
@@ -68,7 +79,7 @@ def resolved(configfile: Path | None) -> dict:
 
 def render_family_forecast(grid: Grid) -> list[str]:
     """What there is to do for models of another family than diffusion, as lines of text: of their speed, nothing is known."""
-    chains = sum(len(arm.ratios) * arm.last for arm in grid.arms) * len(grid.seeds)
+    chains = sum(len(grid.ratios_of(arm)) * arm.last for arm in grid.arms) * len(grid.seeds)
     bases = len(grid.bases) * len(grid.seeds)
     chunks = len(grid.cells())
     return [

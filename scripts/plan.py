@@ -16,6 +16,7 @@ from nepotism.plan import configfiles
 from nepotism.plan.grid import Grid
 from nepotism.plan.price import price
 from nepotism.plan.requests import Budget, Cost, Plan, Request, number, request, told_cost, write_experiment
+from nepotism.plan.searching import follow
 from nepotism.plan.undecided import Proposal
 from nepotism.runtime import cli
 from nepotism.runtime.errors import UserError
@@ -67,7 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
 def read_grid(file: Path) -> Grid:
     """The grid of an experiment that has run."""
     try:
-        return Grid(json.loads(file.read_text(encoding="utf-8")))
+        return follow(Grid(json.loads(file.read_text(encoding="utf-8"))), file.parent)
     except FileNotFoundError:
         raise UserError(f"there is no {file}; give an experiment's results, such as results/faces") from None
     except json.JSONDecodeError as error:

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from nepotism.experiment.search import rounds
 from nepotism.families import family_package
 from nepotism.plan.arms import Arm
 from nepotism.plan.grid import DIFFUSION, Grid
+from nepotism.plan.searching import follow, told
 from nepotism.plan.status import CellStatus, cell_statuses, headline, remaining_work
 from nepotism.runtime import cli
 from nepotism.runtime.errors import UserError
@@ -29,7 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(
             f"there is no {file}; give an experiment's results, such as results/faces, after its first run has started"
         )
-    grid = Grid(json.loads(file.read_text(encoding="utf-8")))
+    grid = follow(Grid(json.loads(file.read_text(encoding="utf-8"))), arguments.folder)
     found = cell_statuses(grid, arguments.folder)
     counts = Counter(cell_status.state for cell_status in found)
     shown = ", ".join(
@@ -37,6 +39,8 @@ def run(arguments: argparse.Namespace) -> None:
     )
     print(f"{grid.experiment}: {counts['done']} of {len(found)} cells done{', ' + shown if shown else ''}")
     print(numbers(grid))
+    for arm in grid.searching():
+        print(told(arm, rounds(arguments.folder, arm.name)))
     for arm in grid.arms:
         print(
             f"\n{matrix(arm, grid.iterations_of(arm), [cell_status for cell_status in found if cell_status.cell.control == arm.name])}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nepotism.data.tables import Row, floors, read_csv, read_text_csv
 from nepotism.families import family_package
+from nepotism.judge.beginnings import beginnings
 from nepotism.plan.engines import beginning
 from nepotism.plan.grid import DIFFUSION, Grid
 
@@ -41,6 +42,11 @@ def main() -> None:
         print("\nclaims")
         for claim in read_text_csv(claims):
             print(f"{claim['claim']:>4}  {claim['statement']}: {claim['verdict']}")
+    thresholds = arguments.folder / "tables" / "threshold.csv"
+    if thresholds.is_file():
+        print("\nthresholds")
+        for sentence in beginnings(read_text_csv(thresholds)):
+            print(f"      {sentence}")
     print(
         f"\nfigures: {arguments.folder}/figures   tables: {arguments.folder}/tables   how to read them: results/README.md"
     )

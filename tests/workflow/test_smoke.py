@@ -549,10 +549,10 @@ def test_the_worked_example_of_a_new_view_is_true(smoke, tmp_path):
     """The blocks of CONTRIBUTING.md, put where they belong, make a figure."""
     text = (ROOT / "CONTRIBUTING.md").read_text().split("## Adding a view")[1].split("\n## ")[0]
     code = dict(re.findall(r"```\w+\n# ([^\n]+)\n(.*?)```", text, re.DOTALL))
-    assert code.keys() == {"scripts/figure_10.py", "rules/figures.smk", "resources/report/figure_10.rst", "settings"}
+    assert code.keys() == {"scripts/figure_11.py", "rules/figures.smk", "resources/report/figure_11.rst", "settings"}
     folder = tmp_path / "project"
     shutil.copytree(smoke.folder, folder, symlinks=True, ignore=shutil.ignore_patterns("model", "embeddings.npz"))
-    for place in ("scripts/figure_10.py", "resources/report/figure_10.rst"):
+    for place in ("scripts/figure_11.py", "resources/report/figure_11.rst"):
         (folder / place).write_text(code[place])
     with open(folder / "rules" / "figures.smk", "a") as file:
         file.write("\n\n" + code["rules/figures.smk"])
@@ -560,8 +560,8 @@ def test_the_worked_example_of_a_new_view_is_true(smoke, tmp_path):
     before = '        case "figure_4" | "figure_6" | "figure_9":\n'
     assert settings.read_text().count(before) == 1
     settings.write_text(settings.read_text().replace(before, code["settings"] + before))
-    figure = f"{RESULTS}/figures/figure-10.svg"
-    Project(folder).snakemake(figure, "--cores", "1", "--allowed-rules", "figure_10", *SMOKE)
+    figure = f"{RESULTS}/figures/figure-11.svg"
+    Project(folder).snakemake(figure, "--cores", "1", "--allowed-rules", "figure_11", *SMOKE)
     with open((folder / figure).with_suffix(".csv"), newline="") as file:
         cells = {row["cell"] for row in csv.DictReader(file)}
     assert len(cells) == 11

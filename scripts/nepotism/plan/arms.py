@@ -8,7 +8,8 @@ from nepotism.chain.faces import Regime
 from nepotism.chain.regimes import REGIMES
 from nepotism.controls import CONTROLS
 from nepotism.controls.faces import Control
-from nepotism.experiment.cells import BASELINE_ARM, canonical_ratio
+from nepotism.experiment.cells import BASELINE_ARM
+from nepotism.experiment.search import Search, certain_ratios, search_of
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,14 @@ class Arm:
         name: the {control} of paths.
         regime: what training sets are made of.
         control: what happens to generated rows before they are mixed in.
-        ratios: percentages of generated rows; of a regime that branches, those of the cells it goes on from.
+        ratios: percentages of generated rows; of a regime that branches, those of the cells it goes on from;
+            of one that searches, those that are run in any case.
         first: its first iteration: 1, or the one after its branching point.
         last: its last iteration.
         parameters: of regime and control.
         overrides: settings that differ from the config's, by block (`model`, `initial_images`, `sample`, `finetune`, or a family's).
         base: folder of its iteration 0, which it shares with all arms that begin in the same way.
+        search: how it finds its other ratios; None where it has no others.
         model: what the names of files end in that are made once for each base model: nothing for the experiment's own.
     """
 
@@ -38,6 +41,11 @@ class Arm:
     overrides: Mapping[str, Mapping[str, Any]]
     base: str = "base"
     model: str = ""
+    search: Search | None = None
+
+    def takes(self, ratio: str) -> bool:
+        """Whether it has a ratio, or may come to ask for it."""
+        return ratio in self.ratios or (self.search is not None and self.search.may_ask(ratio))
 
     @property
     def is_controlled(self) -> bool:
@@ -97,7 +105,7 @@ def arm_of(entry: Mapping[str, Any], iterations: int) -> Arm:
     first, last = 1, entry.get("iterations", iterations)
     if regime.branches:
         first, last = parameters["after"] + 1, parameters["after"] + parameters["iterations"]
-    ratios = tuple(canonical_ratio(ratio) for ratio in entry["ratios"])
     return Arm(
-        entry["name"], regime, CONTROLS[entry["control"]], ratios, first, last, parameters, entry.get("overrides", {})
-    )
+        entry["name"], regime, CONTROLS[entry["control"]], tuple(certain_ratios(entry["ratios"])), first, last, parameters,
+        entry.get("overrides", {}), search=search_of(entry["ratios"]),
+    )  # fmt: skip

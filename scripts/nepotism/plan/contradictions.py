@@ -8,12 +8,14 @@ from typing import Any
 from nepotism.chain.faces import Regime
 from nepotism.chain.regimes import REGIMES
 from nepotism.controls import CONTROLS
-from nepotism.experiment.cells import BASELINE_ARM, canonical_ratio
+from nepotism.experiment.cells import BASELINE_ARM
+from nepotism.experiment.search import certain_ratios
 from nepotism.families import family_package
 from nepotism.plan.bases import model_source, origin_contradictions
 from nepotism.plan.grid import DIFFUSION
 from nepotism.plan.knobs import knob_contradictions, laid_over
 from nepotism.plan.populations import feed_contradictions
+from nepotism.plan.searching import is_searching, search_contradictions
 from nepotism.weights.locations import hub, staged_name
 
 # Of arms that name neither: the plain mixture.
@@ -29,10 +31,11 @@ def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"`arms`: two arms are called '{name}'; their results would share a folder"
     for index, arm in enumerate(config["arms"]):
-        ratios = [canonical_ratio(ratio) for ratio in arm["ratios"]]
+        ratios = certain_ratios(arm["ratios"])
         for ratio in sorted({ratio for ratio in ratios if ratios.count(ratio) > 1}):
             yield f"`arms[{index}].ratios`: {ratio} appears twice"
         yield from _arm_contradictions(config, f"arms[{index}]", arm, ratios)
+        yield from search_contradictions(config, f"arms[{index}]", arm)
     family = config["model"]["family"]
     if family != DIFFUSION:
         # The rest is about images and captions.
@@ -277,10 +280,15 @@ def _origin_contradictions(
     regime = REGIMES[before.get("regime", "replace")]
     if regime.extrapolates == "scores":
         yield f"`{key}.parameters.from`: a cell of {regime.name} draws with two models, and no further one can be retrained from it"
-    there = [canonical_ratio(ratio) for ratio in before["ratios"]]
+    there = certain_ratios(before["ratios"])
     for ratio in ratios:
         if ratio not in there:
-            yield f"`{key}.ratios`: {name} goes on from the arm '{origin}', which has no ratio {ratio}"
+            sure = (
+                f"; of those that it searches, only {' and '.join(there)} are sure to be run"
+                if is_searching(before)
+                else ""
+            )
+            yield f"`{key}.ratios`: {name} goes on from the arm '{origin}', which has no ratio {ratio}{sure}"
     first, last = 1, before.get("iterations", config["iterations"])
     if regime.branches:
         own = regime.filled(before["parameters"])

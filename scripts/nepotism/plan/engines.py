@@ -6,7 +6,7 @@ An arm is never compared with another engine's: what retraining did to it is tol
 from typing import Any
 
 from nepotism.plan.arms import Arm
-from nepotism.plan.grid import Grid
+from nepotism.plan.grid import DIFFUSION, Grid
 
 # Settings that arms have in common which are compared.
 SETTINGS = ("initial_images", "sample", "finetune")
@@ -28,7 +28,8 @@ def baseline(grid: Grid, arm: Arm, ratio: str = "0") -> Arm | None:
 
 
 def _alike(grid: Grid, one: Arm, other: Arm) -> bool:
-    return one.model == other.model and all(grid.block(name, one) == grid.block(name, other) for name in SETTINGS)
+    names = SETTINGS if grid.family == DIFFUSION else (grid.family,)
+    return one.model == other.model and all(grid.block(name, one) == grid.block(name, other) for name in names)
 
 
 def crossed(grid: Grid) -> list[Arm]:

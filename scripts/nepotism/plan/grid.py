@@ -4,7 +4,7 @@ Imported by the Snakefile, so it needs the standard library only and does no wor
 parses the Snakefile again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nepotism.chain.regimes import REGIMES
@@ -38,6 +38,8 @@ class Grid:
             self.models.setdefault(arm.model, model_source(config, arm.overrides))
         self._arms = {arm.name: arm for arm in self.arms}
         self._branches = {name: [arm for arm in self.arms if arm.goes_on_from == name] for name in self._arms}
+        # Ratios that searches have asked for so far, by arm: by who knows the results.
+        self.found: dict[str, tuple[str, ...]] = {}
         # Generations that one job makes: other families than diffusion make many.
         self.chunk: int = 1 if self.family == DIFFUSION else config[self.family]["chunk"]
 
@@ -66,14 +68,25 @@ class Grid:
         return self.block(self.family, arm)
 
     def cells(self) -> list[Cell]:
-        """Every cell, chain by chain: by arm, ratio and seed, then by iteration."""
-        return [
-            Cell(arm.name, ratio, seed, iteration)
-            for arm in self.arms
-            for ratio in arm.ratios
-            for seed in self.seeds
-            for iteration in self.iterations_of(arm)
-        ]
+        """Every cell, chain by chain: by arm, ratio and seed, then by iteration; of searches, what they have asked for so far."""
+        return [cell for arm in self.arms for ratio in self.ratios_of(arm) for cell in self.chains(arm, ratio)]
+
+    def certain_cells(self) -> list[Cell]:
+        """The cells that are run whatever searches find."""
+        return [cell for arm in self.arms for ratio in arm.ratios for cell in self.chains(arm, ratio)]
+
+    def chains(self, arm: Arm, ratio: str) -> list[Cell]:
+        """The cells of an arm at one ratio, seed by seed."""
+        return [Cell(arm.name, ratio, seed, iteration) for seed in self.seeds for iteration in self.iterations_of(arm)]
+
+    def ratios_of(self, arm: Arm) -> list[str]:
+        """The ratios of an arm; of one that searches, its ends and those that it has asked for so far, in order."""
+        found = self.found.get(arm.name)
+        return sorted({*arm.ratios, *found}, key=float) if found else list(arm.ratios)
+
+    def searching(self) -> list[Arm]:
+        """The arms that search for a ratio."""
+        return [arm for arm in self.arms if arm.search]
 
     def redrawn(self) -> list[int]:
         """Iterations that claims compare with the base model: it is sampled with their noise, too, so that they are paired.
@@ -124,10 +137,11 @@ class Grid:
             return 0
         return -(-int(ffhq["images"]) // int(ffhq["shard_size"]))
 
-    def last_cells(self) -> list[Cell]:
-        """The cells whose models nothing is retrained from: the end of every chain."""
-        parents = {self.parent(cell) for cell in self.cells()}
-        return [cell for cell in self.cells() if cell not in parents]
+    def last_cells(self, cells: Sequence[Cell] | None = None) -> list[Cell]:
+        """The cells, of those given or of all, whose models nothing is retrained from: the end of every chain."""
+        cells = self.cells() if cells is None else cells
+        parents = {self.parent(cell) for cell in cells}
+        return [cell for cell in cells if cell not in parents]
 
     def treated_by(self, control: str) -> list[Arm]:
         """The arms of a control, whatever their regime."""
@@ -174,10 +188,9 @@ class Grid:
             ValueError: if the grid has no such cell, with what it does have.
         """
         arm = self.arm(cell.control)
-        if cell.ratio not in arm.ratios:
-            raise ValueError(
-                f"arm '{cell.control}' has no ratio {cell.ratio}; its `ratios` are: {', '.join(arm.ratios)}"
-            )
+        if not arm.takes(cell.ratio):
+            named = ", ".join(arm.ratios) + (", and what halving between them asks for" if arm.search else "")
+            raise ValueError(f"arm '{cell.control}' has no ratio {cell.ratio}; its `ratios` are: {named}")
         if cell.seed not in self.seeds:
             raise ValueError(f"no seed {cell.seed}; the config's `seeds` are: {', '.join(map(str, self.seeds))}")
         if not arm.first <= cell.iteration <= arm.last:

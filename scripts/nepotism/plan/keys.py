@@ -44,7 +44,7 @@ def key_of(name: str, schema: Mapping[str, Any], default: object = _ABSENT, requ
         required: whether it must be there.
     """
     found = schema.get("default", _ABSENT) if default is _ABSENT else default
-    if _is_block(schema) and found is not None:
+    if _is_block(schema) and not _is_list(schema) and found is not None:
         shown = ""
     elif found is not _ABSENT:
         shown = _written(found)
@@ -66,7 +66,7 @@ def keys_of(
     schema = resolved(schema, root)
     yield key_of(name, schema, default, required)
     inner, inside, given = schema, name, default
-    if _is_list(schema):
+    if _is_list(schema) and not _is_block(schema):
         inner, inside, given = resolved(schema["items"], root), f"{name}[]", _ABSENT
     if not _is_block(inner) or name.rsplit(".", 1)[-1] in ELSEWHERE:
         return

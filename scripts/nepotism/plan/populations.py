@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from nepotism.experiment.cells import Cell, canonical_ratio
+from nepotism.experiment.cells import Cell
+from nepotism.experiment.search import certain_ratios
 from nepotism.plan.arms import Arm
 
 
@@ -60,7 +61,7 @@ def feed_contradictions(
             f"`{key}.parameters.other`: the arm '{name}' ends at iteration {end}, and this one at {last}; give `iterations` of "
             "one of them"
         )
-    there = [canonical_ratio(ratio) for ratio in other["ratios"]]
+    there = certain_ratios(other["ratios"])
     for ratio in ratios:
         if ratio not in there:
             yield f"`{key}.ratios`: {ratio}, but the arm '{name}' that feeds it has only: {', '.join(there)}"

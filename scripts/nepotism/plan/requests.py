@@ -105,6 +105,11 @@ class Plan:
                     f"the arm '{arm.name}' feeds each seed from the next (`parameters.seed`): another seed changes chains that "
                     "have run, so seeds are not added"
                 )
+            if arm.search:
+                return (
+                    f"the arm '{arm.name}' searches for its ratio by the mean over seeds: with another seed it may ask for others; to "
+                    f"add seeds, write the ratios that it has found as a list: ratios: [{', '.join(self.grid.ratios_of(arm))}]"
+                )
         return None
 
 

@@ -14,6 +14,7 @@ from nepotism.plan.grid import DIFFUSION, Grid
 from nepotism.plan.knobs import decisive_training, most_guided
 from nepotism.plan.lines import lines
 from nepotism.plan.remedies import JUDGED, described, remedies
+from nepotism.plan.thresholds import search_settings, threshold_settings
 from nepotism.weights.locations import CLEAN_FID_SHA256, in_project, location
 
 # Stages that each family has in its own way, and with a version of its own.
@@ -51,7 +52,8 @@ def family_execution_options(grid: Grid, arm: Arm | None) -> str:
 def checks_of_reference(grid: Grid) -> str:
     """What the grid asks of the real images, for a check: ratios and shares, sets to reserve, and what every arm's regime plans
     for its first training set. A new ratio or arm must not rerun the reference."""
-    ratios = {ratio for arm in grid.arms for ratio in arm.ratios}
+    # Of a search, also the least ratio that it may come to.
+    ratios = {ratio for arm in grid.arms for ratio in (*arm.ratios, *(arm.search.longest()[-1:] if arm.search else ()))}
     shares = {arm.parameters["share"] for arm in grid.arms if arm.regime.branches}
     plans = [
         compact_json({"regime": arm.regime.name, "ratio": ratio, "iteration": arm.first, "parameters": arm.of_regime()})
@@ -163,6 +165,14 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             return {"dpi": config["figures"]["dpi"], "slot": config["figures"]["slot"]}
         case "figure_3" | "figure_7":
             return {"dpi": config["figures"]["dpi"], "clip": score["clip"], "arms": lines(grid, stage)}
+        case "search":
+            assert arm is not None
+            return search_settings(grid, arm)
+        case "threshold":
+            return threshold_settings(grid) | _looks(grid)
+        case "figure_10":
+            drawn = {"dpi": config["figures"]["dpi"], "clip": score["clip"]}
+            return drawn | threshold_settings(grid) | _looks(grid)
         case "figure_4" | "figure_6" | "figure_9":
             return {"dpi": config["figures"]["dpi"]}
         case "mix":
