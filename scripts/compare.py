@@ -19,7 +19,7 @@ from nepotism.share import differences
 from nepotism.share.compare_scores import LEVEL, Comparison, Difference, compare_scores
 from nepotism.share.differences import Setting, Verdicts
 from nepotism.share.provenance import Versions, metrics_files, versions
-from nepotism.share.score_tables import WHAT, read_scores
+from nepotism.share.score_tables import WHAT, read_pair
 
 RULES = {
     "paired": "paired by seed, between seeds",
@@ -41,7 +41,7 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     folders = (arguments.a, arguments.b)
-    scores = compare_scores(*map(read_scores, folders))
+    scores = compare_scores(read_pair(*folders))
     configs = [differences.read_config(folder) for folder in folders]
     settings = differences.settings(*configs)
     made = [versions(metrics_files(folder)) for folder in folders]

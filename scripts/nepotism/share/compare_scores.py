@@ -17,12 +17,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from nepotism.judge.decisions import LEAST_SEEDS
-from nepotism.share.score_tables import Scores, parts
+from nepotism.share.score_tables import WHAT, Pair, Scores
 
 # Two-sided level of single comparisons, and the share of false ones among those that are left after correction.
 LEVEL = 0.05
@@ -85,12 +84,10 @@ class Comparison:
     only_arms: tuple[list[str], list[str]]
 
 
-def compare_scores(a: Scores, b: Scores) -> Comparison:
+def compare_scores(pair: Pair) -> Comparison:
     """Compare every score that both experiments have."""
-    coded = pa.concat_arrays([a.what, b.what]).dictionary_encode()
-    names, codes = coded.dictionary.to_pylist(), coded.indices.to_numpy()
-    codes_a, codes_b = codes[: len(a.seed)], codes[len(a.seed) :]
-    count = len(names)
+    a, b, count = pair.a, pair.b, len(pair)
+    codes_a, codes_b = a.what, b.what
     in_a, in_b = np.bincount(codes_a, minlength=count), np.bincount(codes_b, minlength=count)
     usable = _comparable(a, b, codes_a, codes_b, count)
     pairs = _Pairs(a, b, codes_a, codes_b, count)
@@ -129,14 +126,18 @@ def compare_scores(a: Scores, b: Scores) -> Comparison:
     half = stdtrit(np.where(tested, df, 1), 1 - LEVEL / 2) * se
     order = np.flatnonzero(tested)
     order = order[np.lexsort((-np.abs(t[order]), p[order]))]
+    named = list(zip(WHAT, pair.names, strict=True))
     columns = [each[order].tolist() for each in (rules, seeds, mean_a, mean_b, gap - half, gap + half, p, q)]
     return Comparison(
-        [Difference(parts(names[code]), *rest) for code, *rest in zip(order.tolist(), *columns, strict=True)],
+        [
+            Difference({name: values[code] for name, values in named}, *rest)
+            for code, *rest in zip(order.tolist(), *columns, strict=True)
+        ],
         int(same.sum()),
         int((both & ~usable).sum()),
         int((both & usable & ~same & ~tested).sum()),
         (int(((in_a > 0) & ~both).sum()), int(((in_b > 0) & ~both).sum())),
-        _only_arms(names, in_a > 0, in_b > 0),
+        _only_arms(pair.names[0], in_a > 0, in_b > 0),
     )
 
 
@@ -261,10 +262,9 @@ def _comparable(a: Scores, b: Scores, codes_a: NDArray, codes_b: NDArray, count:
     return (least == most) | ~distance
 
 
-def _only_arms(names: Sequence[str], in_a: NDArray, in_b: NDArray) -> tuple[list[str], list[str]]:
-    arms = np.array([name.partition("\x1f")[0] for name in names])
-    of_a, of_b = set(arms[in_a]), set(arms[in_b])
-    return sorted(map(str, of_a - of_b)), sorted(map(str, of_b - of_a))
+def _only_arms(arms: Sequence[str], in_a: NDArray, in_b: NDArray) -> tuple[list[str], list[str]]:
+    of_a, of_b = ({arms[int(code)] for code in np.flatnonzero(present)} for present in (in_a, in_b))
+    return sorted(of_a - of_b), sorted(of_b - of_a)
 
 
 def _sums(values: NDArray, codes: NDArray, count: int) -> NDArray[np.float64]:

@@ -1,6 +1,7 @@
 """What the cells of an experiment say of how they were made: source revision, versions of stages and libraries, machine."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -28,33 +29,41 @@ def metrics_files(folder: Path) -> list[Path]:
     return sorted(path for found in cells for path in found)
 
 
-def provenance_of(path: Path) -> dict[str, Any]:
-    """The provenance in a cell's metrics.json; of a large file, only its end is read.
+def versions(paths: Iterable[Path]) -> Versions:
+    """How many cells say what of each key.
 
     Raises:
-        UserError: if the file has none.
+        UserError: if a file has no provenance.
     """
-    with open(path, "rb") as file:
-        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-        end = file.read()
+    found: Versions = {}
+    # Most cells say the same.
+    for end, alike in _by_end(paths).items():
+        for key, value in flat(_parsed(end, alike[0])):
+            found.setdefault(key, Counter())[str(value)] += len(alike)
+    return found
+
+
+def _by_end(paths: Iterable[Path]) -> dict[bytes, list[Path]]:
+    """Files by what they end in: the provenance, and of a file with more of it than that, nothing."""
+    found: dict[bytes, list[Path]] = {}
+    for path in paths:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
+            _, begins, end = file.read().rpartition(_BEGINS)
+        found.setdefault(begins + end if begins else os.fsencode(path), []).append(path)
+    return found
+
+
+def _parsed(end: bytes, path: Path) -> dict[str, Any]:
+    """The provenance in a cell's metrics.json, of which only the end is looked at where that is enough."""
     try:
-        _, begins, rest = end.rpartition(_BEGINS)
         found: dict[str, Any] = (
-            json.loads(b"{" + rest.rstrip().removesuffix(b"}"))
-            if begins
+            json.loads(b"{" + end.rstrip())["provenance"]
+            if end.startswith(_BEGINS)
             else json.loads(path.read_bytes())["provenance"]
         )
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path}: no scores with their provenance; delete the file to make it again") from None
-    return found
-
-
-def versions(paths: Iterable[Path]) -> Versions:
-    """How many cells say what of each key."""
-    found: Versions = {}
-    for path in paths:
-        for key, value in flat(provenance_of(path)):
-            found.setdefault(key, Counter())[str(value)] += 1
     return found
 
 
