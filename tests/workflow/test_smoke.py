@@ -476,6 +476,40 @@ def contributing():
     return dict(found)
 
 
+def test_what_is_published_is_whole_and_of_this_configuration(smoke):
+    published, packed = smoke.folder / "results/smoke/publish", smoke.folder / "results/smoke/publish.zip"
+    try:
+        done = smoke.script("publish", "results/smoke")
+        assert done.returncode == 0, done.stderr
+        crate = json.loads((published / "ro-crate-metadata.json").read_text())
+        assert "creativeWorkStatus" not in crate["@graph"][0]
+        assert (published / "tables" / "claims.csv").read_text() == (
+            smoke.folder / "results/smoke/tables/claims.csv"
+        ).read_text()
+        place = str(smoke.folder).encode()
+        assert not [path for path in published.rglob("*") if path.is_file() and place in path.read_bytes()]
+        file = smoke.folder / "results/smoke/config.json"
+        before = file.read_text()
+        try:
+            # As if a run with another key had been interrupted.
+            file.write_text(json.dumps({**json.loads(before), "iterations": 3}))
+            done = smoke.script("publish", "results/smoke")
+            assert done.returncode == 2
+            assert "is not finished" in done.stderr
+            learned = json.loads(before)
+            learned["finetune"]["learning_rate"] *= 2
+            file.write_text(json.dumps(learned))
+            done = smoke.script("publish", "results/smoke")
+            assert done.returncode == 2
+            assert "Snakemake would still run" in done.stderr
+            assert "finetune" in done.stderr
+        finally:
+            file.write_text(before)
+    finally:
+        shutil.rmtree(published, ignore_errors=True)
+        packed.unlink(missing_ok=True)
+
+
 def test_the_worked_example_of_a_new_control_is_true(smoke, tmp_path):
     """The blocks of CONTRIBUTING.md, put where they belong, make an arm that works."""
     folder = tmp_path / "project"
