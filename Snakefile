@@ -23,7 +23,7 @@ report: os.path.abspath(f"{grid.folder}/report/answer.rst")
 
 wildcard_constraints:
     experiment=grid.experiment,
-    control=r"(?!(base(-[a-z0-9_-]+)?|reference|report|tables|figures|logs|benchmarks)/)[a-z0-9_-]+",
+    control=r"(?!(base(-[a-z0-9_-]+)?|reference|report|tables|figures|logs|benchmarks|tracking)/)[a-z0-9_-]+",
     base=r"base(-[a-z0-9_-]+)?",
     model=r"(-[a-z0-9_-]+)?",
     ratio=r"1000|(0|[1-9][0-9]?[0-9]?)(\.[0-9]*[1-9])?",
@@ -47,11 +47,13 @@ rule all:
         figure_files,
         remedy_tables,
         last_models,
+        tracked_cells,
 
 
 include: "rules/targets.smk"
 include: "rules/tables.smk"
 include: "rules/models.smk"
+include: "rules/tracking.smk"
 
 
 for name in rule_files(grid.family):
