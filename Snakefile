@@ -21,6 +21,10 @@ include: "rules/shown.smk"
 report: os.path.abspath(f"{grid.folder}/report/answer.rst")
 
 
+# Without `--sdm apptainer`, none.
+container: image_of_jobs()
+
+
 wildcard_constraints:
     experiment=grid.experiment,
     control=r"(?!(base(-[a-z0-9_-]+)?|reference|report|tables|figures|logs|benchmarks|tracking)/)[a-z0-9_-]+",

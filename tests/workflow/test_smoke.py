@@ -274,6 +274,10 @@ FIGURES_OF_SCORES = {"figure_3": 1, "figure_7": 1}
 TABLES = {"metrics_table": 1, "claims": 1, "answer": 1, "remedies": 1, "figure_8": 1, **FIGURES_OF_SCORES}
 
 
+def test_a_tracker_adds_its_own_jobs_only(smoke):
+    assert smoke.jobs(*SMOKE, "--config", "tracking={log_with: tensorboard}") == {"track": 11}
+
+
 def test_a_changed_learning_rate_reruns_retraining_and_what_follows(smoke):
     # A manifest or a control of iteration 2 is made anew where it reads images of iteration 1.
     assert smoke.jobs(*changed(smoke, finetune={"learning_rate": 1.0e-4})) == {

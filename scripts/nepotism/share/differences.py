@@ -16,7 +16,7 @@ from nepotism.share.provenance import Versions, flat
 # What decides how images are measured: with another one of these, scores of equal images differ.
 MEASURING = ("reference.", "score.", "model.resolution", "unseen.")
 # Keys that change how a result is made and not the result, and one that only names it.
-IDLE = ("execution.", "experiment")
+IDLE = ("execution.", "tracking.", "experiment")
 ABSENT = "(not there)"
 
 

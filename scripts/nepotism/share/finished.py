@@ -76,6 +76,8 @@ def _planned(place: Path, file: str, root: Path) -> Iterator[str]:
         experiment.write(file)
         experiment.flush()
         options = ["-s", str(root / "Snakefile"), "--directory", str(place), "--quiet", "host", "--nolock", "-n"]
+        # Neither conda nor containers, in which results may have been made, nor what was sent to a tracker is looked at.
+        options += ["--rerun-triggers", "mtime", "params", "input", "code", "--config", "tracking={log_with: null}"]
         command = [sys.executable, "-m", "snakemake", *options, "--configfile", experiment.name]
         done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
