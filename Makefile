@@ -1,4 +1,5 @@
 # make run [EXPERIMENT=digits] [CORES=4]   run an experiment, setting up everything it needs
+# make publish [EXPERIMENT=digits]         a folder and a zip of what is worth sending (ARGS='--author Me')
 # make test                                quick tests and the smoke experiment
 # make check                               linters and types
 # make pins                                pin anew all that requirements pull in, in a new environment
@@ -13,7 +14,7 @@ BIN := .venv/bin
 GPUS := $(shell ls /proc/driver/nvidia/gpus 2> /dev/null | wc -l)
 CONFIGFILE := $(if $(filter-out faces,$(EXPERIMENT)),--configfile resources/experiments/$(EXPERIMENT).yaml)
 
-.PHONY: run test check pins clean clean-experiment
+.PHONY: run publish test check pins clean clean-experiment
 .DELETE_ON_ERROR:
 
 run: .venv/torch
@@ -24,6 +25,9 @@ run: .venv/torch
 	  exit $$status; }
 	@$(BIN)/snakemake --quiet all --report results/$(EXPERIMENT)/report.html $(CONFIGFILE)
 	$(BIN)/python scripts/summary.py results/$(EXPERIMENT)
+
+publish: .venv/publish
+	@$(BIN)/python scripts/publish.py results/$(EXPERIMENT) $(ARGS)
 
 test: .venv/dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not slurm"
@@ -41,7 +45,7 @@ pins:
 	$(MAKE) --jobs=1 .venv/dev .venv/slurm
 	$(BIN)/python scripts/pin_packages.py
 
-.venv/%: envs/%.txt envs/light.txt envs/torch.txt envs/faces.txt envs/slurm.txt envs/constraints.txt | .venv/bin/python
+.venv/%: envs/%.txt envs/light.txt envs/torch.txt envs/faces.txt envs/slurm.txt envs/publish.txt envs/constraints.txt | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 

@@ -22,9 +22,13 @@ include: "rules/shown.smk"
 report: os.path.abspath(f"{grid.folder}/report/answer.rst")
 
 
+# Without `--sdm apptainer`, none.
+container: image_of_jobs()
+
+
 wildcard_constraints:
     experiment=grid.experiment,
-    control=r"(?!(base(-[a-z0-9_-]+)?|reference|report|tables|figures|logs|benchmarks)/)[a-z0-9_-]+",
+    control=r"(?!(base(-[a-z0-9_-]+)?|reference|report|tables|figures|logs|benchmarks|tracking)/)[a-z0-9_-]+",
     base=r"base(-[a-z0-9_-]+)?",
     model=r"(-[a-z0-9_-]+)?",
     ratio=r"1000|(0|[1-9][0-9]?[0-9]?)(\.[0-9]*[1-9])?",
@@ -51,6 +55,7 @@ rule all:
         threshold_tables,
         last_models,
         *searched_models,
+        tracked_cells,
 
 
 include: "rules/targets.smk"
@@ -58,6 +63,7 @@ include: "rules/tables.smk"
 include: "rules/threshold.smk"
 include: "rules/search.smk"
 include: "rules/models.smk"
+include: "rules/tracking.smk"
 
 
 for name in rule_files(grid.family):

@@ -190,3 +190,35 @@ def remedy_samples(wildcards):
         if ratio in ratios
     ]
     return [f"{grid.folder}/{cell.path}/samples.parquet" for cell in ends]
+
+
+def tracked_cells(wildcards):
+    """What says that the scores of each cell were sent to the tracker of the config; nothing without one."""
+    tracker = grid.config["tracking"]["log_with"]
+    if tracker is None:
+        return []
+    return [
+        f"{grid.folder}/tracking/{tracker}/{cell.path}.json" for cell in asked_cells()
+    ]
+
+
+def tracked_metrics(wildcards):
+    """The scores to send: those of a cell, and before the first of a chain those of its iteration 0."""
+    cell, arm = cell_of(wildcards), with_advice(grid.arm, wildcards.control)
+    base = f"{grid.folder}/{arm.base}/seed-{cell.seed}/metrics.json"
+    is_first = cell.iteration == min(grid.iterations_of(arm))
+    return [base] * is_first + [f"{grid.folder}/{cell.path}/metrics.json"]
+
+
+def tracked_before(wildcards):
+    """That the cell before was sent: trackers want steps in order, and some the number of the run that they go on with."""
+    cell, arm = cell_of(wildcards), with_advice(grid.arm, wildcards.control)
+    earlier = [each for each in grid.iterations_of(arm) if each < cell.iteration]
+    if not earlier:
+        return []
+    before = Cell(cell.control, cell.ratio, cell.seed, max(earlier))
+    return f"{grid.folder}/tracking/{wildcards.tracker}/{before.path}.json"
+
+
+def tracked_before_option(wildcards, input):
+    return f"--before {input.before}" if input.before else ""

@@ -144,3 +144,21 @@ def staging_source(wildcards):
             f"no key of the config names weights called '{wildcards.weights}'; those that are staged: {', '.join(sources) or 'none'}."
         )
     return options({"source": sources[wildcards.weights]})
+
+
+def image_of_jobs():
+    """The image that jobs run in with `--sdm apptainer`; None without that, so that the key is nobody's else."""
+    methods = workflow.deployment_settings.deployment_method
+    if "apptainer" not in {method.item_to_choice() for method in methods}:
+        return None
+    image = grid.config["execution"]["container"]
+    if image is None:
+        raise WorkflowError(
+            "`execution.container`: name the image that jobs run in with --sdm apptainer; envs/apptainer.def makes one"
+        )
+    file = in_project(image)
+    if not os.path.isfile(file):
+        raise WorkflowError(
+            f"`execution.container`: there is no file {file}; build it from envs/apptainer.def, or name another"
+        )
+    return os.path.abspath(file)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SHIPPED = ["Snakefile", "workflow_config.yaml", "rules", "scripts", "envs", "resources"]
+SHIPPED = ["Snakefile", "workflow_config.yaml", "rules", "scripts", "envs", "resources", "LICENSE"]
 
 # Hypothesis and torch share two cores with everything else.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

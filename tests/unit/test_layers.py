@@ -20,6 +20,7 @@ LAYERS = (
     {"controls"},
     {"families"},
     {"plan"},
+    {"share"},
 )
 LEVEL = {package: level for level, layer in enumerate(LAYERS) for package in layer}
 

@@ -316,6 +316,10 @@ TABLES = {
 }
 
 
+def test_a_tracker_adds_its_own_jobs_only(smoke):
+    assert smoke.jobs(*SMOKE, "--config", "tracking={log_with: tensorboard}") == {"track": 11}
+
+
 def test_a_changed_learning_rate_reruns_retraining_and_what_follows(smoke):
     # A manifest or a control of iteration 2 is made anew where it reads images of iteration 1.
     assert smoke.jobs(*changed(smoke, finetune={"learning_rate": 1.0e-4})) == {
@@ -516,6 +520,40 @@ def contributing():
         "scripts/nepotism/controls/desaturate.py", "scripts/desaturate.py", "rules/controls.smk", "arms",
     }  # fmt: skip
     return dict(found)
+
+
+def test_what_is_published_is_whole_and_of_this_configuration(smoke):
+    published, packed = smoke.folder / "results/smoke/publish", smoke.folder / "results/smoke/publish.zip"
+    try:
+        done = smoke.script("publish", "results/smoke")
+        assert done.returncode == 0, done.stderr
+        crate = json.loads((published / "ro-crate-metadata.json").read_text())
+        assert "creativeWorkStatus" not in crate["@graph"][0]
+        assert (published / "tables" / "claims.csv").read_text() == (
+            smoke.folder / "results/smoke/tables/claims.csv"
+        ).read_text()
+        place = str(smoke.folder).encode()
+        assert not [path for path in published.rglob("*") if path.is_file() and place in path.read_bytes()]
+        file = smoke.folder / "results/smoke/config.json"
+        before = file.read_text()
+        try:
+            # As if a run with another key had been interrupted.
+            file.write_text(json.dumps({**json.loads(before), "iterations": 3}))
+            done = smoke.script("publish", "results/smoke")
+            assert done.returncode == 2
+            assert "is not finished" in done.stderr
+            learned = json.loads(before)
+            learned["finetune"]["learning_rate"] *= 2
+            file.write_text(json.dumps(learned))
+            done = smoke.script("publish", "results/smoke")
+            assert done.returncode == 2
+            assert "Snakemake would still run" in done.stderr
+            assert "finetune" in done.stderr
+        finally:
+            file.write_text(before)
+    finally:
+        shutil.rmtree(published, ignore_errors=True)
+        packed.unlink(missing_ok=True)
 
 
 def test_the_worked_example_of_a_new_control_is_true(smoke, tmp_path):
