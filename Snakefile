@@ -44,6 +44,7 @@ rule all:
         f"{grid.folder}/tables/metrics.csv",
         f"{grid.folder}/tables/claims.csv",
         f"{grid.folder}/report/answer.rst",
+        f"{grid.folder}/index.html",
         figure_files,
         remedy_tables,
         last_models,
@@ -51,6 +52,7 @@ rule all:
 
 include: "rules/targets.smk"
 include: "rules/tables.smk"
+include: "rules/page.smk"
 include: "rules/models.smk"
 
 
