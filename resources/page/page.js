@@ -188,5 +188,6 @@
   at("lineage").addEventListener("click", (event) => { if (event.target === at("lineage")) at("lineage").close(); });
   toEnd();
   show();
+  at("still").hidden = true;
   at("viewer").hidden = false;
 })();
