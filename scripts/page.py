@@ -58,12 +58,13 @@ def run(arguments: argparse.Namespace) -> None:
     provenance = json.loads(arguments.base_metrics.read_text(encoding="utf-8"))["provenance"]
     grid = grid_rows(arms, seeds, scores)
     shown = gallery(files(arguments), arms, seeds[0]) if arguments.samples else None
+    points = [row for file in arguments.curves for row in read_text_csv(file)]
     values: dict[str, Any] = {
         "experiment": arguments.experiment,
         **words(arguments, claims, details),
         "tally": [(kind, MARKS[kind], number) for kind, number in count(claims).items() if number],
         "decided": decided(claims, details),
-        "chart": chart([row for file in arguments.curves for row in read_text_csv(file)]) if arguments.curves else None,
+        "chart": chart(points) if points else None,
         "chart_size": (WIDTH, HEIGHT),
         "figures": family_figures(arguments),
         "gallery": shown,

@@ -41,6 +41,9 @@ def main() -> None:
         print("\nclaims")
         for claim in read_text_csv(claims):
             print(f"{claim['claim']:>4}  {claim['statement']}: {claim['verdict']}")
+    page = arguments.folder / "index.html"
+    if page.is_file():
+        print(f"\nthe page to read and to send: {page}", end="")
     print(
         f"\nfigures: {arguments.folder}/figures   tables: {arguments.folder}/tables   how to read them: results/README.md"
     )

@@ -100,7 +100,7 @@ def _words(claim: Claim, kind: str, parts: Table) -> str:
     if claim.verdict != UNDECIDED:
         return f"It cannot be told: {claim.verdict.removeprefix(UNDECIDED).strip(' ()')}."
     if seeds < LEAST_SEEDS:
-        return f"It takes {LEAST_SEEDS} seeds or more to decide; here is what {seeds or 'no'} {'says' if seeds == 1 else 'say'}."
+        return f"It takes {LEAST_SEEDS} seeds or more to decide, and there {'is' if seeds == 1 else 'are'} {seeds or 'none'}."
     return "An interval reaches across its bound: more seeds may decide it."
 
 
@@ -140,9 +140,10 @@ class ProfileRow:
 
 @dataclass(frozen=True)
 class ProfileOf:
-    """The collapse profile of one condition."""
+    """The collapse profile of one condition; the first of those with the most collapsed measures is open."""
 
     label: str
+    is_open: bool
     counts: list[tuple[str, str, int]]
     rows: list[ProfileRow]
 
@@ -154,7 +155,10 @@ def profile_rows(profile: Table) -> list[ProfileOf]:
         profile: tables/profile.csv: control, ratio, features, aspect, metric, rate, ci_low, ci_high, unit, state, definition, seeds.
     """
     found = []
-    for control, ratio in dict.fromkeys((row["control"], row["ratio"]) for row in profile):
+    collapsed = Counter((row["control"], row["ratio"]) for row in profile if row["state"] == WORST_FIRST[0])
+    keys = list(dict.fromkeys((row["control"], row["ratio"]) for row in profile))
+    worst = max(keys, key=collapsed.__getitem__, default=None)
+    for control, ratio in keys:
         mine = [row for row in profile if (row["control"], row["ratio"]) == (control, ratio)]
         states = Counter(row["state"] for row in mine)
         # The worst first; a state of another name comes last.
@@ -176,7 +180,14 @@ def profile_rows(profile: Table) -> list[ProfileOf]:
             for row in mine
         ]
         label = f"{ratio} % generated" if control == "none" else f"{control}, {ratio} %"
-        found.append(ProfileOf(label, [(state, MARKS.get(state, "open"), states[state]) for state in order], rows))
+        found.append(
+            ProfileOf(
+                label,
+                (control, ratio) == worst,
+                [(state, MARKS.get(state, "open"), states[state]) for state in order],
+                rows,
+            )
+        )
     return found
 
 
