@@ -207,8 +207,9 @@ def test_making_a_page_imports_no_torch():
 def test_the_answer_is_three_sentences_of_the_tables(made, html):
     details = table_of(made.folder / "tables/claim_details.csv")
     first, second, third = three_sentences(CLAIMS, details, 3)
-    assert first.startswith(
-        "Retrained 3 times on its own images only, the model ends 11.81 times (3.44 to 40.60) as far"
+    assert first == (
+        "Retrained 3 times on its own images only, the model ends 11.81 times (3.44 to 40.60) as far from real images, beyond "
+        "what these are from each other, as one retrained on real images only, measured in CLIP features."
     )
     assert second == "With 50 % of its own images it is 0.67 (0.55 to 0.82) in CLIP features."
     told = "Of the 5 claims: 1 holds, 1 does not hold, 1 undecided, 1 mixed, 1 not run; intervals are of 90 %, between 4 seeds."
@@ -359,3 +360,15 @@ def test_an_axis_has_some_ticks_within_it(low, factor, logarithmic):
     assert 2 <= len(found) <= 8
     assert found == sorted(found)
     assert all(low * (1 - 1e-9) <= tick <= low * factor * (1 + 1e-9) for tick in found)
+
+
+def test_an_interval_much_wider_than_the_lines_are_apart_is_cut_at_the_edge(made):
+    points = [dict(point) for point in table_of(made.folder / "figures/figure-3.csv")]
+    points[1]["low"], points[2]["high"] = "0.0001", "1e9"
+    (panel, _) = chart(points).panels
+    heights = [mark.y for line in panel.lines for mark in line.marks]
+    assert max(heights) - min(heights) > 0.35 * (BOTTOM - TOP)
+    ends = [end for line in panel.lines for mark in line.marks for end in (mark.low, mark.high)]
+    # To the margin of the axis, and with no interval lost.
+    assert TOP <= min(ends) < TOP + 0.05 * (BOTTOM - TOP)
+    assert BOTTOM - 0.05 * (BOTTOM - TOP) < max(ends) <= BOTTOM

@@ -58,6 +58,10 @@ def _multiple(part: Mapping[str, str], keys: Sequence[str] = EXCESS, word: str =
     return f"{factor}{word}" + (f" ({low:.2f} to {high:.2f})" if low < high else "")
 
 
+def _measured(space: str) -> str:
+    return "by FID" if space == "inception" else NAMES.get(space, f"in {space} features")
+
+
 def _space(part: Mapping[str, str]) -> str:
     return NAMES.get(part["features"], part["features"])
 
@@ -141,10 +145,11 @@ def three_sentences(claims: Sequence[Claim], details: Details, last: int) -> lis
     if told:
         ratio, parts = told[-1]
         whose = "its own images only" if ratio == "100" else f"{ratio} % of its own images"
-        near, *others = [(_multiple(part, word=" times"), _space(part)) for part in parts]
+        near, *others = [(_multiple(part, word=" times"), _measured(part["features"])) for part in parts]
         first = (
             f"Retrained {times} on {whose}, the model ends {near[0]} as far from real images, beyond what these are from each "
-            f"other, as one retrained on real images only {near[1]}{''.join(f', and {each} {space}' for each, space in others)}."
+            f"other, as one retrained on real images only, measured {near[1]}"
+            f"{''.join(f', and {each} {space}' for each, space in others)}."
         )
     else:
         first = "No mixture with generated images could be compared with one of real images only."

@@ -11,6 +11,8 @@ from nepotism.page.numbers import Number
 # Of a panel, in units of its view box: its size, and the edges of what is drawn.
 WIDTH, HEIGHT = 340, 260
 LEFT, RIGHT, TOP, BOTTOM = 46, 332, 10, 222
+# How far beyond the values an axis may reach to show intervals, by how far apart the values are.
+BEYOND = 0.7
 # Symbols around the origin, so that lines differ without colours.
 SYMBOLS = (
     "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z",
@@ -30,7 +32,7 @@ Point = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Mark:
-    """One point: where it is, the ends of its interval (None without one), and what it says."""
+    """One point: where it is, the ends of its interval (None without one; cut at the panel's edge), and what it says."""
 
     x: float
     y: float
@@ -121,11 +123,16 @@ def _label(kind: str, control: str, ratio: str) -> str:
 
 
 def _panel(title: str, points: Sequence[Point], keys: Sequence[tuple[str, str, str]]) -> ChartPanel:
+    values = [float(point["value"]) for point in points]
     numbers = [float(point[name]) for point in points for name in ("value", "low", "high") if point[name]]
     # As the figure: a distance by powers, if all of it is above 0.
     logarithmic = points[0]["metric"] == "fid" and min(numbers) > 0
     change = math.log if logarithmic else float
+    # A wide interval must not make lines flat: it is cut where it is much wider than they are apart.
+    beyond = BEYOND * (change(max(values)) - change(min(values)))
     bottom, top = change(min(numbers)), change(max(numbers))
+    if beyond:
+        bottom, top = max(bottom, change(min(values)) - beyond), min(top, change(max(values)) + beyond)
     margin = 0.04 * (top - bottom) or 0.5 * abs(top) or 1.0
     bottom, top = bottom - margin, top + margin
     last = max(int(point["iteration"]) for point in points) or 1
@@ -134,7 +141,8 @@ def _panel(title: str, points: Sequence[Point], keys: Sequence[tuple[str, str, s
         return round(LEFT + 12 + (RIGHT - LEFT - 24) * iteration / last, 1)
 
     def y(value: str) -> float:
-        return round(BOTTOM - (BOTTOM - TOP) * (change(float(value)) - bottom) / (top - bottom), 1)
+        inside = min(max(change(float(value)), bottom), top)
+        return round(BOTTOM - (BOTTOM - TOP) * (inside - bottom) / (top - bottom), 1)
 
     lines = []
     present = [key for key in keys if any(_key(point) == key for point in points)]

@@ -21,6 +21,11 @@ SPACES = {
     "clip": "CLIP features", "conv": "random convolutions", "inception": "Inception features", "dinov2": "DINOv2 features",
     "captions": "CLIP score", "pixels": "colours",
 }  # fmt: skip
+# Why a claim was not run, or cannot be told.
+REASONS = {
+    "branch not degraded": "what was to be healed had not degraded before",
+    "starved": "too few different images were left",
+}
 RELATIONS = {"abs <": "within ±", "<": "below ", ">": "above "}
 WORST_FIRST = ("collapsed", "degrading", "stable")
 # Differences of F, which is a logarithm, and of what else is called ln.
@@ -96,9 +101,14 @@ def _words(claim: Claim, kind: str, parts: Table) -> str:
         return "Feature spaces disagree."
     if kind == NOT_RUN:
         reason = claim.verdict.partition(": ")[2]
-        return f"Not asked here: {reason}." if reason else "This grid lacks cells that the claim is about."
+        return (
+            f"Not asked here: {REASONS.get(reason, reason)}."
+            if reason
+            else "This grid lacks cells that the claim is about."
+        )
     if claim.verdict != UNDECIDED:
-        return f"It cannot be told: {claim.verdict.removeprefix(UNDECIDED).strip(' ()')}."
+        reason = claim.verdict.removeprefix(UNDECIDED).strip(" ()")
+        return f"It cannot be told: {REASONS.get(reason, reason)}."
     if seeds < LEAST_SEEDS:
         return f"It takes {LEAST_SEEDS} seeds or more to decide, and there {'is' if seeds == 1 else 'are'} {seeds or 'none'}."
     return "An interval reaches across its bound: more seeds may decide it."
