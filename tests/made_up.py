@@ -17,20 +17,8 @@ from nepotism.page.conditions import Condition, PlannedArm, chain
 
 DETAILS = ["claim", "features", "statistic", "relation", "bound", "value", "ci90_low", "ci90_high", "seeds", "verdict", "kid",
            "excess", "excess_low", "excess_high"]  # fmt: skip
-PROFILE = [
-    "control",
-    "ratio",
-    "features",
-    "aspect",
-    "metric",
-    "rate",
-    "ci_low",
-    "ci_high",
-    "unit",
-    "state",
-    "definition",
-    "seeds",
-]
+PROFILE = ["control", "ratio", "features", "aspect", "metric", "rate", "ci_low", "ci_high", "unit", "difference", "difference_low",
+           "difference_high", "state", "definition", "seeds", "note"]  # fmt: skip
 CURVES = ["panel", "metric", "kind", "control", "ratio", "iteration", "value", "low", "high", "seeds"]
 REMEDIES = ["arm", "ratio", "iteration", "compared_with", "features", "share", "share_low", "share_high", "recall", "recall_low",
             "recall_high", "verdict", "drawn", "passes", "trained", "real", "seeds"]  # fmt: skip
@@ -165,14 +153,38 @@ class MadeUp:
             tables / "cost.csv", [Cost("finetune", 12, 1234.5678, 999.111, 861.36), Cost("mix", 3, 0.5, 0.0, 0.0)], Cost
         )
         profile = [
-            ["none", ratio, features, aspect, metric, *random.normal(0, 2, 3), "per retraining", state, "Shumailov et al. <2024>", 4]
+            [
+                "none", ratio, features, aspect, metric, *random.normal(0, 2, 3), "per retraining", *random.normal(0, 2, 3), state,
+                "Shumailov et al. <2024>", 4, "",
+            ]
             for ratio in ("0", "100")
             for features in ("clip", "conv")
             for aspect, metric, state in (
                 ("distance", "fid", "collapsed" if ratio == "100" else "stable"),
                 ("diversity", "recall", "degrading"),
+                ("alignment", "clip_score", "improving"),
             )
         ]  # fmt: skip
+        profile += [
+            [
+                "none",
+                "100",
+                "",
+                "colour",
+                "contrast",
+                "",
+                "",
+                "",
+                "",
+                "",
+                "",
+                "",
+                "",
+                "Alemohammad et al.",
+                4,
+                "not everywhere",
+            ]
+        ]
         write_csv(tables / "profile.csv", profile, PROFILE)
         remedies = [
             [

@@ -297,7 +297,7 @@ def test_without_colour_shapes_and_words_tell_the_same(opened):
         "all => all.map(each => [each.className, each.querySelector('svg').innerHTML, each.textContent.trim()])",
     )
     shapes = {kind: shape for kind, shape, _ in marks}
-    assert len({kind for kind, *_ in marks}) == len(set(shapes.values())) == 5
+    assert len({kind for kind, *_ in marks}) == len(set(shapes.values())) == 6
     assert all(shapes[kind] == shape and words for kind, shape, words in marks)
     assert {claim.verdict for claim in CLAIMS} <= {words for *_, words in marks}
     lines = opened.eval_on_selector_all(

@@ -173,9 +173,10 @@ def decided(claims: Sequence[Claim], details: Details) -> str:
 def short_sentences(claims: Sequence[Claim], details: Details) -> list[str]:
     """The same of other families: what holds, what does not, and how much of it is decided."""
     told = []
-    for kind, words in ((HOLDS, "It holds that"), (FAILS, "It does not hold that")):
+    for kind, words, none in (
+        (HOLDS, "It holds that", "No claim is shown to hold."),
+        (FAILS, "It does not hold that", "None is shown not to hold."),
+    ):
         found = [claim.statement for claim in claims if claim.verdict == kind]
-        told.append(
-            f"{words} {'; that '.join(found)}." if found else f"No claim {'holds' if kind == HOLDS else 'fails'}."
-        )
+        told.append(f"{words} {'; that '.join(found)}." if found else none)
     return [*told, decided(claims, details)]

@@ -15,7 +15,7 @@ Table = Sequence[Mapping[str, str]]
 # What a mark is called in the style sheet, by the kind of a verdict or the state of a measure.
 MARKS = {
     HOLDS: "yes", FAILS: "no", UNDECIDED: "open", MIXED: "mixed", NOT_RUN: "none",
-    "stable": "yes", "degrading": "mixed", "collapsed": "no",
+    "stable": "yes", "improving": "better", "degrading": "mixed", "collapsed": "no",
 }  # fmt: skip
 SPACES = {
     "clip": "CLIP features", "conv": "random convolutions", "inception": "Inception features", "dinov2": "DINOv2 features",
@@ -26,8 +26,12 @@ REASONS = {
     "branch not degraded": "what was to be healed had not degraded before",
     "starved": "too few different images were left",
 }
+# A number with the ends of its interval.
+Interval = tuple[Number, Number, Number]
 RELATIONS = {"abs <": "within ±", "<": "below ", ">": "above "}
-WORST_FIRST = ("collapsed", "degrading", "stable")
+WORST_FIRST = ("collapsed", "degrading", UNDECIDED, "stable", "improving")
+# What has no state says so.
+UNTOLD = "not told"
 # Differences of F, which is a logarithm, and of what else is called ln.
 LOGARITHMS = re.compile(r"(mean (of|over i of) )?F\(|ln ")
 
@@ -133,19 +137,19 @@ def _part(part: Mapping[str, str]) -> PartRow:
 
 @dataclass(frozen=True)
 class ProfileRow:
-    """One measure of a condition: its rate per iteration with interval, and the state that it stands for."""
+    """One measure of a condition: its rate per iteration, what that is beyond the rate of 0 %, each with its interval, and the state."""
 
     aspect: str
     metric: str
     space: str
-    rate: Number
-    low: Number
-    high: Number
+    rate: Interval
     unit: str
+    beyond: Interval
     state: str
     mark: str
     definition: str
     seeds: Number
+    note: str
 
 
 @dataclass(frozen=True)
@@ -162,7 +166,8 @@ def profile_rows(profile: Table) -> list[ProfileOf]:
     """The collapse profile, condition by condition.
 
     Args:
-        profile: tables/profile.csv: control, ratio, features, aspect, metric, rate, ci_low, ci_high, unit, state, definition, seeds.
+        profile: tables/profile.csv: control, ratio, features, aspect, metric, rate, ci_low, ci_high, unit, state, definition, seeds; and,
+            if they are there, difference, difference_low, difference_high and note.
     """
     found = []
     collapsed = Counter((row["control"], row["ratio"]) for row in profile if row["state"] == WORST_FIRST[0])
@@ -170,7 +175,7 @@ def profile_rows(profile: Table) -> list[ProfileOf]:
     worst = max(keys, key=collapsed.__getitem__, default=None)
     for control, ratio in keys:
         mine = [row for row in profile if (row["control"], row["ratio"]) == (control, ratio)]
-        states = Counter(row["state"] for row in mine)
+        states = Counter(row["state"] or UNTOLD for row in mine)
         # The worst first; a state of another name comes last.
         order = sorted(states, key=[*WORST_FIRST, *states].index)
         rows = [
@@ -178,14 +183,14 @@ def profile_rows(profile: Table) -> list[ProfileOf]:
                 row["aspect"],
                 row["metric"],
                 SPACES.get(row["features"], row["features"]),
-                Number(row["rate"]),
-                Number(row["ci_low"]),
-                Number(row["ci_high"]),
+                _with_interval(row, "rate", "ci_low", "ci_high"),
                 row["unit"],
-                row["state"],
-                MARKS.get(row["state"], "open"),
+                _with_interval(row, "difference", "difference_low", "difference_high"),
+                row["state"] or UNTOLD,
+                MARKS.get(row["state"], "none"),
                 row["definition"],
                 Number(row["seeds"]),
+                row.get("note", ""),
             )
             for row in mine
         ]
@@ -194,7 +199,7 @@ def profile_rows(profile: Table) -> list[ProfileOf]:
             ProfileOf(
                 label,
                 (control, ratio) == worst,
-                [(state, MARKS.get(state, "open"), states[state]) for state in order],
+                [(state, MARKS.get(state, "none"), states[state]) for state in order],
                 rows,
             )
         )
@@ -218,7 +223,7 @@ class RemedyRow:
     label: str
     compared_with: str
     space: str
-    values: list[tuple[Number, Number, Number]]
+    values: list[Interval]
     verdict: str
     mark: str
 
@@ -234,15 +239,17 @@ def remedy_rows(remedies: Table) -> list[RemedyRow]:
             f"{row['arm']}, {row['ratio']} %",
             row["compared_with"].replace(",", ", "),
             SPACES.get(row["features"], row["features"]),
-            [
-                (Number(row[name]), Number(row.get(low, "")), Number(row.get(high, "")))
-                for _, name, low, high in REMEDY_COLUMNS
-            ],
+            [_with_interval(row, *names) for _, *names in REMEDY_COLUMNS],
             row["verdict"],
             MARKS[kind_of(row["verdict"])],
         )
         for row in remedies
     ]
+
+
+def _with_interval(row: Mapping[str, str], name: str, low: str, high: str) -> Interval:
+    """A number with its interval; empty where the table has none."""
+    return Number(row.get(name, "")), Number(row.get(low, "")), Number(row.get(high, ""))
 
 
 @dataclass(frozen=True)
