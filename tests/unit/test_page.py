@@ -212,7 +212,7 @@ def test_the_answer_is_three_sentences_of_the_tables(made, html):
         "Retrained 3 times on its own images only, the model ends 11.81 times (3.44 to 40.60) as far from real images, beyond "
         "what these are from each other, as one retrained on real images only, measured in CLIP features."
     )
-    assert second == "With 50 % of its own images it is 0.67 (0.55 to 0.82) in CLIP features."
+    assert second == "With 50 % of its own images the multiple is 0.67 (0.55 to 0.82) in CLIP features."
     told = "Of the 5 claims: 1 holds, 1 does not hold, 1 undecided, 1 mixed, 1 not run; intervals are of 90 %, between 4 seeds."
     assert third == told
     assert html.count('<span class="sentence">') == 3

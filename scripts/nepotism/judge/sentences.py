@@ -153,7 +153,7 @@ def three_sentences(claims: Sequence[Claim], details: Details, last: int) -> lis
         )
     else:
         first = "No mixture with generated images could be compared with one of real images only."
-    milder = [f"with {ratio} % of its own images it is {_factors(parts)}" for ratio, parts in told[:-1][-1:]]
+    milder = [f"with {ratio} % of its own images the multiple is {_factors(parts)}" for ratio, parts in told[:-1][-1:]]
     milder += [sentence[0].lower() + sentence[1:-1] for sentence in _healed(claims, details)]
     flat = _parts(details, 1, "F(0,I)")
     if not milder and flat:
