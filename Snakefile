@@ -50,6 +50,7 @@ rule all:
         f"{grid.folder}/tables/claims.csv",
         f"{grid.folder}/tables/profile.csv",
         f"{grid.folder}/report/answer.rst",
+        f"{grid.folder}/index.html",
         figure_files,
         remedy_tables,
         threshold_tables,
@@ -62,6 +63,7 @@ include: "rules/targets.smk"
 include: "rules/tables.smk"
 include: "rules/threshold.smk"
 include: "rules/search.smk"
+include: "rules/page.smk"
 include: "rules/models.smk"
 include: "rules/tracking.smk"
 

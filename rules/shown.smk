@@ -1,4 +1,5 @@
 # What figures and the report show: functions only.
+from nepotism.experiment.cells import cell_in
 from nepotism.plan.lines import lines
 from nepotism.plan.remedies import remedies
 from nepotism.plan.thresholds import mapped
@@ -222,3 +223,51 @@ def tracked_before(wildcards):
 
 def tracked_before_option(wildcards, input):
     return f"--before {input.before}" if input.before else ""
+
+
+# ---- The page: pictures and training sets of the first seed, or a family's figures
+
+
+def page_curves(wildcards):
+    """The table of figure 3, where there is one."""
+    drawn = grid.family == DIFFUSION and lines(grid, "figure_3")
+    return [f"{grid.folder}/figures/figure-3.csv"] if drawn else []
+
+
+def page_figures(wildcards):
+    """What a family has instead of pictures."""
+    return [f"{grid.folder}/figures/{name}.png" for name in family_figures]
+
+
+def page_samples(wildcards):
+    return shown_generations(wildcards) if grid.family == DIFFUSION else []
+
+
+def beside_samples(name):
+    return lambda wildcards: [
+        file.replace("samples.parquet", name) for file in page_samples(wildcards)
+    ]
+
+
+page_embeddings = beside_samples("embeddings.npz")
+
+
+def page_initial_images(wildcards):
+    """What the first retraining of each chain takes: files beside the samples of the base models."""
+    return [
+        file
+        for file in beside_samples("initial_images.parquet")(wildcards)
+        if not cell_in(file)
+    ]
+
+
+def page_real(wildcards):
+    return [f"{grid.folder}/reference/real.parquet"] if grid.family == DIFFUSION else []
+
+
+def page_manifests(wildcards):
+    """What every model of the first seed was trained on."""
+    if grid.family != DIFFUSION:
+        return []
+    cells = [cell for cell in asked_cells() if cell.seed == grid.seeds[0]]
+    return [with_advice(grid.training_set, cell) for cell in cells]

@@ -47,6 +47,9 @@ def main() -> None:
         print("\nthresholds")
         for sentence in beginnings(read_text_csv(thresholds)):
             print(f"      {sentence}")
+    page = arguments.folder / "index.html"
+    if page.is_file():
+        print(f"\nthe page to read and to send: {page}", end="")
     print(
         f"\nfigures: {arguments.folder}/figures   tables: {arguments.folder}/tables   how to read them: results/README.md"
     )

@@ -19,7 +19,7 @@ from nepotism.plan.settings import OF_FAMILIES, settings
 
 DEFAULT = yaml.safe_load((ROOT / "workflow_config.yaml").read_text())
 STAGES = ["reference", "encode", "embed_reference", "initial_images", "mix", "finetune", "sample", "score", "metrics_table", "claims",
-          "profile_table", "vae_round_trips", "answer", "train_detector", "remedies", "threshold",
+          "profile_table", "vae_round_trips", "answer", "page", "train_detector", "remedies", "threshold",
           *(f"figure_{number}" for number in range(1, 11))]  # fmt: skip
 PAPER = yaml.safe_load((ROOT / "resources" / "experiments" / "paper.yaml").read_text())
 EXPERIMENTS = sorted((ROOT / "resources" / "experiments").glob("*.yaml"))

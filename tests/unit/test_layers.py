@@ -17,7 +17,7 @@ LAYERS = (
     {"weights"},
     {"sources", "measure", "judge"},
     {"draw", "chain"},
-    {"controls"},
+    {"controls", "page"},
     {"families"},
     {"plan"},
     {"share"},

@@ -22,6 +22,7 @@ NAMESAKES = {
     ("claims.py", "family"),
     ("claims.py", "pair"),
     ("family_figure.py", "family"),
+    ("page.py", "family"),
     ("__init__.py", "family"),
     ("figure_6.py", "images"),
     ("filter.py", "detector"),

@@ -81,13 +81,16 @@ def test_figures_claims_and_the_first_page_are_there(project):
         "tail_share",
     }
     assert {row["control"] for row in profile} == {arm["name"] for arm in SMALL["arms"]}
-    assert "What is left of a distribution" in (folder / "report" / "answer.rst").read_text()
+    for name in ("report/answer.rst", "index.html"):
+        assert "What is left of a distribution" in (folder / name).read_text()
+    # Its figures stand for the pictures that it has not.
+    assert (folder / "index.html").read_text().count('<figure class="wide"><img src="data:image/webp;base64,') == 7
 
 
 def test_a_second_run_does_nothing_and_another_figure_setting_redraws_only_figures(project):
     assert project.jobs(*OPTIONS) == {}
     (project.folder / "dpi.yaml").write_text("figures: {dpi: 50}")
-    assert project.jobs(*OPTIONS, "dpi.yaml") == {"family_figure": 7}
+    assert project.jobs(*OPTIONS, "dpi.yaml") == {"family_figure": 7, "page": 1}
 
 
 def test_another_score_fits_nothing_anew(project):
@@ -248,8 +251,9 @@ def test_the_worked_example_of_a_new_family_is_true(tmp_path):
     left = {(row["control"], row["ratio"]): float(row["value"]) for row in rows}
     assert left["none", "100"] < left["all", "100"] < 0.7
     assert left["base", ""] == pytest.approx(2 / 3, abs=0.05)
-    page = (tmp_path / "results" / "urn" / "report" / "answer.rst").read_text()
-    assert "What is left of a distribution that is counted" in page
+    for name in ("report/answer.rst", "index.html"):
+        page = (tmp_path / "results" / "urn" / name).read_text()
+        assert "What is left of a distribution that is counted" in page
 
 
 @pytest.mark.parametrize("name", ["gmm", "gmm-blob", "vae", "vae-mnist", "lm", "lm-wikitext"])

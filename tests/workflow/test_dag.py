@@ -36,7 +36,7 @@ def test_the_default_grid(project):
         "sample_base": 4, "score_base": 4, "redraw_base": 8, "score_redrawn": 8,
         "sifid_threshold": 4, "histogram_match": 12, "sifid_cull": 12,
         "mix": cells, "finetune": cells, "sample": cells, "score": cells,
-        "metrics_table": 1, "claims": 1, "profile_table": 1, "answer": 1, "threshold": 1,
+        "metrics_table": 1, "claims": 1, "profile_table": 1, "answer": 1, "threshold": 1, "page": 1,
         **{f"figure_{number}": 1 for number in (*range(1, 8), 10)},
     }  # fmt: skip
 
@@ -226,7 +226,7 @@ def test_the_real_arm_never_depends_on_generated_images(project):
         f"{CELL}/samples.png", f"{CELL}/embeddings.npz", "results/faces/tables/metrics.csv",
         "results/faces/tables/jackknife.csv", "results/faces/tables/diagnostics.csv", "results/faces/tables/profile.csv",
         "results/faces/figures/figure-3.svg", "results/faces/figures/figure-10.svg", "results/faces/tables/survival.csv",
-        "results/faces/tables/claims.csv", "results/faces/report/answer.rst",
+        "results/faces/tables/claims.csv", "results/faces/report/answer.rst", "results/faces/index.html",
         "results/faces/sifid_cull/seed-0/sifid_threshold.json",
         "results/faces/heal/ratio-100/seed-0/iteration-6/metrics.json", "cells", "metrics", "figures",
     ],

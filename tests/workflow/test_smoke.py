@@ -22,6 +22,7 @@ import yaml
 from ancestry import check_provenance
 from conftest import ROOT, SMOKE, Project, benchmark
 from diffusers import UNet2DConditionModel
+from made_up import Parsed, numbers, shown_as
 from nepotism.data import watermark
 from nepotism.data.images import read_image_set, read_manifest, read_records
 from nepotism.data.tables import NAMING
@@ -240,6 +241,41 @@ def test_the_profile_has_every_arm_and_says_that_one_seed_decides_nothing(result
     assert {row["iterations"] for row in healed} == {"1"}
 
 
+def test_the_page_has_every_claim_picture_and_cost(results):
+    """Its parts are looked at in tests/unit/test_page.py and tests/browser; these are a run's own numbers."""
+    found = Parsed((results / "index.html").read_text())
+    costs = [
+        row[name]
+        for row in table_of(results / "tables/cost.csv")
+        for name in ("jobs", "seconds", "cpu_seconds", "peak_memory_mib")
+    ]
+    parts = table_of(results / "tables/claim_details.csv")
+    effects = [row[name] for row in parts for name in ("value", "ci90_low", "ci90_high") if row[name]]
+    shown = numbers(found.tables["cost-table"])
+    assert [raw for raw, _ in shown] == costs
+    assert len(effects) > 20
+    for claim in {row["claim"] for row in parts}:
+        rows = found.tables[f"Effects of claim {claim}"][1:]
+        mine = [row for row in parts if row["claim"] == claim]
+        assert [[raw for raw, _ in row[2][1]] for row in rows] == [
+            [row[name] for name in ("value", "ci90_low", "ci90_high") if row[name]] for row in mine
+        ]
+        shown += numbers(rows)
+    assert all(shown_as(*number) for number in shown)
+    data = json.loads(next(text for text in found.texts["script"] if text.startswith("{")))
+    assert [[step[0] for step in each["steps"]] for each in data["conditions"]] == [[0, 1, 2]] * 6
+    assert len(data["slots"]) == 60
+    assert {name: model["real"] for name, model in data["models"].items() if name.endswith("iteration-2")} == {
+        "none/ratio-0/seed-0/iteration-2": 60, "none/ratio-50/seed-0/iteration-2": 30, "heal/ratio-50/seed-0/iteration-2": 60,
+        "histogram_match/ratio-100/seed-0/iteration-2": 0, "sifid_cull/ratio-100/seed-0/iteration-2": 0,
+        # What the filter left.
+        "detector/ratio-50/seed-0/iteration-2": sum(
+            record.origin == "real"
+            for record, _ in read_manifest(results / "detector/ratio-50/seed-0/iteration-2/filtered.parquet")
+        ),
+    }  # fmt: skip
+
+
 def test_the_report_is_one_page_that_loads_nothing_from_outside(smoke):
     smoke.snakemake("--report", f"{RESULTS}/report.html", *SMOKE)
     page = (smoke.folder / RESULTS / "report.html").read_text()
@@ -320,6 +356,9 @@ def test_a_tracker_adds_its_own_jobs_only(smoke):
     assert smoke.jobs(*SMOKE, "--config", "tracking={log_with: tensorboard}") == {"track": 11}
 
 
+TABLES = {"metrics_table": 1, "claims": 1, "answer": 1, "page": 1, "remedies": 1, "figure_8": 1, **FIGURES_OF_SCORES}
+
+
 def test_a_changed_learning_rate_reruns_retraining_and_what_follows(smoke):
     # A manifest or a control of iteration 2 is made anew where it reads images of iteration 1.
     assert smoke.jobs(*changed(smoke, finetune={"learning_rate": 1.0e-4})) == {
@@ -351,7 +390,9 @@ def test_another_base_model_reruns_everything_but_the_reference(smoke):
 
 
 def test_a_changed_figure_setting_reruns_figures_only(smoke):
-    assert smoke.jobs(*changed(smoke, figures={"dpi": 100})) == {f"figure_{number}": 1 for number in range(1, 10)}
+    drawn = {f"figure_{number}": 1 for number in range(1, 10)}
+    # The page is made of the table beside figure 3.
+    assert smoke.jobs(*changed(smoke, figures={"dpi": 100})) == {**drawn, "page": 1}
     assert smoke.jobs(*changed(smoke, figures={"group": "smiling-red-round"})) == {"figure_1": 1, "figure_5": 1}
 
 

@@ -13,6 +13,17 @@ from nepotism.judge.verdicts import Claim
 # Snakemake's page centres this text in a window and cuts off the top of what is taller; and it is narrow.
 STYLE = ".h-screen.items-center { align-items: safe center } .prose.max-w-lg { max-width: 60rem }"
 
+QUESTION = "What happens when the model is retrained on its own images?"
+# What the letters in statistics on diffusion models mean.
+NOTATION = (
+    "F is the logarithm of the Fréchet distance, b its value for the",
+    "base model, I the last iteration, (heal,r,end) the end of healing what was retrained at r %, C the mean CLIP score and",
+    "s its spread within groups. Seeds share the base model and",
+    "the real images: what holds between seeds holds given both. KID is asked only for the sign of an effect, which cannot",
+    "be told while its interval contains 0. Beside each effect on F stands the same effect on the logarithm of the excess:",
+    "the distance minus that of real images from other real ones, which few images keep far from 0.",
+)
+
 Table = tuple[list[str], list[list[str]], list[int]]
 
 
@@ -49,17 +60,10 @@ def render(claims: Sequence[Claim], details: Details, diagnostics: Details, rows
         rows: tables/metrics.csv.
     """
     return ReportText(
-        "What happens when the model is retrained on its own images?",
+        QUESTION,
         answer(claims, details),
         "Beside this page: Figures_, Tables_ and `Contact sheets`_.",
-        [
-            "F is the logarithm of the Fréchet distance, b its value for the",
-            "base model, I the last iteration, (heal,r,end) the end of healing what was retrained at r %, C the mean CLIP score and",
-            "s its spread within groups. Seeds share the base model and",
-            "the real images: what holds between seeds holds given both. KID is asked only for the sign of an effect, which cannot",
-            "be told while its interval contains 0. Beside each effect on F stands the same effect on the logarithm of the excess:",
-            "the distance minus that of real images from other real ones, which few images keep far from 0.",
-        ],
+        NOTATION,
         _ends(rows),
         [
             f"The excess is a distance minus that of real images from other real ones ({floors_of(rows)}).",

@@ -1,16 +1,20 @@
 """Sentences of the report: what the tables of claims and of their parts say, in words."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from nepotism.data.tables import Row, floors
-from nepotism.judge.decisions import FAILS, HOLDS
+from nepotism.judge.decisions import FAILS, HOLDS, LEAST_SEEDS
 from nepotism.judge.verdicts import CAPTIONS, Claim, count
 
 NAMES = {"clip": "in CLIP features", "conv": "in random convolutions", "inception": "(FID)"}
 
 # Columns of an effect and its interval in the tables of parts: of the distance, and of its excess over the floor.
 OWN, EXCESS = ("value", "ci90_low", "ci90_high"), ("excess", "excess_low", "excess_high")
+
+# The part of claim 2 that compares the distance of a ratio with that of 0 %.
+_DEGRADES = re.compile(r"F\(([0-9.]+),I\) - F\(0,I\)$")
 
 # Rows of a table of parts, as text.
 Details = Sequence[Mapping[str, str]]
@@ -44,13 +48,22 @@ def floors_of(rows: Sequence[Row]) -> str:
 
 def _factors(parts: Details, keys: Sequence[str] = EXCESS) -> str:
     """Differences of logarithms as factors, one per feature space, with their intervals."""
-    told = []
-    for part in parts:
-        value, low, high = (_factor(part[key]) for key in keys)
-        factor = f"{value:.2f}" if 0 < value < math.inf else "not defined"
-        interval = f" ({low:.2f} to {high:.2f})" if low < high else ""
-        told.append(f"{factor}{interval} {NAMES.get(part['features'], part['features'])}")
-    return " and ".join(told)
+    return " and ".join(f"{_multiple(part, keys)} {_space(part)}" for part in parts)
+
+
+def _multiple(part: Mapping[str, str], keys: Sequence[str] = EXCESS, word: str = "") -> str:
+    """A difference of logarithms as a factor with its interval; ``word`` follows the factor."""
+    value, low, high = (_factor(part[key]) for key in keys)
+    factor = f"{value:.2f}" if 0 < value < math.inf else "not defined"
+    return f"{factor}{word}" + (f" ({low:.2f} to {high:.2f})" if low < high else "")
+
+
+def _measured(space: str) -> str:
+    return "by FID" if space == "inception" else NAMES.get(space, f"in {space} features")
+
+
+def _space(part: Mapping[str, str]) -> str:
+    return NAMES.get(part["features"], part["features"])
 
 
 def _factor(logarithm: str) -> float:
@@ -116,3 +129,54 @@ def diagnosis(diagnostics: Details) -> Iterator[str]:
         else:
             value, low, high = (parts[0][key] and f"{float(parts[0][key]):.2f}" for key in OWN)
             yield f"{statistic} = {value}" + (f" ({low} to {high})." if low else ".")
+
+
+def three_sentences(claims: Sequence[Claim], details: Details, last: int) -> list[str]:
+    """The answer for a page: what the largest ratio does, what is milder or healed, and how much of it is decided.
+
+    Args:
+        claims: tables/claims.csv.
+        details: tables/claim_details.csv, as text.
+        last: number of retrainings that claims are about.
+    """
+    ratios = sorted({found[1] for part in details if (found := _DEGRADES.match(part["statistic"]))}, key=float)
+    told = [(ratio, parts) for ratio in ratios if (parts := _parts(details, 2, f"F({ratio},I)"))]
+    times = f"{last} times" if last > 1 else "once"
+    if told:
+        ratio, parts = told[-1]
+        whose = "its own images only" if ratio == "100" else f"{ratio} % of its own images"
+        near, *others = [(_multiple(part, word=" times"), _measured(part["features"])) for part in parts]
+        first = (
+            f"Retrained {times} on {whose}, the model ends {near[0]} as far from real images, beyond what these are from each "
+            f"other, as one retrained on real images only, measured {near[1]}"
+            f"{''.join(f', and {each} {space}' for each, space in others)}."
+        )
+    else:
+        first = "No mixture with generated images could be compared with one of real images only."
+    milder = [f"with {ratio} % of its own images the multiple is {_factors(parts)}" for ratio, parts in told[:-1][-1:]]
+    milder += [sentence[0].lower() + sentence[1:-1] for sentence in _healed(claims, details)]
+    flat = _parts(details, 1, "F(0,I)")
+    if not milder and flat:
+        milder = [f"on real images only, it ends at this multiple of the base model's distance: {_factors(flat)}"]
+    second = "; ".join(milder) or "nothing milder, and no healing, was compared"
+    return [first, f"{second[0].upper()}{second[1:]}.", decided(claims, details)]
+
+
+def decided(claims: Sequence[Claim], details: Details) -> str:
+    """How many claims got each verdict, and what the intervals are between."""
+    seeds = max((int(part["seeds"]) for part in details if part.get("seeds")), default=0)
+    few = f"fewer than {LEAST_SEEDS} seeds decide nothing, and intervals are within one run"
+    between = few if seeds < LEAST_SEEDS else f"intervals are of 90 %, between {seeds} seeds"
+    return f"{counted(claims).removesuffix('.')}; {between}."
+
+
+def short_sentences(claims: Sequence[Claim], details: Details) -> list[str]:
+    """The same of other families: what holds, what does not, and how much of it is decided."""
+    told = []
+    for kind, words, none in (
+        (HOLDS, "It holds that", "No claim is shown to hold."),
+        (FAILS, "It does not hold that", "None is shown not to hold."),
+    ):
+        found = [claim.statement for claim in claims if claim.verdict == kind]
+        told.append(f"{words} {'; that '.join(found)}." if found else none)
+    return [*told, decided(claims, details)]

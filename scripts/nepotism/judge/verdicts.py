@@ -11,6 +11,8 @@ from nepotism.judge.looks import REPEATED, Looks
 BETWEEN = "; "
 # What belongs to no feature space: CLIP scores, and colours.
 CAPTIONS, PIXELS = "captions", "pixels"
+# The kind of a verdict that differs between feature spaces.
+MIXED = "mixed"
 # The note of every claim of an experiment to which seeds are added after looking at it.
 MANY_LOOKS = "intervals hold for any number of looks"
 
@@ -122,10 +124,14 @@ def by_space(verdict: str) -> dict[str, str]:
 
 def count(claims: Iterable[Claim]) -> dict[str, int]:
     """How many claims got each kind of verdict; a verdict that differs between feature spaces counts as ``mixed``."""
-    kinds = dict.fromkeys((HOLDS, FAILS, UNDECIDED, "mixed", NOT_RUN), 0)
+    kinds = dict.fromkeys((HOLDS, FAILS, UNDECIDED, MIXED, NOT_RUN), 0)
     for claim in claims:
-        kind = next((kind for kind in (HOLDS, FAILS) if claim.verdict == kind), None)
-        if kind is None:
-            kind = "mixed" if ";" in claim.verdict else UNDECIDED if claim.verdict.startswith(UNDECIDED) else NOT_RUN
-        kinds[kind] += 1
+        kinds[kind_of(claim.verdict)] += 1
     return kinds
+
+
+def kind_of(verdict: str) -> str:
+    """What kind of verdict it is, without its reason; one that differs between feature spaces is ``mixed``."""
+    if verdict in (HOLDS, FAILS):
+        return verdict
+    return MIXED if BETWEEN in verdict else UNDECIDED if verdict.startswith(UNDECIDED) else NOT_RUN

@@ -1,7 +1,10 @@
-"""Which arms figures of scores draw, and how. Standard library only."""
+"""Which arms figures of scores draw, and how, and what a page is told of every arm. Standard library only."""
+
+from typing import Any
 
 from nepotism.experiment.cells import BASELINE_ARM
 from nepotism.plan.arms import Arm
+from nepotism.plan.engines import beginning
 from nepotism.plan.grid import Grid
 
 
@@ -39,3 +42,19 @@ def _drawn_as(arm: Arm) -> str:
 
 def _is_in_figure_3(arm: Arm) -> bool:
     return not arm.overrides or bool(arm.model) or (arm.regime.branches and list(arm.overrides) == ["finetune"])
+
+
+def planned(grid: Grid, arm: Arm) -> dict[str, Any]:
+    """What a page is told of an arm: see `nepotism.page.conditions.PlannedArm`."""
+    # Of a control, what it does to the usual mixture.
+    usual = arm.is_controlled and arm.regime.name == "replace"
+    faces = [arm.control.summary] * arm.is_controlled + [arm.regime.summary] * (not usual)
+    overridden = ", ".join(f"{block}.{key}" for block, keys in arm.overrides.items() for key in keys)
+    return {
+        "name": arm.name,
+        "about": " ".join(faces) + (f" With settings of its own: {overridden}." if overridden else ""),
+        "ratios": list(arm.ratios),
+        "iterations": list(grid.iterations_of(arm)),
+        "base": beginning(grid, arm).base,
+        "goes_on_from": arm.goes_on_from or "",
+    }

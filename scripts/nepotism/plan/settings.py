@@ -12,7 +12,7 @@ from nepotism.plan import engines, profiles
 from nepotism.plan.arms import Arm
 from nepotism.plan.grid import DIFFUSION, Grid
 from nepotism.plan.knobs import decisive_training, most_guided
-from nepotism.plan.lines import lines
+from nepotism.plan.lines import lines, planned
 from nepotism.plan.remedies import JUDGED, described, remedies
 from nepotism.plan.thresholds import search_settings, threshold_settings
 from nepotism.weights.locations import CLEAN_FID_SHA256, in_project, location
@@ -175,6 +175,9 @@ def _slice(grid: Grid, stage: str, arm: Arm | None, iteration: int) -> dict[str,
             return drawn | threshold_settings(grid) | _looks(grid)
         case "figure_4" | "figure_6" | "figure_9":
             return {"dpi": config["figures"]["dpi"]}
+        case "page":
+            told = {"planned": [compact_json(planned(grid, each)) for each in grid.arms], "replicates": grid.seeds}
+            return told | ({} if grid.family == DIFFUSION else {"family": grid.family})
         case "mix":
             return _regime(arm)
         case "train_detector":
