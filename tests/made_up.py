@@ -11,6 +11,7 @@ from nepotism.data.cost import Cost
 from nepotism.data.images import Record, write_image_set, write_manifest
 from nepotism.data.tables import COLUMNS, Row, provenance, write_csv
 from nepotism.experiment.cells import Cell
+from nepotism.judge.threshold import BETWEEN, INTERVAL, Threshold
 from nepotism.judge.verdicts import Claim
 from nepotism.measure.embeddings import Embedded, write_embedded
 from nepotism.page.conditions import Condition, PlannedArm, chain
@@ -208,6 +209,12 @@ class MadeUp:
             ]
         ]
         write_csv(tables / "remedies.csv", remedies, REMEDIES)
+        thresholds = [
+            Threshold("none", "clip", "fid", 3, str(seed), BETWEEN, ratio, 25.0, 100.0)
+            for seed, ratio in zip(self.seeds, (30.0, 35.0, 40.0, 45.0), strict=False)
+        ]
+        thresholds.append(Threshold("none", "clip", "fid", 3, "", INTERVAL, 37.3, 28.4, 47.2))
+        write_csv(tables / "threshold.csv", thresholds, Threshold)
         curves = [
             ["Fréchet distance (tiny-clip)", "fid", "heal" if arm.goes_on_from else "mixture", arm.name, ratio, iteration,
              value := float(20 + float(ratio) * iteration / 4), value * 0.9, value * 1.1, 4]
@@ -230,6 +237,7 @@ class MadeUp:
             "cost": tables / "cost.csv", "base_metrics": self.folder / "base/seed-0/metrics.json",
             "config": self.folder / "config.json", "curves": [self.folder / "figures/figure-3.csv"],
             "profile": [tables / "profile.csv"], "remedies": [tables / "remedies.csv"],
+            "threshold": [tables / "threshold.csv"],
             "real": [self.folder / "reference/real.parquet"],
             "samples": [self.folder / place / "samples.parquet" for place in places],
             "embeddings": [self.folder / place / "embeddings.npz" for place in places],

@@ -53,7 +53,7 @@ def page(tmp_path, monkeypatch):
         argparse.Namespace(
             benchmarks=tmp_path / "benchmarks", base_metrics=tmp_path / "base.json", claims=tmp_path / "claims.csv",
             details=tmp_path / "details.csv", diagnostics=tmp_path / "diagnostics.csv", metrics=tmp_path / "metrics.csv", family=None,
-            cost=tmp_path / "cost.csv", output=tmp_path / "answer.rst",
+            threshold=None, cost=tmp_path / "cost.csv", output=tmp_path / "answer.rst",
         )
     )  # fmt: skip
     text = (tmp_path / "answer.rst").read_text()

@@ -342,21 +342,12 @@ def test_how_never_reruns_what(smoke):
 
 FIGURES_OF_SCORES = {"figure_3": 1, "figure_7": 1}
 TABLES = {
-    "metrics_table": 1,
-    "claims": 1,
-    "profile_table": 1,
-    "answer": 1,
-    "remedies": 1,
-    "figure_8": 1,
-    **FIGURES_OF_SCORES,
-}
+    "metrics_table": 1, "claims": 1, "profile_table": 1, "answer": 1, "page": 1, "remedies": 1, "figure_8": 1, **FIGURES_OF_SCORES,
+}  # fmt: skip
 
 
 def test_a_tracker_adds_its_own_jobs_only(smoke):
     assert smoke.jobs(*SMOKE, "--config", "tracking={log_with: tensorboard}") == {"track": 11}
-
-
-TABLES = {"metrics_table": 1, "claims": 1, "answer": 1, "page": 1, "remedies": 1, "figure_8": 1, **FIGURES_OF_SCORES}
 
 
 def test_a_changed_learning_rate_reruns_retraining_and_what_follows(smoke):
@@ -469,6 +460,8 @@ def test_an_extended_grid_runs_only_its_new_cells(smoke):
     arms[0]["ratios"] = [0, 50, 100]
     assert smoke.jobs(*changed(smoke, arms=arms)) == {
         "mix": 2, "finetune": 2, "sample": 2, "score": 2, "figure_2": 1, **TABLES,
+        # From two ratios above 0 on, it can be asked where collapse begins.
+        "threshold": 1, "figure_10": 1,
     }  # fmt: skip
     jobs = smoke.jobs(*changed(smoke, iterations=3))
     # A third iteration of two mixtures, two controls and a filter; healing branched off before.

@@ -83,6 +83,9 @@ def imported_family(arguments: argparse.Namespace) -> ModuleType:
 
 def _import_before_fork(named: Path) -> None:
     """Import what jobs of a family import, in the process that they are forked from: seconds of each job, where that is torch."""
+    # Diffusion's jobs say with the weights they name what they import.
+    if named.name not in FAMILIES:
+        return
     try:
         if family_package(named.name).TORCH:
             importlib.import_module("nepotism.runtime.devices")
