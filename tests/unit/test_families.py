@@ -111,7 +111,11 @@ def test_what_is_no_mixture_is_told(part, told):
             "`lm.network`: hidden_size 192 cannot be shared among 5 attention heads",
         ),
         ("lm", {"batch_size": 900}, "`lm.batch_size`: 900, but `lm.split.real` has only 256 blocks"),
-        ("lm", {"model": None, "bos_per_line": True}, "`lm.bos_per_line`: a tokenizer that is trained here has no token"),
+        (
+            "lm",
+            {"model": None, "bos_per_line": True},
+            "`lm.bos_per_line`: a tokenizer that is trained here has no token",
+        ),
         ("lm", {"final_learning_rate": 0.1}, "`lm.final_learning_rate`: 0.1 is above `learning_rate`"),
         ("vae", {"kept": "fixed"}, "`vae.kept`: it is a parameter of the regime replace now"),
         ("lm", {"num_beams": 3}, "`lm.num_beams`: 3, but draws (`do_sample: true`) have no beams; write 1"),

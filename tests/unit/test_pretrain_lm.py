@@ -5,14 +5,15 @@ import itertools
 import struct
 import zlib
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from nepotism.families.lm import data
+from nepotism.families.lm import data, networks
 from nepotism.runtime.errors import UserError
 from nepotism.runtime.files import mismatches
 from pretraining import language, novels
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 # ---- R's lazy-load database, written as R documents it ("R Internals", Serialization Formats)
 
@@ -133,3 +134,22 @@ def test_training_is_keyed_and_what_is_saved_loads_as_from_the_hub(tmp_path, mon
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), loaded.parameters(), strict=True))
     assert (tmp_path / "model.safetensors").is_file()
     assert not list(tmp_path.glob("*.bin"))
+
+
+def test_the_model_that_ships_is_small_and_its_tokenizer_returns_the_whole_text():
+    folder = ROOT / "resources" / "tiny-opt"
+    assert mismatches(folder) == []
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 12_000_000
+    tokenizer = networks.pretrained_tokenizer(str(folder))
+    whole = "".join(data.read_texts(str(ROOT / "resources" / "austen")).values())
+    assert tokenizer.decode(tokenizer.encode(whole, add_special_tokens=False).ids) == whole
+    assert len(AutoTokenizer.from_pretrained(folder)) == AutoModelForCausalLM.from_pretrained(folder).config.vocab_size
+
+
+def test_the_model_that_ships_knows_english():
+    folder = ROOT / "resources" / "tiny-opt"
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), networks.pretrained_tokenizer(str(folder))
+    blocks = networks.blocks(tokenizer, data.read_texts(str(ROOT / "resources" / "austen"))["test"], 64)[:20]
+    shuffled = np.random.default_rng(0).permuted(blocks, axis=1)
+    english, noise = (float(np.exp(networks.losses(model, rows).mean())) for rows in (blocks, shuffled))
+    assert english < 60 < 10 * english < noise

@@ -67,9 +67,8 @@ def write(card: Path, pretrained: Path, originals: Mapping[str, Path], folder: P
 A small language model that writes English, for the embedded experiments on text: an OPT with a tokenizer of its own, in the
 hub's format. `snakemake --cores all -s resources/pretrain/Snakefile` trains it and `resources/pretrain/promote.py` puts it here.
 
-It loads with `AutoModelForCausalLM.from_pretrained` and `AutoTokenizer.from_pretrained`: {parameters(model) / 1e6:.1f} million
-parameters, {model.config.num_hidden_layers} layers of {model.config.hidden_size}, {tokenizer.get_vocab_size()} tokens of byte-level
-BPE, and a reach of {model.config.max_position_embeddings} tokens.
+It loads with `AutoModelForCausalLM.from_pretrained` and `AutoTokenizer.from_pretrained`: {parameters(model) / 1e6:.1f} million parameters, {model.config.num_hidden_layers} layers of
+{model.config.hidden_size}, {tokenizer.get_vocab_size():,} tokens of byte-level BPE, and a reach of {model.config.max_position_embeddings} tokens.
 
 ## Training
 
@@ -101,11 +100,11 @@ had before, and how many pairs of tokens are different ones.
 
 {(chr(10) + chr(10)).join(samples)}
 
-> {BEGINNING}**{_line(tokenizer, begun_on[0])}**
+> {BEGINNING} **{_line(tokenizer, begun_on[0])}**
 
 ## Limits
 
-It knows the words of six novels of 1811 to 1817 and holds a thought for half a sentence. It exists so that every rule of a language
+It knows the words of five novels of 1811 to 1817 and holds a thought for half a sentence. It exists so that every rule of a language
 model that is fine-tuned on its own text runs for real within minutes, and so that a reader sees what becomes of it.
 """,
     )
@@ -126,5 +125,4 @@ def _written(model: PreTrainedModel, prompts: Tokens, decoding: Decoding) -> Tok
 
 def _line(tokenizer: networks.Tokenizer, tokens: Tokens) -> str:
     """Tokens as text in one line, without what Markdown would take for its own."""
-    text = " ".join(tokenizer.decode(tokens.tolist()).split(" "))
-    return " ".join(text.split("\n")).replace("*", "\\*")
+    return " ".join(tokenizer.decode(tokens.tolist()).split()).replace("*", "\\*")
