@@ -14,7 +14,6 @@ from nepotism.judge.looks import REPEATED
 from nepotism.judge.monotone import isotonic
 from nepotism.judge.threshold import (
     ABOVE,
-    BELOW,
     BETWEEN,
     BOUNDED,
     FEW,
@@ -127,7 +126,8 @@ def test_exactly_delta_does_not_exceed():
 
 def test_what_lies_beyond_the_ratios_is_bounded_and_has_no_number():
     assert crossing(fid_of(steady([0.0])).surfaces[0], 1) == (ABOVE, None, 100.0, None)
-    assert crossing(fid_of(steady([DELTA])).surfaces[0], 1) == (BELOW, None, 0.0, 10.0)
+    # Where every ratio exceeds, it lies between 0 %, where theta is 0 by definition, and the least.
+    assert crossing(fid_of(steady([DELTA])).surfaces[0], 1) == (BETWEEN, pytest.approx(1), 0.0, 10.0)
     missing = fid_of(scores({(10, 1, 0): 0.5, (20, 1, 0): None, (20, 2, 0): 1.0, (10, 2, 0): 1.0})).surfaces[0]
     assert missing.fitted is None
     assert crossing(missing, 0) == (UNDEFINED, None, None, None)
@@ -153,8 +153,7 @@ def test_the_interval_is_that_of_t_on_the_logit_scale():
     ("states", "expected"),
     [
         ([BETWEEN, ABOVE, BETWEEN], (BOUNDED, None, 10.0, None, "no ratio exceeds at seed 1")),
-        ([BETWEEN, BELOW, BETWEEN], (BOUNDED, None, 0.0, 50.0, "every ratio exceeds at seed 1")),
-        ([ABOVE, ABOVE, BELOW], (BOUNDED, None, 0.0, None, "no ratio exceeds at seed 0, 1; every ratio exceeds at seed 2")),
+        ([ABOVE, ABOVE, BETWEEN], (BOUNDED, None, 10.0, None, "no ratio exceeds at seed 0, 1")),
         ([ABOVE] * 3, (BOUNDED, None, 100.0, None, "no ratio exceeds at seed 0, 1, 2")),
         ([BETWEEN] * 2, (FEW, None, 10.0, 50.0, "an interval takes 3 seeds")),
         ([BETWEEN, BETWEEN, UNDEFINED], (UNDEFINED, None, None, None, "a score of seed 2 is missing, or not above its floor")),
@@ -164,7 +163,6 @@ def test_a_seed_beyond_the_ratios_leaves_bounds_and_no_interval(states, expected
     known = {
         BETWEEN: (BETWEEN, 30.0, 10.0, 50.0),
         ABOVE: (ABOVE, None, 100.0, None),
-        BELOW: (BELOW, None, 0.0, 10.0),
         UNDEFINED: (UNDEFINED, None, None, None),
     }
     assert between([known[state] for state in states], list(range(len(states)))) == expected
@@ -235,7 +233,7 @@ def test_the_sentence_says_the_interval_of_the_table_or_why_there_is_none(tmp_pa
     assert found.startswith("After 2 retrainings, collapse (a distance more than 1.25 times that of 0 %) begins")
     for slopes, words in (
         ([0.0] * 3, "at no ratio that was run, the largest of which is 100 %"),
-        ([DELTA] * 3, "below 10 % of generated rows, the least ratio above 0 that was run"),
+        ([DELTA] * 3, "between 1 and 1 % of generated rows (90 % interval between 3 seeds)"),
         ([DELTA / 30, 0.0, DELTA / 30], "above 10 % of generated rows (bounds of 3 seeds; no interval: no ratio exceeds at seed 1)"),
         ([DELTA / 30] * 2, "between 10 and 50 % of generated rows (ratios that were run on both sides of 2 seeds; no interval: an "
                               "interval takes 3 seeds)"),
@@ -251,9 +249,10 @@ def test_the_figure_draws_what_its_table_has():
     figure = threshold_maps([found], "tiny-clip")
     labels = {label for axis in figure.axes for label in axis.get_legend_handles_labels()[1]}
     assert {"collapse begins (90 % interval between seeds)", "a seed's threshold", "10 %", "50 %", "100 %"} <= labels
-    for slopes, label in (([0.0, 0.0], "no ratio exceeds (a seed)"), ([DELTA], "every ratio exceeds (a seed)")):
-        figure = threshold_maps([fid_of(steady(slopes))], "tiny-clip")
-        assert label in {label for axis in figure.axes for label in axis.get_legend_handles_labels()[1]}
+    beyond = threshold_maps([fid_of(steady([0.0, 0.0]))], "tiny-clip")
+    assert "no ratio exceeds (a seed)" in {
+        label for axis in beyond.axes for label in axis.get_legend_handles_labels()[1]
+    }
     assert not threshold_maps([], "tiny-clip").axes
 
 

@@ -17,7 +17,7 @@ from nepotism.draw.curves import titled
 from nepotism.draw.figures import nothing
 from nepotism.judge.contrasts import DELTA
 from nepotism.judge.looks import ONCE, Looks
-from nepotism.judge.threshold import BELOW, INTERVAL, Measured, Survival, Threshold, survivals, thresholds
+from nepotism.judge.threshold import INTERVAL, Measured, Survival, Threshold, survivals, thresholds
 
 # Bounds of colours: distances over that of 0 %.
 FACTORS = (1.0, 1.1, math.exp(DELTA), 1.5, 2.0, 3.0, 5.0, 10.0)
@@ -131,14 +131,12 @@ def _band(axis: Axes, rows: Sequence[Threshold]) -> None:
 
 def _seeds(axis: Axes, rows: Sequence[Threshold], top: float) -> None:
     """Each seed's threshold, or an arrow where it lies beyond the ratios that were run."""
-    looks = {"x": "a seed's threshold", "^": "no ratio exceeds (a seed)", "v": "every ratio exceeds (a seed)"}
+    looks = {"x": "a seed's threshold", "^": "no ratio exceeds (a seed)"}
     for row in rows:
         if row.ratio is not None:
             marker, height = "x", row.ratio
         elif row.low is None:
             continue
-        elif row.state == BELOW:
-            marker, height = "v", float(row.high or 0.0)
         else:
             marker, height = "^", top
         axis.plot(

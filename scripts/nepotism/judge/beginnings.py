@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from nepotism.experiment.cells import BASELINE_ARM
 from nepotism.judge.sentences import NAMES
-from nepotism.judge.threshold import ABOVE, BELOW, BOUNDED, INTERVAL
+from nepotism.judge.threshold import ABOVE, BOUNDED, INTERVAL
 
 # Rows of tables/threshold.csv, as text.
 Rows = Sequence[Mapping[str, str]]
@@ -38,8 +38,6 @@ def _told(rows: Rows) -> str:
     states = {row["state"] for row in seeds}
     if states == {ABOVE}:
         return f"at no ratio that was run, the largest of which is {_number(low)} %"
-    if states == {BELOW}:
-        return f"below {_number(high)} % of generated rows, the least ratio above 0 that was run"
     if not low and not high:
         return f"at a ratio that cannot be told ({of_all['note']})"
     where = f"between {_number(low)} and {_number(high)} %" if high else f"above {_number(low)} %"

@@ -27,7 +27,7 @@ from nepotism.judge.monotone import isotonic
 MOST_ITERATIONS = 50
 
 # Where a seed's threshold lies; what is known of all seeds' together.
-BETWEEN, ABOVE, BELOW, UNDEFINED = "between", "above all ratios", "below all ratios", "undefined"
+BETWEEN, ABOVE, UNDEFINED = "between", "above all ratios", "undefined"
 INTERVAL, BOUNDED, FEW = "interval", "bounded", "too few seeds"
 
 
@@ -57,7 +57,7 @@ class Threshold:
         features, statistic: of the distance; ``fid``, its ``excess``, or the headline of another family.
         iteration: at which.
         seed: empty for all seeds.
-        state: of a seed: ``between`` two ratios, ``above all ratios``, ``below all ratios`` or ``undefined``. Of all: ``interval``,
+        state: of a seed: ``between`` two ratios, ``above all ratios`` or ``undefined``. Of all: ``interval``,
             ``bounded`` if some seed's is not between two ratios, ``too few seeds`` or ``undefined``.
         ratio: in percent: where the fit crosses delta; of all seeds the mean on the logit scale. Empty where it is not known.
         low, high: of a seed, the ratios that were run between which it lies, 0 counting as one, empty where there is none above; of
@@ -189,15 +189,16 @@ Crossing = tuple[str, float | None, float | None, float | None]
 
 
 def crossing(of: Surface, column: int) -> Crossing:
-    """Where the fit of one iteration crosses delta, by linear interpolation between the ratios that were run."""
+    """Where the fit of one iteration crosses delta, by linear interpolation between the ratios that were run.
+
+    0 % is one of them: there theta is 0 by definition, so that a threshold below all others lies between it and the least.
+    """
     if of.fitted is None:
         return UNDEFINED, None, None, None
-    ratios, fitted = [float(ratio) for ratio in of.ratios], of.fitted[:, column]
+    ratios, fitted = [0.0, *map(float, of.ratios)], np.array([0.0, *of.fitted[:, column]])
     first = int(np.searchsorted(fitted, DELTA, side="right"))
     if first == len(ratios):
         return ABOVE, None, ratios[-1], None
-    if first == 0:
-        return BELOW, None, 0.0, ratios[0]
     low, high = ratios[first - 1], ratios[first]
     share = (DELTA - fitted[first - 1]) / (fitted[first] - fitted[first - 1])
     return BETWEEN, low + float(share) * (high - low), low, high
@@ -214,13 +215,8 @@ def between(
     if undefined := those(UNDEFINED):
         return UNDEFINED, None, None, None, f"a score of seed {undefined} is missing, or not above its floor"
     lows, highs = [each[2] for each in crossings], [each[3] for each in crossings]
-    above, below = those(ABOVE), those(BELOW)
-    if above or below:
-        notes = [f"no ratio exceeds at seed {above}"] if above else []
-        notes += [f"every ratio exceeds at seed {below}"] if below else []
-        least = min(low for low in lows if low is not None)
-        most = None if None in highs else max(high for high in highs if high is not None)
-        return BOUNDED, None, least, most, "; ".join(notes)
+    if above := those(ABOVE):
+        return BOUNDED, None, min(low for low in lows if low is not None), None, f"no ratio exceeds at seed {above}"
     ratios = np.array([each[1] for each in crossings], float)
     if len(ratios) < LEAST_SEEDS:
         note = f"an interval takes {LEAST_SEEDS} seeds"
