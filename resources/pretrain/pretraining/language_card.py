@@ -59,7 +59,7 @@ def write(card: Path, pretrained: Path, originals: Mapping[str, Path], folder: P
     ]
     begun = np.array([tokenizer.encode(BEGINNING).ids], np.int32)
     begun_on = _written(model, begun, DECODINGS[drawn])
-    text = novels.read(pretrained)
+    text, sizes = novels.read(pretrained), model.config
     write_text(
         card,
         f"""# tiny-opt
@@ -67,8 +67,9 @@ def write(card: Path, pretrained: Path, originals: Mapping[str, Path], folder: P
 A small language model that writes English, for the embedded experiments on text: an OPT with a tokenizer of its own, in the
 hub's format. `snakemake --cores all -s resources/pretrain/Snakefile` trains it and `resources/pretrain/promote.py` puts it here.
 
-It loads with `AutoModelForCausalLM.from_pretrained` and `AutoTokenizer.from_pretrained`: {parameters(model) / 1e6:.1f} million parameters, {model.config.num_hidden_layers} layers of
-{model.config.hidden_size}, {tokenizer.get_vocab_size():,} tokens of byte-level BPE, and a reach of {model.config.max_position_embeddings} tokens.
+It loads with `AutoModelForCausalLM.from_pretrained` and `AutoTokenizer.from_pretrained`: {parameters(model) / 1e6:.1f} million
+parameters, {sizes.num_hidden_layers} layers of {sizes.hidden_size}, {sizes.vocab_size:,} tokens of byte-level BPE, and a reach of
+{sizes.max_position_embeddings} tokens.
 
 ## Training
 
