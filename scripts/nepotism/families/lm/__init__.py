@@ -31,7 +31,8 @@ PROFILE = (
     *profiled("diversity", aspects.SHARE, aspects.VARIANCE, ["distinct_2grams"]),
     *profiled("diversity", aspects.LOSS, aspects.VARIANCE, ["repeated_4grams", "self_bleu"]),
     *profiled("tails", aspects.LOSS, aspects.TAILS, ["rare_tokens_lost"]),
-    *profiled("tails", aspects.SHARE, aspects.TAILS, ["rare_words"]),
+    # Rare words are few: what is left of their share tells, and not how many points are gone.
+    *profiled("tails", aspects.AMOUNT, aspects.TAILS, ["rare_words"]),
 )
 # Its scores for a glance, the first for each cell.
 HEADLINES = ("perplexity", "repeated_4grams")
