@@ -316,7 +316,7 @@ def test_ratios_outside_the_range_and_unknown_arms_are_told():
     assert "`arms[0].regime`: 'acumulate' is none of accumulate, accumulate_subsample, augment, feed, fresh," in told
     assert "did you mean accumulate?" in told
     assert (
-        "`arms[0].control`: 'sifid' is none of none, filter, histogram_match, select_draws, sifid_cull; did you mean sifid_cull?"
+        "`arms[0].control`: 'sifid' is none of none, filter, histogram_match, select_draws, sifid_cull, toedit; did you mean sifid_cull?"
         in told
     )
     told = mistakes(arms=[{"name": "none", "type": "none", "ratios": [0]}])

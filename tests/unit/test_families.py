@@ -110,7 +110,7 @@ def test_what_is_no_mixture_is_told(part, told):
             {"network": {"num_attention_heads": 5}},
             "`lm.network`: hidden_size 192 cannot be shared among 5 attention heads",
         ),
-        ("lm", {"batch_size": 900}, "`lm.batch_size`: 900, but `lm.split.real` has only 256 blocks"),
+        ("lm", {"batch_size": 900}, "`lm.batch_size`: 900, but `lm.split.real` has only 96 blocks"),
         (
             "lm",
             {"model": None, "bos_per_line": True},
@@ -266,7 +266,7 @@ def test_what_only_says_how_is_not_tracked_but_given():
 
 def test_generation_0_is_decided_by_what_it_looks_at():
     plain = grid_of_family("lm")
-    for key, value in (("epochs", 7), ("start_from", "parent"), ("budget", "epochs")):
+    for key, value in (("epochs", 7), ("start_from", "base"), ("budget", "epochs")):
         later = grid_of_family("lm", lm={key: value})
         for stage in ("generations", "score_generations"):
             assert tracked(plain, stage, 0) == tracked(later, stage, 0)

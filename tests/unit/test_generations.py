@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from interrupted import at_random, until_done
 from nepotism.chain import engine
+from nepotism.chain.manifest import write_plans
 from nepotism.chain.regimes import REGIMES
 from nepotism.chain.slots import Slots
 from nepotism.data.images import Record
@@ -140,7 +141,7 @@ def test_several_draws_of_a_model_are_fitted_to_in_whatever_chunks(family, base,
     )
     assert len(two.plans[1]) == len(one.plans[1]) + 1
 
-    engine.write_plans(tmp_path / "mix.parquet", whole.plans, 40)
+    write_plans(tmp_path / "mix.parquet", whole.plans, 40)
     rows = pq.read_table(tmp_path / "mix.parquet").to_pylist()
     assert [(row["origin"], row["draw"], row["rows"]) for row in rows if row["iteration"] == 4] == [
         ("real", 0, 40), ("generated", 0, 40), ("generated", 1, 40), ("generated", 2, 20),

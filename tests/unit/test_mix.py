@@ -318,7 +318,7 @@ def test_plug_ins_are_found_and_say_what_they_are():
     repairs = {"heal", "neon", "sims"}
     assert set(REGIMES) == {"replace", "accumulate", "accumulate_subsample", "fresh", "augment", "feed"} | repairs
     assert {name for name, regime in REGIMES.items() if regime.branches} == repairs
-    assert set(CONTROLS) == {"none", "histogram_match", "sifid_cull", "filter", "select_draws"}
+    assert set(CONTROLS) == {"none", "histogram_match", "sifid_cull", "filter", "select_draws", "toedit"}
     for face in (*REGIMES.values(), *CONTROLS.values()):
         assert face.summary.endswith(".")
         assert all("description" in declared for declared in face.parameters.values())

@@ -19,6 +19,10 @@ OF_THEIR_OWN = {"ages", "rename", "columns", "slot", "labels", "seed"}
 # Something else by the same name.
 NAMESAKES = {
     ("answer.py", "family"),
+    ("answer.py", "threshold"),
+    ("profile_table.py", "family"),
+    ("search.py", "features"),
+    ("track.py", "log_with"),
     ("claims.py", "family"),
     ("claims.py", "pair"),
     ("family_figure.py", "family"),
