@@ -40,7 +40,9 @@ def earlier_models(wildcards):
     a slot."""
     arm = arm_of(wildcards)
     reads = family_package(grid.family).reads_parent(grid.family_block(arm))
-    again = arm.regime.accumulates or arm.is_controlled or draw_count(wildcards.ratio) > 1
+    again = (
+        arm.regime.accumulates or arm.is_controlled or draw_count(wildcards.ratio) > 1
+    )
     if not reads and not again:
         return []
     return [f"{folder}/model/{CHUNK_FILES[0]}" for folder in read_chunks(wildcards)]
