@@ -235,12 +235,12 @@ def test_the_experiment_file_makes_the_same_configuration():
 
 def test_paths_are_found_whole():
     private = Private(
-        {Path("/root"): "~", Path("/"): "!"}, {"model": {"path": "/root/deep/model"}, "more": ["/data/x"]}
+        {Path("/people"): "~", Path("/"): "!"}, {"model": {"path": "/people/deep/model"}, "more": ["/data/x"]}
     )
-    text = "/root/deep/model /root/deep /roots /root /data/xy '/data/x' and/or"
-    assert private.removed(text) == "(private)/model ~/deep /roots ~ /data/xy '(private)/x' and/or"
-    assert private.found(b"\x00/root\x00") == "/root"
-    assert private.found(text.replace("/root", "/r").encode()) == "/data/x"
+    text = "/people/deep/model /people/deep /peoples /people /data/xy '/data/x' and/or"
+    assert private.removed(text) == "(private)/model ~/deep /peoples ~ /data/xy '(private)/x' and/or"
+    assert private.found(b"\x00/people\x00") == "/people"
+    assert private.found(text.replace("/people", "/p").encode()) == "/data/x"
 
 
 # ---- The hub
