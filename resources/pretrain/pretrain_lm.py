@@ -9,18 +9,12 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from nepotism.runtime import cli
-from pretraining import language, novels
+from pretraining import language, novels, options
 
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="the novels (.parquet)")
-    parser.add_argument("--steps", type=int, required=True, help="optimizer steps")
-    parser.add_argument("--batch-size", type=int, required=True, help="windows of text per step")
-    parser.add_argument("--learning-rate", type=float, required=True, help="highest learning rate")
-    parser.add_argument("--seed", type=int, required=True, help="seed of weights, windows and dropout")
-    parser.add_argument("--threads", type=int, default=2, help="torch threads")
-    parser.add_argument("--output", type=Path, required=True, help="output: folder of the trained model")
+    options.add_training(parser, "the novels (.parquet)", "windows of text")
     cli.run(run, parser.parse_args())
 
 

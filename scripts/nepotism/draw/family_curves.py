@@ -70,6 +70,18 @@ def curves(rows: Sequence[Row], metric: str, arms: Arms) -> list[FamilyPoint]:
     return points
 
 
+def floor(rows: Sequence[Row], metric: str, name: str) -> list[FamilyPoint]:
+    """What original rows score, as one point that is called ``name``: the mean with its range; none where no score is there."""
+    found = [row.value for row in rows if (row.metric, row.set, row.iteration) == (metric, "real", 0)]
+    return [FamilyPoint(name, metric, 0, sum(found) / len(found), min(found), max(found))] if found else []
+
+
+def draw_floor(axis: Axes, points: Sequence[FamilyPoint]) -> None:
+    """What `floor` found, as a dotted line across."""
+    for point in points:
+        axis.axhline(point.value, color="black", ls=":", lw=1, label=point.condition)
+
+
 def thinned(iterations: Sequence[int], most: int = SHOWN_POINTS) -> list[int]:
     """As many of them as can be seen, evenly, with the first and the last."""
     chosen = np.unique(np.linspace(0, len(iterations) - 1, min(most, len(iterations))).round().astype(int))

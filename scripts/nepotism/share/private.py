@@ -9,7 +9,7 @@ from nepotism.share.provenance import flat
 
 # Stands for the folders above a file or folder that the configuration names.
 ELSEWHERE = "(private)"
-# What a path may be followed by, so that /root is not found in /roots.
+# What a path may be followed by, so that /people is not found in /peoples.
 _END = r"(?![\w.-])"
 
 

@@ -8,11 +8,10 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pyarrow.parquet as pq
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nepotism.data.tables import read_csv
-from nepotism.draw.family_curves import FamilyPoint, curves, files_of_conditions, finish, line_figure, thinned
+from nepotism.draw.family_curves import curves, draw_floor, files_of_conditions, finish, floor, line_figure, thinned
 from nepotism.draw.figures import nothing
 from nepotism.families.lm.measures.rare_words import words
 from nepotism.families.lm.metrics import BINS, BINS_PER_OCTAVE
@@ -107,16 +106,10 @@ def draw_repetition(arguments: argparse.Namespace) -> None:
     """How much of what is written a block had before, over generations, and how much of original text."""
     rows = read_csv(arguments.metrics)
     points = curves(rows, "repeated_4grams", arguments.arms)
-    original = [row.value for row in rows if (row.metric, row.set, row.iteration) == ("repeated_4grams", "real", 0)]
-    mean = sum(original) / max(len(original), 1)
-    floor = [FamilyPoint("original text", "repeated_4grams", 0, mean, min(original), max(original))] if original else []
-
-    def change(axis: Axes) -> None:
-        for point in floor:
-            axis.axhline(point.value, color="black", ls=":", lw=1, label="original text")
-
-    figure = line_figure(points, "share of runs of 4 tokens that were there before", change)
-    finish(figure, [*points, *floor], arguments)
+    original = floor(rows, "repeated_4grams", "original text")
+    label = "share of runs of 4 tokens that were there before"
+    figure = line_figure(points, label, lambda axis: draw_floor(axis, original))
+    finish(figure, [*points, *original], arguments)
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,10 @@ from nepotism.draw.family_curves import (
     FamilyPoint,
     count_generations,
     curves,
+    draw_floor,
     files_of_conditions,
     finish,
+    floor,
     line_figure,
     panels,
 )
@@ -83,17 +85,14 @@ def draw_distance(arguments: argparse.Namespace) -> None:
     """Fréchet distance over generations, and that of real digits."""
     rows = read_csv(arguments.metrics)
     points = curves(rows, "fid", arguments.arms)
-    floors = [row.value for row in rows if (row.metric, row.set, row.iteration) == ("fid", "real", 0)]
-    mean = sum(floors) / max(len(floors), 1)
-    floor = [FamilyPoint("real digits", "fid", 0, mean, min(floors), max(floors))] if floors else []
+    original = floor(rows, "fid", "real digits")
 
     def change(axis: Axes) -> None:
         axis.set_yscale("log")
-        for point in floor:
-            axis.axhline(point.value, color="black", ls=":", lw=1, label="real digits")
+        draw_floor(axis, original)
 
     figure = line_figure(points, "Fréchet distance (classifier)", change)
-    finish(figure, [*points, *floor], arguments)
+    finish(figure, [*points, *original], arguments)
 
 
 def draw_classes(arguments: argparse.Namespace) -> None:
