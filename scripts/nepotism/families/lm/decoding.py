@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import (
     LogitsProcessor,
     LogitsProcessorList,
@@ -36,15 +37,20 @@ class _AtEachToken(StoppingCriteria):
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)  # type: ignore[return-value]
 
 
+def _noise(random: np.random.Generator, *shape: int) -> NDArray[np.float64]:
+    """Gumbel noise: added to logits, it makes the largest a draw from the softmax (Gumbel 1954; Maddison et al. 2014, arXiv
+    1411.0030)."""
+    return -np.log(random.standard_exponential(shape))
+
+
 class _Gumbel(LogitsProcessor):
-    """Gumbel noise on the logits of every block, from a stream of its own: the largest is then a draw from the softmax
-    (Gumbel 1954; Maddison et al. 2014, arXiv 1411.0030)."""
+    """Gumbel noise on the logits of every block, from a stream of its own."""
 
     def __init__(self, stream: streams.StreamKey, blocks: Iterable[int]) -> None:
         self._random = [streams.generator(*stream, block) for block in blocks]
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        noise = np.stack([-np.log(random.standard_exponential(scores.shape[1])) for random in self._random])
+        noise = np.stack([_noise(random, scores.shape[1]) for random in self._random])
         return scores + torch.from_numpy(noise.astype(np.float32)).to(scores.device)  # type: ignore[return-value]
 
 
@@ -150,7 +156,7 @@ def edited(
             for warp in decoding.warpers():
                 scores = warp(block[None], scores)
             index = begin * EDITED + place
-            noise = -np.log(streams.generator(*stream, index).standard_exponential(scores.shape))
+            noise = _noise(streams.generator(*stream, index), *scores.shape)
             drawn = (scores + torch.from_numpy(noise.astype(np.float32)).to(scores.device)).argmax(-1)
             changed[index, at.cpu().numpy() + 1] = drawn.cpu().numpy()
     return changed
