@@ -26,13 +26,13 @@ SMALL = {
 class Work:
     """Generations of one small language model, as often as wanted."""
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, settings=SMALL):
+        self.folder, self.settings = folder, settings
         self.reference = [
             folder / name for name in ("real.parquet", "validation.parquet", "holdout.parquet", "tokenizer.json")
         ]
         done = subprocess.run(
-            [*self.script("family_reference", original_settings(SMALL)), "--output", *self.reference],
+            [*self.script("family_reference", original_settings(settings)), "--output", *self.reference],
             cwd=ROOT,
             capture_output=True,
         )
@@ -47,7 +47,7 @@ class Work:
             map(
                 str,
                 [
-                    *self.script("generations", SMALL), "--checkpoint-seconds", 0, "--ratio", 90, "--cell", "base/seed-0",
+                    *self.script("generations", self.settings), "--checkpoint-seconds", 0, "--ratio", 90, "--cell", "base/seed-0",
                     "--seed", 0, "--first", 0, "--last", 2, "--reference", *self.reference, "--mix", folder / "mix.parquet",
                     "--model", folder / "generations.safetensors", "--samples", folder / "samples.parquet", "--log", folder / "log",
                 ],
@@ -128,7 +128,17 @@ def test_a_signal_ends_it_at_once_and_it_goes_on(work, undisturbed, stage, numbe
     assert result(folder) == undisturbed
 
 
-def test_beam_search_names_no_random_stream(work, undisturbed):
-    table = pq.read_table(work.folder / "undisturbed" / "samples.parquet")
+def test_generations_name_the_random_stream_that_they_were_drawn_from(work, undisturbed):
+    table = pq.read_table(work.folder / "undisturbed" / "samples.parquet").to_pydict()
+    assert len(table["rng"]) == 3 * SMALL["split"]["real"]
+    assert set(zip(table["iteration"], table["rng"], strict=True)) == {(i, f"0/{i}/sample") for i in range(3)}
+
+
+def test_beam_search_names_no_random_stream(tmp_path):
+    beam = Work(tmp_path, SMALL | {"do_sample": False, "num_beams": 2, "top_p": 1.0})
+    process = beam.begin(tmp_path / "beam")
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    table = pq.read_table(tmp_path / "beam" / "samples.parquet")
     assert len(table) == 3 * SMALL["split"]["real"]
     assert set(table["rng"].to_pylist()) == {""}
