@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.mathtext import MathTextParser
 from nepotism.data.images import Record, read_records, write_image_set
 from nepotism.data.jackknife import LeftOut
@@ -327,7 +328,7 @@ def test_names_are_shown_as_they_are_in_every_figure_of_lines(tmp_path, parsed):
     points = curves.curve_points(rows, curves.score_panels(rows, text), [curves.Line(text, "mixture")])
     figures.save(curves.curves(points), [tmp_path / "a.svg", tmp_path / "a.png"], 30)
     logarithmic = family_curves.line_figure(
-        family_curves.curves(rows, "fid", {text: {}}), text, lambda axis: axis.set_yscale("log")
+        family_curves.curves(rows, "fid", {text: {}}), text, family_curves.logarithmic
     )
     figures.save(logarithmic, [tmp_path / "b.svg"], 30)
     figures.save(family_curves.panels([text, "other"], [0, 1])[0], [tmp_path / "c.svg"], 30)
@@ -336,3 +337,35 @@ def test_names_are_shown_as_they_are_in_every_figure_of_lines(tmp_path, parsed):
     # The numbers of a logarithmic axis are formulas; nothing else is one.
     assert parsed
     assert all(each.startswith(r"$\mathdefault{") for each in parsed)
+
+
+@pytest.mark.parametrize(("count", "last_of_columns"), [(1, {0}), (4, {0, 1, 2, 3}), (9, {5, 6, 7, 8})])
+def test_panels_of_conditions_are_a_few_in_a_row_each_named_where_it_has_to_be(count, last_of_columns):
+    names = [f"condition {number}" for number in range(count)]
+    figure, axes = family_curves.condition_panels(names, "across", "up", sharex=True)
+    assert list(axes) == names
+    assert list(axes.values()) == figure.axes, "an empty panel stands"
+    assert {int(name.split()[1]) for name, axis in axes.items() if axis.get_xlabel()} == last_of_columns
+    assert {int(name.split()[1]) for name, axis in axes.items() if axis.get_ylabel()} == set(range(0, count, 4))
+    for number, axis in enumerate(axes.values()):
+        axis.plot([1, 2], [1, 2], label="one")
+        if number == count - 1:
+            axis.plot([1, 2], [2, 1], label="only here")
+    family_curves.name_lines(axes, "lines")
+    legends = [axis.get_legend() for axis in figure.axes if axis.get_legend()]
+    assert [[text.get_text() for text in legend.get_texts()] for legend in legends] == [["one", "only here"]]
+
+
+@pytest.mark.parametrize(("values", "plain"), [((33.7, 45.4), True), ((2, 900), False)])
+def test_a_logarithmic_axis_within_a_decade_has_plain_numbers(values, plain):
+    axis = Figure().subplots()
+    axis.plot(values)
+    family_curves.logarithmic(axis)
+    axis.figure.draw_without_rendering()
+    assert axis.get_yscale() == "log"
+    low, high = axis.get_ylim()
+    shown = [
+        text.get_text() for at, text in zip(axis.get_yticks(), axis.get_yticklabels(), strict=True) if low <= at <= high
+    ]
+    assert len(shown) >= 2
+    assert all(text.isdigit() for text in shown) == plain

@@ -4,7 +4,7 @@ Each figure is drawn from a table that is written beside it.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import AutoLocator, MaxNLocator, NullLocator, ScalarFormatter
 
 from nepotism.data.tables import Row, write_csv
 from nepotism.draw.figures import nothing, save
@@ -22,6 +22,8 @@ from nepotism.judge.family_claims import Arms, base_of
 
 # Points of a line: more do not show.
 SHOWN_POINTS = 200
+# Panels beside each other: more are too small to read on a page.
+PANELS_OF_A_ROW = 4
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ def line_figure(points: Sequence[FamilyPoint], label: str, change: Callable[[Axe
                 low, high = [point.low for point in shown], [point.high for point in shown]
                 axis.fill_between(steps, low, high, color=colour, alpha=0.2, lw=0)
     count_generations(axis)
+    axis.set_xlabel("generation")
     axis.set_ylabel(label)
     if change:
         change(axis)
@@ -120,9 +123,18 @@ def line_figure(points: Sequence[FamilyPoint], label: str, change: Callable[[Axe
     return figure
 
 
+def logarithmic(axis: Axes) -> None:
+    """A logarithmic vertical axis, after what it shows is drawn; within a decade its ticks are plain numbers."""
+    axis.set_yscale("log")
+    low, high = axis.get_ylim()
+    if high < 10 * low:
+        axis.yaxis.set_major_locator(AutoLocator())
+        axis.yaxis.set_major_formatter(ScalarFormatter())
+        axis.yaxis.set_minor_locator(NullLocator())
+
+
 def count_generations(axis: Axes) -> None:
     """The horizontal axis in whole generations."""
-    axis.set_xlabel("generation")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
@@ -144,6 +156,44 @@ def panels(conditions: Sequence[str], iterations: Sequence[int], side: float = 1
     for axis, iteration in zip(axes[0], iterations, strict=True):
         axis.set_title(f"generation {iteration}", fontsize=8)
     return figure, axes
+
+
+def condition_panels(
+    conditions: Sequence[str], horizontal: str, vertical: str, sharex: bool = False
+) -> tuple[Figure, dict[str, Axes]]:
+    """A panel per condition, a few in a row, with one scale for all.
+
+    Args:
+        conditions: at least one.
+        horizontal: label of the horizontal axes, below each column.
+        vertical: label of the vertical axes, left of each row.
+        sharex: whether the horizontal axes have one scale, too.
+    """
+    columns = min(len(conditions), PANELS_OF_A_ROW)
+    rows = -(-len(conditions) // columns)
+    figure = Figure(figsize=(3 * columns + 0.8, 2.7 * rows + 0.4), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=True)
+    placed = list(axes.flat)
+    for axis in placed[len(conditions) :]:
+        axis.remove()
+    for number, (axis, condition) in enumerate(zip(placed, conditions, strict=False)):
+        axis.set_title(condition, fontsize=8)
+        # Below the last of each column, which the last row may not fill.
+        if number + columns >= len(conditions):
+            axis.set_xlabel(horizontal)
+            axis.tick_params(labelbottom=True)
+        if number % columns == 0:
+            axis.set_ylabel(vertical)
+    return figure, dict(zip(conditions, placed, strict=False))
+
+
+def name_lines(axes: Mapping[str, Axes], title: str) -> None:
+    """One legend for all panels, right of the first row."""
+    named = max(axes.values(), key=lambda axis: len(axis.get_legend_handles_labels()[0]))
+    right = list(axes.values())[:PANELS_OF_A_ROW][-1]
+    right.legend(
+        *named.get_legend_handles_labels(), fontsize=6, loc="upper left", bbox_to_anchor=(1, 1), title=title, title_fontsize=6
+    )  # fmt: skip
 
 
 def finish(figure: Figure, rows: Sequence[Any], arguments: argparse.Namespace, kind: type = FamilyPoint) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 STAGE_VERSIONS = {
     "classify_faces": 2,
     "select_images": 2,
+    "family_figure": 2,
     "family_reference.lm": 2,
     "family_reference.vae": 2,
     "embed_reference": 3,

@@ -16,6 +16,7 @@ from nepotism.draw.family_curves import (
     files_of_conditions,
     finish,
     line_figure,
+    logarithmic,
     name_of,
     panels,
     thinned,
@@ -77,7 +78,7 @@ def draw_distance(arguments: argparse.Namespace) -> None:
         for metric in ("density_distance", "density_distance_median")
         for point in curves(rows, metric, arguments.arms)
     ]
-    figure = line_figure(points, "squared L2 distance of densities", lambda axis: axis.set_yscale("log"))
+    figure = line_figure(points, "squared L2 distance of densities", logarithmic)
     finish(figure, points, arguments)
 
 
@@ -116,7 +117,7 @@ def draw_mean(arguments: argparse.Namespace) -> None:
         arguments.arms,
         lambda arm, iteration: laws[arm["regime"]](arm["samples"], iteration + 1) if arm["regime"] in laws else None,
     )
-    figure = line_figure(points, "squared shift of the mean, over variance", lambda axis: axis.set_yscale("log"))
+    figure = line_figure(points, "squared shift of the mean, over variance", logarithmic)
     finish(figure, points, arguments)
 
 
@@ -129,7 +130,7 @@ def draw_wasserstein(arguments: argparse.Namespace) -> None:
         return expected_wasserstein(arm["samples"], iteration + 1) if holds else None
 
     points = curves(read_csv(arguments.metrics), "gaussian_wasserstein", arguments.arms) + _laws(arguments.arms, law)
-    figure = line_figure(points, "squared W2 distance along one axis", lambda axis: axis.set_yscale("log"))
+    figure = line_figure(points, "squared W2 distance along one axis", logarithmic)
     finish(figure, points, arguments)
 
 

@@ -11,7 +11,18 @@ import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
 from nepotism.data.tables import read_csv
-from nepotism.draw.family_curves import curves, draw_floor, files_of_conditions, finish, floor, line_figure, thinned
+from nepotism.draw.family_curves import (
+    condition_panels,
+    curves,
+    draw_floor,
+    files_of_conditions,
+    finish,
+    floor,
+    line_figure,
+    logarithmic,
+    name_lines,
+    thinned,
+)
 from nepotism.draw.figures import nothing
 from nepotism.families.lm.measures.rare_words import words
 from nepotism.families.lm.metrics import BINS, BINS_PER_OCTAVE
@@ -32,7 +43,7 @@ class Text:
 def draw_perplexity(arguments: argparse.Namespace) -> None:
     """Perplexity of original text over generations."""
     points = curves(read_csv(arguments.metrics), "perplexity", arguments.arms)
-    figure = line_figure(points, "perplexity of original test text", lambda axis: axis.set_yscale("log"))
+    figure = line_figure(points, "perplexity of original test text", logarithmic)
     finish(figure, points, arguments)
 
 
@@ -45,8 +56,7 @@ def draw_histograms(arguments: argparse.Namespace) -> None:
     if not points:
         return finish(nothing("score"), points, arguments)
     conditions = list(dict.fromkeys(point.condition for point in points))
-    figure = Figure(figsize=(3.2 * len(conditions) + 0.8, 3.2), layout="constrained")
-    axes = figure.subplots(1, len(conditions), squeeze=False, sharey=True)[0]
+    figure, axes = condition_panels(conditions, "perplexity under generation 0", "share of blocks")
     edges = 2 ** (np.arange(BINS + 1) / BINS_PER_OCTAVE)
     last = max(point.iteration for point in points)
     shown = [
@@ -54,7 +64,7 @@ def draw_histograms(arguments: argparse.Namespace) -> None:
         for number in range(BINS)
         if any(point.value for point in points if point.statistic.endswith(f"_{number:02d}"))
     ]
-    for axis, condition in zip(axes, conditions, strict=True):
+    for condition, axis in axes.items():
         mine = [point for point in points if point.condition == condition]
         for iteration in sorted({point.iteration for point in mine}):
             shares = [point.value for point in mine if point.iteration == iteration]
@@ -62,10 +72,7 @@ def draw_histograms(arguments: argparse.Namespace) -> None:
             axis.stairs(shares, edges, color=colour, label=iteration)
         axis.set_xscale("log", base=2)
         axis.set_xlim(edges[min(shown)], edges[max(shown) + 1])
-        axis.set_title(condition, fontsize=8)
-        axis.set_xlabel("perplexity under generation 0")
-    axes[0].set_ylabel("share of blocks")
-    axes[-1].legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1), title="generation", title_fontsize=6)
+    name_lines(axes, "generation")
     finish(figure, points, arguments)
 
 
@@ -137,16 +144,12 @@ def draw_zipf(arguments: argparse.Namespace) -> None:
     if not ranks:
         return finish(nothing("text"), ranks, arguments, Rank)
     conditions = list(dict.fromkeys(rank.condition for rank in ranks))
-    figure = Figure(figsize=(3.0 * len(conditions) + 0.8, 3.2), layout="constrained")
-    axes = figure.subplots(1, len(conditions), squeeze=False, sharex=True, sharey=True)[0]
+    figure, axes = condition_panels(conditions, "rank of the word", "share of all words", sharex=True)
     last = max(rank.iteration for rank in ranks)
-    for axis, condition in zip(axes, conditions, strict=True):
+    for condition, axis in axes.items():
         for iteration in sorted({rank.iteration for rank in ranks if rank.condition == condition}):
             mine = [rank for rank in ranks if (rank.condition, rank.iteration) == (condition, iteration)]
             colour = matplotlib.colormaps["viridis"](0.9 * iteration / max(last, 1))
             axis.loglog([rank.rank for rank in mine], [rank.share for rank in mine], color=colour, label=iteration)
-        axis.set_title(condition, fontsize=8)
-        axis.set_xlabel("rank of the word")
-    axes[0].set_ylabel("share of all words")
-    axes[-1].legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1), title="generation", title_fontsize=6)
+    name_lines(axes, "generation")
     finish(figure, ranks, arguments, Rank)

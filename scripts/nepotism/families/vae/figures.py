@@ -9,12 +9,12 @@ import matplotlib
 import numpy as np
 import pyarrow.parquet as pq
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from nepotism.data.images import Pixels, decode
 from nepotism.data.tables import read_csv
 from nepotism.draw.family_curves import (
     FamilyPoint,
+    condition_panels,
     count_generations,
     curves,
     draw_floor,
@@ -22,6 +22,8 @@ from nepotism.draw.family_curves import (
     finish,
     floor,
     line_figure,
+    logarithmic,
+    name_lines,
     panels,
 )
 from nepotism.draw.figures import nothing
@@ -88,8 +90,8 @@ def draw_distance(arguments: argparse.Namespace) -> None:
     original = floor(rows, "fid", "real digits")
 
     def change(axis: Axes) -> None:
-        axis.set_yscale("log")
         draw_floor(axis, original)
+        logarithmic(axis)
 
     figure = line_figure(points, "Fréchet distance (classifier)", change)
     finish(figure, [*points, *original], arguments)
@@ -102,21 +104,18 @@ def draw_classes(arguments: argparse.Namespace) -> None:
     if not points:
         return finish(nothing("score"), points, arguments)
     conditions = list(dict.fromkeys(point.condition for point in points))
-    figure = Figure(figsize=(2.6 * len(conditions) + 1, 2.8), layout="constrained")
-    axes = figure.subplots(1, len(conditions), squeeze=False, sharey=True)[0]
+    figure, axes = condition_panels(conditions, "generation", "share of samples")
     colours = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
-    for axis, condition in zip(axes, conditions, strict=True):
+    for condition, axis in axes.items():
         mine = [point for point in points if point.condition == condition]
         steps = sorted({point.iteration for point in mine})
         shares = [
             [point.value for point in mine if point.statistic == f"class_share_{digit}"] for digit in range(CLASSES)
         ]
-        axis.stackplot(steps, shares, labels=range(CLASSES), colors=colours)
-        axis.set_title(condition, fontsize=8)
+        axis.stackplot(steps, shares, labels=[str(digit) for digit in range(CLASSES)], colors=colours)
         count_generations(axis)
         axis.set_ylim(0, 1)
-    axes[0].set_ylabel("share of samples")
-    axes[-1].legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1), title="digit", title_fontsize=6)
+    name_lines(axes, "digit")
     finish(figure, points, arguments)
 
 
