@@ -244,6 +244,24 @@ def test_what_has_no_logarithm_is_told():
     assert (found.state, found.note, found.rate) == ("undecided", profiles.NOT_DEFINED, None)
 
 
+@pytest.mark.parametrize(("ratio", "iteration"), [("0", 0), ("0", 1), ("0", 3), ("100", 1), ("100", 3)])
+@pytest.mark.parametrize("scale", [aspects.EXCESS, aspects.DISTANCE, aspects.AMOUNT])
+def test_what_has_no_logarithm_in_any_seed_has_no_word_either(ratio, iteration, scale):
+    """An infinite rate of every seed is neither a collapse nor an improvement: also where it is that of 0 %."""
+
+    def distance(*at):
+        return -0.1 if at[:2] == (ratio, iteration) else 0.2 + 0.01 * at[2]
+
+    found = of_ratio(profile(rows_of("x", distance, floor=0.1), [scored("x", scale)], [NONE]))
+    assert (found.state, found.note) == ("undecided", profiles.NOT_DEFINED)
+    assert (found.difference, found.difference_low, found.difference_high) == (None, None, None)
+    # Nor of 0 % itself, which is compared with no change.
+    own = of_ratio(profile(rows_of("x", distance, floor=0.1), [scored("x", scale)], [NONE]), "0")
+    assert (own.state == "undecided") == (ratio == "0")
+    few = of_ratio(profile(rows_of("x", distance, floor=0.1, seeds=(0,)), [scored("x", scale)], [NONE]))
+    assert (few.state, few.note, few.difference) == ("undecided: one seed", profiles.NOT_DEFINED, None)
+
+
 def test_all_of_a_share_may_be_lost():
     def recall(ratio, iteration, seed):
         return max(0.0, 0.8 - (0.3 + 0.01 * seed) * iteration) if ratio == "100" else 0.8

@@ -12,9 +12,9 @@ iterations, and signs such that more is worse:
     degrading    it lies above m
     undecided    else, and always for fewer than three seeds
 
-Collapsed is what has lost half, or doubled, against 0 % at the last iteration (iteration 0 where there is no 0 %). Excess over the
-floor, share, what is left of a share: v and v0 at 0 %; amount: by its logarithm; caption scores and colours have no zero, so one
-standard deviation. How far it is beyond that has an interval between seeds, too, which has to lie above 0:
+Collapsed is what has lost half, or doubled, against 0 % at the last iteration (where there is no 0 %, against where the chain
+begins). Excess over the floor, share, what is left of a share: v and v0 at 0 %; amount: by its logarithm; caption scores and colours
+have no zero, so one standard deviation. How far it is beyond that has an interval between seeds, too, which has to lie above 0:
 
     distance      ((D - floor) - 2 (D0 - floor)) / floor        an excess may be below 0; without a floor, ln D - ln D0 - ln 2
     share         v0 / 2 - v                                    of what is lost, (1 - v0) / 2 - (1 - v)
@@ -200,13 +200,15 @@ class _Line:
         word, note = UNDECIDED, ""
         if rate is None or difference is None:
             note = NOT_EVERYWHERE
-        elif difference["abs <"].seeds < LEAST_SEEDS:
-            note = FEW[difference["abs <"].seeds]
-            word = f"{UNDECIDED}: {note}"
-        elif difference["abs <"].low is None:
-            note = NOT_DEFINED
         else:
-            word = self._word(difference)
+            # Where a score of every seed is 0 or less, the rule would judge an infinite rate; what is no number has no word.
+            is_number = _bounds(difference["abs <"])[0] is not None
+            note = "" if is_number else NOT_DEFINED
+            if difference["abs <"].seeds < LEAST_SEEDS:
+                few = FEW[difference["abs <"].seeds]
+                word, note = f"{UNDECIDED}: {few}", note or few
+            elif is_number:
+                word = self._word(difference)
         beyond = self._decisions(self._beyond, 0.0) if difference else None
         if word == DEGRADING and beyond and beyond[">"].verdict == HOLDS:
             word = COLLAPSED
