@@ -302,6 +302,17 @@ def test_chains_that_show_some_generations_have_slopes_over_these():
     assert found.state == "degrading"
 
 
+def test_ratios_that_a_search_has_found_have_rows_too():
+    """A searching arm is told by its ends, for what it asks for is not known before."""
+    rows = rows_of("fid", growing(0.3), floor=0.1, chains=[("none", ratio) for ratio in ("0", "100", "50", "12.5")])
+    found = profile(rows, [scored("fid", aspects.DISTANCE)], [NONE])
+    assert [entry.ratio for entry in found] == ["0", "12.5", "50", "100"]
+    assert {entry.compared_with for entry in found[1:]} == {"none at 0 %"}
+    # A list is told in its own order.
+    listed = profile(rows, [scored("fid", aspects.DISTANCE)], [replace(NONE, ratios=("100", "50", "12.5", "0"))])
+    assert [entry.ratio for entry in listed] == ["100", "50", "12.5", "0"]
+
+
 def test_seeds_may_be_added_after_a_look_with_wider_intervals():
     rows, scores = rows_of("fid", growing(0.3), floor=0.1), [scored("fid", aspects.DISTANCE)]
     once, often = (of_ratio(profile(rows, scores, [NONE], looks)) for looks in ("once", "repeated"))

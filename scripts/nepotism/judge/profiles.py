@@ -45,7 +45,7 @@ class Chain:
 
     Attributes:
         arm: its name.
-        ratios: its ratios.
+        ratios: its ratios; of one that searches, its ends: those that it has asked for are in the table of scores.
         base: {control} of the iteration 0 that it began with.
         first: its first iteration.
         goes_on_from: the arm from whose cells it branches; empty if it begins at iteration 0.
@@ -127,6 +127,11 @@ class _Scores:
         """Iterations of a chain that have a score, of whatever seed."""
         return sorted(self._iterations.get((metric, space, control, ratio), ()))
 
+    def ratios(self, chain: Chain) -> Sequence[str]:
+        """Ratios of an arm: those that it was given, and in order where a search has found more."""
+        there = {ratio for _, _, control, ratio in self._iterations if control == chain.arm}
+        return sorted({*chain.ratios, *there}, key=float) if there - {*chain.ratios} else chain.ratios
+
     def row(self, name: str, space: str, metric: str, cell: CellKey, seed: int) -> Row:
         """One row.
 
@@ -154,7 +159,7 @@ def profile(
     return [
         entry
         for chain in chains
-        for ratio in chain.ratios
+        for ratio in table.ratios(chain)
         for score in scores
         for space in table.spaces.get(score.metric, ())
         for entry in _Line(table, chain, ratio, score, space, looks).entry()
