@@ -9,7 +9,7 @@ from nepotism.data.cost import Cost, costs
 from nepotism.data.jackknife import LeftOut, standard_error
 from nepotism.data.tables import Row
 from nepotism.families.diffusion.claims import STATEMENTS, Arms, diagnose, judge
-from nepotism.judge.answer import page, render
+from nepotism.judge.answer import page, render, render_short
 from nepotism.judge.decisions import FAILS, HOLDS, NOT_RUN, UNDECIDED, Decision, Effect, conjunction, decide
 from nepotism.judge.verdicts import Claim, count
 
@@ -511,6 +511,19 @@ def test_the_answers_numbers_are_effects_of_the_table_of_claims():
     assert ends.index("excess (clip)") < ends.index("Fréchet (clip)")
     excess = next(p for p in parts if p.statistic == "F(100,I) - F(0,I)").excess.value
     assert text.index(f"{np.exp(excess):.2f}") < text.index(f"{np.exp(effect):.2f}")
+
+
+def test_the_page_of_a_family_tells_what_models_drew_and_not_what_original_rows_score():
+    def row(control, ratio, iteration, seed, kind, value):
+        return Row("x", control, ratio, seed, iteration, kind, "", "fid", value, *[None] * 4, 90)
+
+    rows = [
+        row("base", "", 0, seed, kind, value) for seed in (0, 1) for kind, value in (("samples", 7.0), ("real", 1.0))
+    ]
+    rows += [row("none", "100", 3, seed, "samples", 30.0 + seed) for seed in (0, 1)]
+    header, lines, _ = render_short("q", "n", ["fid"], [], rows).ends
+    assert header == ["condition", "iteration", "fid"]
+    assert lines == [["base", "0", "7"], ["none 100 %", "3", "30.5"]]
 
 
 def test_the_page_says_that_the_error_is_per_claim():
