@@ -11,7 +11,7 @@ from nepotism.data.tables import Row
 from nepotism.families.diffusion.claims import STATEMENTS, Arms, diagnose, judge
 from nepotism.judge.answer import page, render, render_short
 from nepotism.judge.decisions import FAILS, HOLDS, NOT_RUN, UNDECIDED, Decision, Effect, conjunction, decide
-from nepotism.judge.verdicts import Claim, count
+from nepotism.judge.verdicts import Claim, count, render_part
 
 ARMS = Arms("histogram_match", "sifid_cull", "heal")
 SEEDS = (0, 1, 2)
@@ -366,6 +366,19 @@ def test_without_a_0_percent_of_its_own_it_is_compared_with_nothing():
     assert {part.decision.verdict for part in found} == {NOT_RUN}
     text = render(judge(rows, ARMS)[0], details(rows), table_of(found), rows)
     assert "F(guidance3,100,I) - F(guidance3,0,I): not run; it needs" in " ".join(text.diagnosis)
+    # A score of 0 in some seed is another matter: the cells are there.
+    zero = [
+        dataclasses.replace(row, value=0.0)
+        if (row.control, row.ratio, row.iteration, row.seed, row.metric) == ("guidance3", "100", 5, 0, "fid")
+        else row
+        for row in table(fid=guided, more=GUIDED)
+    ]
+    undefined = diagnose(zero, {"guidance3": "base"})
+    text = render(judge(zero, ARMS)[0], details(zero), table_of(undefined), zero)
+    assert "F(guidance3,100,I) - F(guidance3,0,I): not defined in every seed." in text.diagnosis
+    assert {render_part(part) for part in undefined if part.features == "clip"} == {
+        "clip: F(guidance3,100,I) - F(guidance3,0,I) not defined in every seed"
+    }
     assert diagnose(rows, {}) == []
 
 
@@ -472,7 +485,7 @@ def table_of(parts):
             "claim": str(p.claim), "features": p.features, "statistic": p.statistic, "value": text(p.decision.value),
             "ci90_low": text(p.decision.low), "ci90_high": text(p.decision.high),
             "excess": text(p.excess and p.excess.value), "excess_low": text(p.excess and p.excess.low),
-            "excess_high": text(p.excess and p.excess.high),
+            "excess_high": text(p.excess and p.excess.high), "verdict": p.decision.verdict,
         }
         for p in parts
     ]  # fmt: skip
