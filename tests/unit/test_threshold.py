@@ -273,6 +273,21 @@ def test_the_figure_draws_what_its_table_has():
     assert not threshold_maps([], "tiny-clip").axes
 
 
+def test_no_map_is_drawn_of_a_part_of_the_seeds():
+    """Seed 1 lacks a score, so that it has no fit; the cells that all seeds have are shown all the same."""
+    thetas = {(r, i, seed): DELTA * r / 50 for r in (50, 100) for i in (1, 2) for seed in (0, 1)}
+
+    def drawn(of):
+        return {
+            type(each).__name__: each for each in threshold_maps([fid_of(scores(of))], "tiny-clip").axes[0].collections
+        }
+
+    assert set(drawn(thetas)) == {"QuadContourSet", "PathCollection"}
+    points = drawn(thetas | {(100, 2, 1): None})
+    assert set(points) == {"PathCollection"}
+    assert len(points["PathCollection"].get_offsets()) == 3
+
+
 def test_arms_are_mapped_whose_ratios_are_an_axis_with_0_percent():
     def names(*arms):
         return [(arm.name, plain.name) for arm, plain in mapped(grid_of(arms=list(arms)))]
