@@ -9,9 +9,9 @@ from nepotism.data.cost import Cost, costs
 from nepotism.data.jackknife import LeftOut, standard_error
 from nepotism.data.tables import Row
 from nepotism.families.diffusion.claims import STATEMENTS, Arms, diagnose, judge
-from nepotism.judge.answer import page, render
+from nepotism.judge.answer import page, render, render_short
 from nepotism.judge.decisions import FAILS, HOLDS, NOT_RUN, UNDECIDED, Decision, Effect, conjunction, decide
-from nepotism.judge.verdicts import Claim, count
+from nepotism.judge.verdicts import Claim, count, render_part
 
 ARMS = Arms("histogram_match", "sifid_cull", "heal")
 SEEDS = (0, 1, 2)
@@ -366,6 +366,19 @@ def test_without_a_0_percent_of_its_own_it_is_compared_with_nothing():
     assert {part.decision.verdict for part in found} == {NOT_RUN}
     text = render(judge(rows, ARMS)[0], details(rows), table_of(found), rows)
     assert "F(guidance3,100,I) - F(guidance3,0,I): not run; it needs" in " ".join(text.diagnosis)
+    # A score of 0 in some seed is another matter: the cells are there.
+    zero = [
+        dataclasses.replace(row, value=0.0)
+        if (row.control, row.ratio, row.iteration, row.seed, row.metric) == ("guidance3", "100", 5, 0, "fid")
+        else row
+        for row in table(fid=guided, more=GUIDED)
+    ]
+    undefined = diagnose(zero, {"guidance3": "base"})
+    text = render(judge(zero, ARMS)[0], details(zero), table_of(undefined), zero)
+    assert "F(guidance3,100,I) - F(guidance3,0,I): not defined in every seed." in text.diagnosis
+    assert {render_part(part) for part in undefined if part.features == "clip"} == {
+        "clip: F(guidance3,100,I) - F(guidance3,0,I) not defined in every seed"
+    }
     assert diagnose(rows, {}) == []
 
 
@@ -472,7 +485,7 @@ def table_of(parts):
             "claim": str(p.claim), "features": p.features, "statistic": p.statistic, "value": text(p.decision.value),
             "ci90_low": text(p.decision.low), "ci90_high": text(p.decision.high),
             "excess": text(p.excess and p.excess.value), "excess_low": text(p.excess and p.excess.low),
-            "excess_high": text(p.excess and p.excess.high),
+            "excess_high": text(p.excess and p.excess.high), "verdict": p.decision.verdict,
         }
         for p in parts
     ]  # fmt: skip
@@ -511,6 +524,19 @@ def test_the_answers_numbers_are_effects_of_the_table_of_claims():
     assert ends.index("excess (clip)") < ends.index("Fréchet (clip)")
     excess = next(p for p in parts if p.statistic == "F(100,I) - F(0,I)").excess.value
     assert text.index(f"{np.exp(excess):.2f}") < text.index(f"{np.exp(effect):.2f}")
+
+
+def test_the_page_of_a_family_tells_what_models_drew_and_not_what_original_rows_score():
+    def row(control, ratio, iteration, seed, kind, value):
+        return Row("x", control, ratio, seed, iteration, kind, "", "fid", value, *[None] * 4, 90)
+
+    rows = [
+        row("base", "", 0, seed, kind, value) for seed in (0, 1) for kind, value in (("samples", 7.0), ("real", 1.0))
+    ]
+    rows += [row("none", "100", 3, seed, "samples", 30.0 + seed) for seed in (0, 1)]
+    header, lines, _ = render_short("q", "n", ["fid"], [], rows).ends
+    assert header == ["condition", "iteration", "fid"]
+    assert lines == [["base", "0", "7"], ["none 100 %", "3", "30.5"]]
 
 
 def test_the_page_says_that_the_error_is_per_claim():

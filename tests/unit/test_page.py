@@ -225,6 +225,26 @@ def test_the_answer_is_three_sentences_of_the_tables(made, html):
     assert html.count('<span class="sentence">') == 3
 
 
+def test_where_nothing_is_milder_the_answer_tells_what_real_images_do_by_its_excess():
+    columns = ("value", "ci90_low", "ci90_high", "excess", "excess_low", "excess_high")
+
+    def part(claim, statistic, *values):
+        return {
+            "claim": claim,
+            "features": "clip",
+            "statistic": statistic,
+            "seeds": "4",
+            **dict(zip(columns, values, strict=True)),
+        }
+
+    flat = part("1", "F(0,I) - b", "0.1", "0.05", "0.15", "0.7", "0.5", "0.9")
+    undefined = part("2", "F(100,I) - F(0,I)", "0.1", "0.05", "0.15", "", "", "")
+    first, second, _ = three_sentences(CLAIMS, [flat, undefined], 3)
+    # exp(0.7), of the excess; the distance itself is 1.11 times that of the base model.
+    assert "beyond that of real images from each other: 2.01 (1.65 to 2.46) in CLIP features." in second
+    assert "the model ends an undefined number of times as far from real images" in first
+
+
 def test_without_anything_to_compare_the_answer_says_so():
     first, second, third = three_sentences([], [], 3)
     assert "could be compared" in first

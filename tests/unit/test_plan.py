@@ -158,12 +158,13 @@ def test_with_fewer_than_three_seeds_three_are_proposed_and_no_power(results):
     assert {(proposal.seeds, proposal.power, proposal.toward) for proposal in found} == {(3, None, "")}
 
 
-def test_what_no_seeds_decide_says_why(results):
+@pytest.mark.parametrize("looks", [ONCE, REPEATED])
+def test_what_no_seeds_decide_says_why(results, looks):
     without = [
         row for row in noisy((0, 1, 2, 3), 0.25) if (row.control, row.ratio, row.set) != ("none", "25", "unseen")
     ]
     starved = [dataclasses.replace(row, value=20.0) if row.metric == "unique_images" else row for row in without]
-    tables = Tables(results(rows=starved))
+    tables = Tables(results(rows=starved, looks=looks))
     six = next(proposal for proposal in tables.proposals() if proposal.claim == 6)
     assert six.seeds is None
     assert six.why == "undecided (starved): at worst 20% of the curated images are different ones"

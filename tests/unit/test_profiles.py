@@ -244,6 +244,24 @@ def test_what_has_no_logarithm_is_told():
     assert (found.state, found.note, found.rate) == ("undecided", profiles.NOT_DEFINED, None)
 
 
+@pytest.mark.parametrize(("ratio", "iteration"), [("0", 0), ("0", 1), ("0", 3), ("100", 1), ("100", 3)])
+@pytest.mark.parametrize("scale", [aspects.EXCESS, aspects.DISTANCE, aspects.AMOUNT])
+def test_what_has_no_logarithm_in_any_seed_has_no_word_either(ratio, iteration, scale):
+    """An infinite rate of every seed is neither a collapse nor an improvement: also where it is that of 0 %."""
+
+    def distance(*at):
+        return -0.1 if at[:2] == (ratio, iteration) else 0.2 + 0.01 * at[2]
+
+    found = of_ratio(profile(rows_of("x", distance, floor=0.1), [scored("x", scale)], [NONE]))
+    assert (found.state, found.note) == ("undecided", profiles.NOT_DEFINED)
+    assert (found.difference, found.difference_low, found.difference_high) == (None, None, None)
+    # Nor of 0 % itself, which is compared with no change.
+    own = of_ratio(profile(rows_of("x", distance, floor=0.1), [scored("x", scale)], [NONE]), "0")
+    assert (own.state == "undecided") == (ratio == "0")
+    few = of_ratio(profile(rows_of("x", distance, floor=0.1, seeds=(0,)), [scored("x", scale)], [NONE]))
+    assert (few.state, few.note, few.difference) == ("undecided: one seed", profiles.NOT_DEFINED, None)
+
+
 def test_all_of_a_share_may_be_lost():
     def recall(ratio, iteration, seed):
         return max(0.0, 0.8 - (0.3 + 0.01 * seed) * iteration) if ratio == "100" else 0.8
@@ -282,6 +300,17 @@ def test_chains_that_show_some_generations_have_slopes_over_these():
     assert found.rate == pytest.approx(-0.0002 * 1.015)
     assert found.iterations == 1000
     assert found.state == "degrading"
+
+
+def test_ratios_that_a_search_has_found_have_rows_too():
+    """A searching arm is told by its ends, for what it asks for is not known before."""
+    rows = rows_of("fid", growing(0.3), floor=0.1, chains=[("none", ratio) for ratio in ("0", "100", "50", "12.5")])
+    found = profile(rows, [scored("fid", aspects.DISTANCE)], [NONE])
+    assert [entry.ratio for entry in found] == ["0", "12.5", "50", "100"]
+    assert {entry.compared_with for entry in found[1:]} == {"none at 0 %"}
+    # A list is told in its own order.
+    listed = profile(rows, [scored("fid", aspects.DISTANCE)], [replace(NONE, ratios=("100", "50", "12.5", "0"))])
+    assert [entry.ratio for entry in listed] == ["100", "50", "12.5", "0"]
 
 
 def test_seeds_may_be_added_after_a_look_with_wider_intervals():

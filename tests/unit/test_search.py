@@ -76,6 +76,9 @@ def test_a_search_ends_at_once_where_no_ratio_exceeds_or_the_lower_end_does():
     assert found_by(search, lambda ratio: DELTA)[-1] == Round("10", "50", None, ABOVE, (("10", DELTA), ("50", DELTA)))
     (only,) = found_by(search, lambda ratio: 2 * DELTA)
     assert (only.outcome, only.low, only.next) == (BELOW, "10", None)
+    # Where collapse does not grow with the ratio, what is said is true all the same.
+    (only,) = found_by(search, lambda ratio: 1.0 if ratio < 50 else 0.0)
+    assert (only.outcome, only.tried) == (BELOW, (("10", 1.0), ("50", 0.0)))
     # Exactly delta does not exceed, as in claims.
     assert found_by(search, lambda ratio: DELTA if ratio < 50 else 1.0)[-1].low == "45"
 
@@ -108,6 +111,11 @@ def test_the_mean_over_seeds_of_the_contrast_with_0_percent_decides():
 def test_what_cannot_be_judged_is_told_and_not_made_up(cells, words):
     with pytest.raises(UserError, match=words.replace("(", r"\(")):
         theta(cells, [row("0", 0, 10.0), row("0", 1, 10.0)], "fid", "clip", 3)
+
+
+def test_without_any_score_at_0_percent_nothing_is_judged():
+    with pytest.raises(UserError, match=r"fid of 0 %, iteration 3 has no row at any seed"):
+        theta([row("50", 0, 20.0, features="conv")], [row("0", 0, 10.0, features="conv")], "fid", "clip", 3)
 
 
 # ---- By the command
@@ -192,6 +200,15 @@ def test_a_search_is_decided_in_the_first_feature_space_at_the_arms_last_iterati
     assert baseline(grid, grid.arms[0]) is grid.arms[0]
     # What the search may come to must give an image.
     assert "--ratios 0 3.125 100" in checks_of_reference(grid)
+
+
+def test_a_search_is_judged_by_a_0_percent_that_goes_as_far():
+    arms = [
+        arm([0, 100], iterations=1),
+        arm([0, 100], "more", iterations=3),
+        arm({"search": [10, 90], "until": 5}, "fine", iterations=3),
+    ]
+    assert [(each.name, plain.name) for each, plain in mapped(grid_of(arms=arms))] == [("fine", "more")]
 
 
 def test_a_search_leaves_settings_of_all_stages_as_those_of_a_list():

@@ -204,6 +204,23 @@ def test_survival_of_a_ratio_with_a_missing_score_has_no_row():
     assert {row.ratio for row in survivals(fid_of(table))} == {"20"}
 
 
+@pytest.mark.parametrize(("zero", "cell"), [(FLOOR - 0.1, FLOOR + 0.1), (FLOOR + 0.1, FLOOR - 0.1)])
+def test_an_excess_of_0_or_less_is_not_known_and_no_collapse(zero, cell):
+    """At 0 % or at the ratio: its logarithm is minus infinity, which nothing is to be compared with."""
+    rows = []
+    for seed in range(3):
+        for name, control, ratio, iteration, value in (
+            ("real", "base", "", 0, FLOOR), ("samples", "base", "", 0, 15.0), ("samples", "none", "0", 1, zero),
+            ("samples", "none", "50", 1, cell), ("samples", "none", "100", 1, cell),
+        ):  # fmt: skip
+            rows.append(Row("x", control, ratio, seed, iteration, name, "clip", "fid", value, *[None] * 4, 90))
+    distance, excess = measured(ScoreTable(rows), [("none", "none")], "fid")
+    assert {row.exceeded for row in survivals(distance)} == {0}
+    assert list(survivals(excess)) == []
+    assert all(np.isnan(each.values).all() and each.fitted is None for each in excess.surfaces)
+    assert {row.state for row in thresholds(excess)} == {UNDEFINED}
+
+
 def test_long_chains_are_looked_at_in_even_steps_up_to_their_last_iteration():
     assert spread(range(1, 6)) == (1, 2, 3, 4, 5)
     chosen = spread(range(1, 2001))
@@ -254,6 +271,21 @@ def test_the_figure_draws_what_its_table_has():
         label for axis in beyond.axes for label in axis.get_legend_handles_labels()[1]
     }
     assert not threshold_maps([], "tiny-clip").axes
+
+
+def test_no_map_is_drawn_of_a_part_of_the_seeds():
+    """Seed 1 lacks a score, so that it has no fit; the cells that all seeds have are shown all the same."""
+    thetas = {(r, i, seed): DELTA * r / 50 for r in (50, 100) for i in (1, 2) for seed in (0, 1)}
+
+    def drawn(of):
+        return {
+            type(each).__name__: each for each in threshold_maps([fid_of(scores(of))], "tiny-clip").axes[0].collections
+        }
+
+    assert set(drawn(thetas)) == {"QuadContourSet", "PathCollection"}
+    points = drawn(thetas | {(100, 2, 1): None})
+    assert set(points) == {"PathCollection"}
+    assert len(points["PathCollection"].get_offsets()) == 3
 
 
 def test_arms_are_mapped_whose_ratios_are_an_axis_with_0_percent():

@@ -97,7 +97,8 @@ def _map(axis: Axes, found: Measured, norm: BoundaryNorm, looks: Looks) -> None:
     first = found.surfaces[0]
     x, y = np.array([0, *first.iterations], float), np.array([0.0, *map(float, first.ratios)])
     fitted = [each.fitted for each in found.surfaces if each.fitted is not None]
-    if fitted:
+    # A mean of some of the seeds is no map.
+    if len(fitted) == len(found.surfaces):
         # At ratio 0 and at iteration 0, nothing is different.
         surface = np.pad(np.mean(fitted, axis=0), ((1, 0), (1, 0)))
         axis.contourf(x, y, surface, levels=np.log(FACTORS), cmap=COLOURS, norm=norm, extend="max", zorder=0)

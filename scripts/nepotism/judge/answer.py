@@ -92,9 +92,11 @@ def render_short(
         if claim.verdict in (HOLDS, FAILS)
     ]
     lines = []
-    conditions = list(dict.fromkeys((row.control, row.ratio) for row in rows))
+    # Original rows have scores of the same names, which are no model's.
+    drawn = [row for row in rows if row.set == "samples"]
+    conditions = list(dict.fromkeys((row.control, row.ratio) for row in drawn))
     for control, ratio in conditions:
-        mine = [row for row in rows if (row.control, row.ratio) == (control, ratio)]
+        mine = [row for row in drawn if (row.control, row.ratio) == (control, ratio)]
         last = max(row.iteration for row in mine)
         ends = [[row.value for row in mine if (row.iteration, row.metric) == (last, metric)] for metric in metrics]
         means = [f"{sum(found) / len(found):.4g}" if found else "" for found in ends]

@@ -26,6 +26,8 @@ def theta(rows: Sequence[Row], real: Sequence[Row], metric: str, features: str, 
         [row for row in each if (row.metric, row.features, row.set, row.iteration) == wanted] for each in (rows, real)
     ]
     zero = {row.seed: _logarithm(row) for row in chosen[1]}
+    if not zero:
+        raise UserError(f"{metric} of 0 %, iteration {iteration} has no row at any seed; no ratio can be judged")
     found: dict[str, list[float]] = {}
     for row in chosen[0]:
         if row.seed not in zero:
@@ -59,10 +61,11 @@ def judged(search: Search, before: Round | None, thetas: Mapping[str, float]) ->
     tried = [*(before.tried if before else ()), *sorted(thetas.items(), key=lambda each: float(each[0]))]
     low, high = search.ends
     over = {ratio: value > DELTA for ratio, value in tried}
-    if not over[high]:
-        return Round(low, high, None, ABOVE, tuple(tried))
+    # The lower end first: where it exceeds and the upper one does not, it is untrue that nothing does up to there.
     if over.get(low, False):
         return Round(low, high, None, BELOW, tuple(tried))
+    if not over[high]:
+        return Round(low, high, None, ABOVE, tuple(tried))
     # Of what lies between, each ratio was asked for as the middle of those before.
     for ratio, exceeds in over.items():
         if float(low) < float(ratio) < float(high):

@@ -12,9 +12,9 @@ iterations, and signs such that more is worse:
     degrading    it lies above m
     undecided    else, and always for fewer than three seeds
 
-Collapsed is what has lost half, or doubled, against 0 % at the last iteration (iteration 0 where there is no 0 %). Excess over the
-floor, share, what is left of a share: v and v0 at 0 %; amount: by its logarithm; caption scores and colours have no zero, so one
-standard deviation. How far it is beyond that has an interval between seeds, too, which has to lie above 0:
+Collapsed is what has lost half, or doubled, against 0 % at the last iteration (where there is no 0 %, against where the chain
+begins). Excess over the floor, share, what is left of a share: v and v0 at 0 %; amount: by its logarithm; caption scores and colours
+have no zero, so one standard deviation. How far it is beyond that has an interval between seeds, too, which has to lie above 0:
 
     distance      ((D - floor) - 2 (D0 - floor)) / floor        an excess may be below 0; without a floor, ln D - ln D0 - ln 2
     share         v0 / 2 - v                                    of what is lost, (1 - v0) / 2 - (1 - v)
@@ -45,7 +45,7 @@ class Chain:
 
     Attributes:
         arm: its name.
-        ratios: its ratios.
+        ratios: its ratios; of one that searches, its ends: those that it has asked for are in the table of scores.
         base: {control} of the iteration 0 that it began with.
         first: its first iteration.
         goes_on_from: the arm from whose cells it branches; empty if it begins at iteration 0.
@@ -127,6 +127,11 @@ class _Scores:
         """Iterations of a chain that have a score, of whatever seed."""
         return sorted(self._iterations.get((metric, space, control, ratio), ()))
 
+    def ratios(self, chain: Chain) -> Sequence[str]:
+        """Ratios of an arm: those that it was given, and in order where a search has found more."""
+        there = {ratio for _, _, control, ratio in self._iterations if control == chain.arm}
+        return sorted({*chain.ratios, *there}, key=float) if there - {*chain.ratios} else chain.ratios
+
     def row(self, name: str, space: str, metric: str, cell: CellKey, seed: int) -> Row:
         """One row.
 
@@ -154,7 +159,7 @@ def profile(
     return [
         entry
         for chain in chains
-        for ratio in chain.ratios
+        for ratio in table.ratios(chain)
         for score in scores
         for space in table.spaces.get(score.metric, ())
         for entry in _Line(table, chain, ratio, score, space, looks).entry()
@@ -200,13 +205,15 @@ class _Line:
         word, note = UNDECIDED, ""
         if rate is None or difference is None:
             note = NOT_EVERYWHERE
-        elif difference["abs <"].seeds < LEAST_SEEDS:
-            note = FEW[difference["abs <"].seeds]
-            word = f"{UNDECIDED}: {note}"
-        elif difference["abs <"].low is None:
-            note = NOT_DEFINED
         else:
-            word = self._word(difference)
+            # Where a score of every seed is 0 or less, the rule would judge an infinite rate; what is no number has no word.
+            is_number = _bounds(difference["abs <"])[0] is not None
+            note = "" if is_number else NOT_DEFINED
+            if difference["abs <"].seeds < LEAST_SEEDS:
+                few = FEW[difference["abs <"].seeds]
+                word, note = f"{UNDECIDED}: {few}", note or few
+            elif is_number:
+                word = self._word(difference)
         beyond = self._decisions(self._beyond, 0.0) if difference else None
         if word == DEGRADING and beyond and beyond[">"].verdict == HOLDS:
             word = COLLAPSED

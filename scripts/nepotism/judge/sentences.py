@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from nepotism.data.tables import Row, floors
-from nepotism.judge.decisions import FAILS, HOLDS, LEAST_SEEDS
-from nepotism.judge.verdicts import CAPTIONS, Claim, count
+from nepotism.judge.decisions import FAILS, HOLDS, LEAST_SEEDS, NOT_RUN
+from nepotism.judge.verdicts import CAPTIONS, NOT_DEFINED, Claim, count
 
 NAMES = {"clip": "in CLIP features", "conv": "in random convolutions", "inception": "(FID)"}
 
@@ -52,10 +52,11 @@ def _factors(parts: Details, keys: Sequence[str] = EXCESS) -> str:
 
 
 def _multiple(part: Mapping[str, str], keys: Sequence[str] = EXCESS, word: str = "") -> str:
-    """A difference of logarithms as a factor with its interval; ``word`` follows the factor."""
+    """A difference of logarithms as a factor with its interval; ``word`` follows the factor, as in "2.00 times"."""
     value, low, high = (_factor(part[key]) for key in keys)
-    factor = f"{value:.2f}" if 0 < value < math.inf else "not defined"
-    return f"{factor}{word}" + (f" ({low:.2f} to {high:.2f})" if low < high else "")
+    if not 0 < value < math.inf:
+        return f"an undefined number of{word}" if word else "not defined"
+    return f"{value:.2f}{word}" + (f" ({low:.2f} to {high:.2f})" if low < high else "")
 
 
 def _measured(space: str) -> str:
@@ -122,8 +123,10 @@ def diagnosis(diagnostics: Details) -> Iterator[str]:
     """A sentence for each arm of other settings and each of its ratios, against 0 % of the same settings."""
     for statistic in dict.fromkeys(part["statistic"] for part in diagnostics):
         parts = [part for part in diagnostics if part["statistic"] == statistic]
-        if not parts[0]["value"]:
+        if parts[0]["verdict"] == NOT_RUN:
             yield f"{statistic}: not run; it needs an arm of the same settings at 0 %."
+        elif not parts[0]["value"]:
+            yield f"{statistic}: {NOT_DEFINED}."
         elif parts[0]["features"] != CAPTIONS:
             yield f"{statistic}: the excess is this multiple of that of its own 0 %: {_factors(parts)} {_distances(parts)}."
         else:
@@ -157,7 +160,10 @@ def three_sentences(claims: Sequence[Claim], details: Details, last: int) -> lis
     milder += [sentence[0].lower() + sentence[1:-1] for sentence in _healed(claims, details)]
     flat = _parts(details, 1, "F(0,I)")
     if not milder and flat:
-        milder = [f"on real images only, it ends at this multiple of the base model's distance: {_factors(flat)}"]
+        milder = [
+            "on real images only, it ends at this multiple of what the base model's distance is beyond that of real images from each "
+            f"other: {_factors(flat)}"
+        ]
     second = "; ".join(milder) or "nothing milder, and no healing, was compared"
     return [first, f"{second[0].upper()}{second[1:]}.", decided(claims, details)]
 

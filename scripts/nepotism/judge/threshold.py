@@ -39,7 +39,7 @@ class Surface:
         ratios: above 0, in percent, ascending.
         iterations: ascending.
         values: float (ratios, iterations); what is not there, or not defined, is nan.
-        fitted: the same, increasing along both axes and nowhere below 0; None where a value is not finite.
+        fitted: the same, increasing along both axes and nowhere below 0; None where a value is nan.
     """
 
     seed: int
@@ -158,10 +158,12 @@ def surface(scores: ScoreTable, distance: Distance, arm: str, plain: str, seed: 
             one, real = (distance((name, at, iteration), seed) for name, at in ((arm, ratio), (plain, "0")))
         except MissingError:
             return math.nan
-        return one.value - real.value
+        # A distance of 0 or less has no logarithm: minus infinity is no theta, nor is what exceeds it by infinity.
+        value = one.value - real.value
+        return value if math.isfinite(value) else math.nan
 
     values = np.array([[theta(ratio, iteration) for iteration in iterations] for ratio in ratios], float)
-    known = values.size > 0 and bool(np.isfinite(values).all())
+    known = values.size > 0 and not np.isnan(values).any()
     return Surface(seed, ratios, iterations, values, np.maximum(isotonic(values), 0.0) if known else None)
 
 

@@ -11,6 +11,8 @@ from nepotism.judge.looks import REPEATED, Looks
 BETWEEN = "; "
 # What belongs to no feature space: CLIP scores, and colours.
 CAPTIONS, PIXELS = "captions", "pixels"
+# Of an effect without a value though its cells were run: a score of 0 that it needs the logarithm of, in some seeds.
+NOT_DEFINED = "not defined in every seed"
 # The kind of a verdict that differs between feature spaces.
 MIXED = "mixed"
 # The note of every claim of an experiment to which seeds are added after looking at it.
@@ -66,7 +68,7 @@ def render_part(part: Part) -> str:
     decision = part.decision
     name = f"{part.features}: {part.statistic}" if part.features else part.statistic
     if decision.value is None:
-        return f"{name} not run"
+        return f"{name} {NOT_RUN if decision.verdict == NOT_RUN else NOT_DEFINED}"
     wanted = f"|theta| < {part.bound:.3g}" if part.relation == "abs <" else f"{part.relation} {part.bound:.3g}"
     beside = "" if part.excess is None else f", of the excess {_effect(part.excess)}"
     return f"{name} = {_effect(decision)}{beside}, wanted {wanted}"

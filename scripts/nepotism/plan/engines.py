@@ -20,11 +20,13 @@ def beginning(grid: Grid, arm: Arm) -> Arm:
 def baseline(grid: Grid, arm: Arm, ratio: str = "0") -> Arm | None:
     """The plain mixture at a ratio, of an arm's own model and settings: of one that branches, of those that its chain began with.
 
-    None where the experiment has none.
+    None where the experiment has none; of several, one whose chains are as long, if there is one.
     """
     begun = beginning(grid, arm)
-    plain = (each for each in (begun, *grid.arms) if each.is_plain and ratio in each.ratios)
-    return next((each for each in plain if _alike(grid, each, begun)), None)
+    plain = [
+        each for each in (begun, *grid.arms) if each.is_plain and ratio in each.ratios and _alike(grid, each, begun)
+    ]
+    return next((each for each in plain if each.last >= begun.last), plain[0] if plain else None)
 
 
 def _alike(grid: Grid, one: Arm, other: Arm) -> bool:

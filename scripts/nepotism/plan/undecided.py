@@ -96,7 +96,8 @@ class Tables:
         open_spaces = [space for space in self._spaces(claim) if space.verdict.startswith(UNDECIDED)]
         blocked = next((space.verdict for space in open_spaces if space.verdict != UNDECIDED), None)
         if blocked:
-            return Proposal(number, statement, "", None, None, f"{blocked}: {claim['note'].split('; ')[-1]}")
+            *_, why = (note for note in claim["note"].split("; ") if note != MANY_LOOKS)
+            return Proposal(number, statement, "", None, None, f"{blocked}: {why}")
         if self.seeds < LEAST_SEEDS:
             return Proposal(number, statement, "", LEAST_SEEDS, None)
         parts = [space.parts for space in open_spaces if space.parts]
