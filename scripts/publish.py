@@ -14,11 +14,11 @@ from pathlib import Path
 
 from nepotism.data.tables import provenance, read_text_csv
 from nepotism.plan.grid import Grid
+from nepotism.plan.results import read_grid
 from nepotism.runtime import cli
 from nepotism.runtime.errors import UserError
 from nepotism.runtime.files import beside, remove
 from nepotism.share import bundle, hub
-from nepotism.share.differences import read_config
 from nepotism.share.finished import experiment_file, lacking
 from nepotism.share.private import Private, here
 from nepotism.share.provenance import Versions, metrics_files, versions
@@ -64,11 +64,8 @@ def run(arguments: argparse.Namespace) -> None:
         for address in hub.upload(folder / "hub", arguments.upload):
             print(f"uploaded, private: {address}")
         return
-    config = read_config(folder)
-    try:
-        grid = Grid(config)
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{folder}/config.json is no configuration of this version: {error!r}") from None
+    grid = read_grid(folder)
+    config = dict(grid.config)
     licence = licence_of(config["reference"]["source"] if grid.family == "diffusion" else "", arguments.licence)
     made = versions(metrics_files(folder))
     file = experiment_file(config, ROOT)

@@ -4,9 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
+from nepotism.plan.results import read_config
 from nepotism.runtime import cli
 from nepotism.runtime.files import write_text
-from nepotism.share.differences import read_config
 from nepotism.share.private import Private, here
 from nepotism.share.provenance import flat
 from nepotism.share.tracking import TRACKERS, Run, send, values_by_iteration
