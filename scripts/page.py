@@ -20,6 +20,7 @@ from nepotism.page.render import render
 from nepotism.page.rows import MARKS, REMEDY_COLUMNS, claim_rows, cost_rows, grid_rows, profile_rows, remedy_rows
 from nepotism.runtime import cli
 from nepotism.runtime.files import write_text
+from nepotism.share.private import Private, here
 
 
 def main() -> None:
@@ -34,7 +35,7 @@ def main() -> None:
     }  # fmt: skip
     for name, what in tables.items():
         parser.add_argument(f"--{name}", type=Path, required=True, help=what)
-    parser.add_argument("--config", type=Path, help="the resolved configuration, shown as it is")
+    parser.add_argument("--config", type=Path, help="the resolved configuration, shown without paths of this machine")
     for name, what in {
         "curves": "figures/figure-3.csv", "profile": "tables/profile.csv", "remedies": "tables/remedies.csv",
         "threshold": "tables/threshold.csv",
@@ -82,7 +83,7 @@ def run(arguments: argparse.Namespace) -> None:
         "seeds": seeds,
         "costs": cost_rows(read_text_csv(arguments.cost)),
         "provenance": provenance,
-        "config": arguments.config.read_text(encoding="utf-8") if arguments.config else "",
+        "config": shown_config(arguments.config) if arguments.config else "",
     }
     write_text(arguments.output, render(values))
 
@@ -104,6 +105,13 @@ def words(arguments: argparse.Namespace, claims: list[Claim], details: list[dict
         "notation": " ".join(NOTATION),
         "family": "diffusion",
     }
+
+
+def shown_config(path: Path) -> str:
+    """The configuration as JSON, for everybody: a page is made to be sent."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    private = Private(here(Path(__file__).parents[1]), config)
+    return json.dumps(private.cleaned(config), indent=2, ensure_ascii=False) + "\n"
 
 
 def files(arguments: argparse.Namespace) -> Files:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+import yaml
 from nepotism.data.tables import provenance, read_text_csv
 from nepotism.plan.grid import Grid
 from nepotism.plan.results import read_grid
@@ -19,7 +20,7 @@ from nepotism.runtime import cli
 from nepotism.runtime.errors import UserError
 from nepotism.runtime.files import beside, remove
 from nepotism.share import bundle, hub
-from nepotism.share.finished import experiment_file, lacking
+from nepotism.share.finished import as_yaml, experiment_file, lacking
 from nepotism.share.private import Private, here
 from nepotism.share.provenance import Versions, metrics_files, versions
 
@@ -127,8 +128,9 @@ def build(
     revisions = sorted(made.get("revision", ()))
     question = bundle.answer(folder) or f"Results of the experiment {grid.experiment}."
     texts = {
-        "config.json": json.dumps(grid.config, indent=2) + "\n",
-        "experiment.yaml": file,
+        "config.json": json.dumps(private.cleaned(grid.config), indent=2) + "\n",
+        # Its long lines are broken, also within a path.
+        "experiment.yaml": as_yaml(private.cleaned(yaml.safe_load(file))),
         "environment/installed.txt": bundle.packages(),
         "environment/made-with.json": bundle.made_with(made),
         "README.md": "\n".join(readme(folder, grid, question, licence, revisions, missing, absent)) + "\n",

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
     config = read_config(arguments.configuration.parent)
     # A tracker may be somebody else's machine.
     private = Private(here(Path(__file__).parents[1]), config)
-    settings = {key: private.removed(str(value)) for key, value in flat(config)}
+    settings = {key: str(value) for key, value in flat(private.cleaned(config))}
     before = json.loads(arguments.before.read_text(encoding="utf-8")) if arguments.before else {}
     # Below this folder, every chain has one of its own.
     folder = arguments.output.parents[len(Path(arguments.run).parts)]

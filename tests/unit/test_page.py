@@ -180,6 +180,23 @@ def test_only_our_script_and_style_are_allowed_and_nothing_is_loaded(html, parse
     assert "@import" not in style
 
 
+def test_no_path_of_this_machine_is_on_a_page(made):
+    config = {
+        "experiment": "made-up",
+        "model": {"path": "/people/josé & co/tiny"},
+        "note": HOSTILE,
+        "logs": str(ROOT / "logs"),
+    }
+    (made.folder / "other.json").write_text(json.dumps(config))
+    page.run(made.arguments(config=made.folder / "other.json", output=made.folder / "other.html"))
+    html = (made.folder / "other.html").read_text()
+    assert json.loads("".join(Parsed(html).texts["pre"])) == config | {
+        "model": {"path": "(private)/tiny"},
+        "logs": "(private)/logs",
+    }
+    assert "people" not in html
+
+
 def test_headings_are_in_order_and_pictures_have_texts(parsed):
     levels = [int(name[1]) for name, _ in parsed.elements if re.fullmatch("h[1-6]", name)]
     assert levels[0] == 1

@@ -2,16 +2,21 @@
 
 import csv
 import hashlib
+import html
 import json
 import os
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import yaml
 from conftest import ROOT
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import escape
+from nepotism.experiment.search import ROUNDS
 from nepotism.plan import configfiles
 from nepotism.plan.config import checked
 from nepotism.plan.grid import Grid
@@ -59,7 +64,8 @@ def results(tmp_path):
             (folder / cell / "samples.png").write_bytes(b"sheet")
             for name in ("mix.parquet", "losses.csv", "samples.parquet"):
                 (folder / cell / name).write_bytes(b"samples")
-            (folder / cell / "model" / "config.json").write_text("{}")
+            said = {"_name_or_path": f"{MODEL}/unet", "sample_size": 8}
+            (folder / cell / "model" / "config.json").write_text(json.dumps(said))
         (folder / "report.html").write_text(f"<p>{Path.home()}/x {tmp_path}</p>")
         return folder
 
@@ -243,6 +249,46 @@ def test_paths_are_found_whole():
     assert private.found(text.replace("/people", "/p").encode()) == "/data/x"
 
 
+@pytest.mark.parametrize("path", ["/people/josé/tiny", '/d/a & "b"\'s <x>/tiny', "~/models/tiny", "../../people/tiny"])
+def test_paths_are_found_however_a_file_writes_them(path):
+    private = Private({}, {"models": [{"path": path}]})
+    ways = {
+        "plain": path, "json": json.dumps(path), "html": html.escape(json.dumps(path)), "text": html.escape(path), "address": quote(path),
+        "page": str(escape(json.dumps(path))), "script": str(htmlsafe_json_dumps(path)),
+    }  # fmt: skip
+    for way, text in ways.items():
+        assert private.found(text.encode()), way
+        cleaned = private.removed(text)
+        assert private.found(cleaned.encode()) is None
+        assert "people" not in cleaned
+        assert "tiny" in cleaned, way
+    assert private.cleaned({"models": [{"path": path, "n": 1}]}) == {"models": [{"path": "(private)/tiny", "n": 1}]}
+
+
+def test_no_line_break_hides_a_path(results):
+    folder = results(model={"path": "/srv/a long name of a folder/" * 6 + "tiny"})
+    code, _, error = publish(folder)
+    assert code == 0, error
+    assert yaml.safe_load((folder / "publish/experiment.yaml").read_text())["model"] == {"path": "(private)/tiny"}
+    assert not [name for name, text in contents(folder / "publish").items() if b"long name of a" in text]
+
+
+def test_the_sheets_of_ratios_that_a_search_asked_for_are_published(results):
+    arms = [{"name": "none", "ratios": {"search": [0, 100], "until": 50}}]
+    folder = results(arms=arms)
+    asked = {"low": "0", "high": "100", "next": "50", "outcome": "searching", "tried": []}
+    (folder / ROUNDS / "none").mkdir(parents=True)
+    (folder / ROUNDS / "none" / "round-1.json").write_text(json.dumps(asked))
+    code, _, error = publish(folder)
+    assert code == 2
+    assert "is not finished: 2 of 6 cells are not done" in error
+    sheet = "none/ratio-50/seed-0/iteration-1/samples.png"
+    (folder / sheet).parent.mkdir(parents=True)
+    (folder / sheet).write_bytes(b"sheet")
+    assert publish(folder, "--partial")[0] == 0
+    assert (folder / "publish" / "sheets" / sheet).is_file()
+
+
 # ---- The hub
 
 
@@ -282,6 +328,9 @@ def test_repositories_are_made_and_only_uploaded_on_command(results, monkeypatch
     head, card = made["model/README.md"].decode().removeprefix("---\n").split("\n---\n")
     assert yaml.safe_load(head)["library_name"] == "diffusers"
     assert "Cell `none/ratio-50/seed-0/iteration-1`" in card
+    # Diffusers writes into it what it was loaded from; the results keep that.
+    assert json.loads(made["model/config.json"]) == {"sample_size": 8}
+    assert MODEL in (folder / "none/ratio-50/seed-0/iteration-1/model/config.json").read_text()
     assert not [name for name, text in made.items() if b"of someone" in text]
 
     api = FakeApi()

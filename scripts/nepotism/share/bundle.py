@@ -59,7 +59,11 @@ def files(folder: Path, grid: Grid) -> Iterator[tuple[Path, str]]:
         return
     # As in the report: iteration 0, and the end of each arm at each ratio, for the first seed.
     seed = grid.seeds[0]
-    ends = [f"{arm.name}/ratio-{ratio}/seed-{seed}/iteration-{arm.last}" for arm in grid.arms for ratio in arm.ratios]
+    ends = [
+        f"{arm.name}/ratio-{ratio}/seed-{seed}/iteration-{arm.last}"
+        for arm in grid.arms
+        for ratio in grid.ratios_of(arm)
+    ]
     for place in [*(f"{base}/seed-{seed}" for base in grid.bases), *ends]:
         for path in sorted((folder / place).glob("*.png")):
             yield path, f"sheets/{place}/{path.name}"

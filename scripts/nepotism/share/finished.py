@@ -43,6 +43,11 @@ def experiment_file(config: dict[str, Any], root: Path) -> str:
         # The first mistake is enough.
         first = str(error).strip().splitlines()[-1].strip(" -")
         raise UserError(f"config.json is of another version of the project: {first}; start Snakemake once") from None
+    return as_yaml(named)
+
+
+def as_yaml(named: dict[str, Any]) -> str:
+    """An experiment file, as text."""
     return yaml.safe_dump(named, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
 
 

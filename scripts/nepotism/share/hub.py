@@ -16,7 +16,7 @@ from nepotism.experiment.cells import BASELINE_ARM, Cell, cell_in
 from nepotism.plan.grid import DIFFUSION, Grid
 from nepotism.runtime.errors import UserError
 from nepotism.runtime.files import beside, remove
-from nepotism.share.bundle import answer
+from nepotism.share.bundle import TEXTS, answer, written
 from nepotism.share.private import Private
 
 # Folder of each repository, by its type on the hub.
@@ -52,9 +52,9 @@ def write(folder: Path, grid: Grid, licence: str, cell: str | None, private: Pri
     with beside(target) as temporary:
         made = temporary / target.name
         told = {"licence": licence, "answer": answer(folder), "missing": missing, "experiment": grid.experiment}
-        tables = _dataset(folder, made / KINDS["dataset"], grid)
+        tables = _dataset(folder, made / KINDS["dataset"], grid, private)
         _card(made / KINDS["dataset"], private, *_dataset_card(tables, told))
-        shutil.copytree(model, made / KINDS["model"], copy_function=_linked)
+        shutil.copytree(model, made / KINDS["model"], copy_function=lambda source, to: _shared(source, to, private))
         _card(made / KINDS["model"], private, *_model_card(grid, chosen, told))
         remove(target)
         os.replace(made, target)
@@ -106,7 +106,7 @@ def _chosen(grid: Grid, cell: str | None) -> Cell:
     return found
 
 
-def _dataset(folder: Path, target: Path, grid: Grid) -> dict[str, list[str]]:
+def _dataset(folder: Path, target: Path, grid: Grid, private: Private) -> dict[str, list[str]]:
     """Link samples of every cell and copy the tables.
 
     Returns:
@@ -126,10 +126,23 @@ def _dataset(folder: Path, target: Path, grid: Grid) -> dict[str, list[str]]:
     for table in ("metrics", "claims", "claim_details"):
         path = folder / "tables" / f"{table}.csv"
         if path.is_file():
-            (target / "tables").mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target / "tables" / path.name)
+            written(path, target / "tables" / path.name, private)
             subsets[table] = [f"tables/{path.name}"]
     return subsets
+
+
+def _shared(source: str | Path, target: str | Path, private: Private) -> str:
+    """Link weights, and copy texts without paths of this machine: libraries write into them what a model was loaded from."""
+    path = Path(source)
+    if path.suffix not in TEXTS:
+        return _linked(path, target)
+    written(path, Path(target), private)
+    if path.suffix == ".json":
+        said = json.loads(Path(target).read_text(encoding="utf-8"))
+        # A folder of whichever machine retrained it.
+        if isinstance(said, dict) and said.pop("_name_or_path", None) is not None:
+            Path(target).write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+    return str(target)
 
 
 def _linked(source: str | Path, target: str | Path) -> str:
