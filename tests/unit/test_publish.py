@@ -11,9 +11,11 @@ import zipfile
 from pathlib import Path
 from urllib.parse import quote
 
+import httpx2
 import pytest
 import yaml
 from conftest import ROOT
+from huggingface_hub.errors import HFValidationError
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import escape
 from nepotism.experiment.search import ROUNDS
@@ -306,6 +308,15 @@ class FakeApi:
         return f"address of {options['repo_type']}"
 
 
+def test_a_card_names_a_licence_that_the_hub_knows(results):
+    folder = results()
+    assert publish(folder, "--hub", "--licence", "GPL-3.0-only")[0] == 0
+    for kind in ("dataset", "model"):
+        head = yaml.safe_load((folder / "hub" / kind / "README.md").read_text().split("---\n")[1])
+        assert (head["license"], head["license_name"]) == ("other", "gpl-3.0-only")
+        assert head["license_link"] == "https://spdx.org/licenses/GPL-3.0-only"
+
+
 def test_repositories_are_made_and_only_uploaded_on_command(results, monkeypatch):
     folder = results()
     code, _, error = publish(folder, "--hub")
@@ -345,9 +356,17 @@ def test_repositories_are_made_and_only_uploaded_on_command(results, monkeypatch
     with pytest.raises(UserError, match="write ORGANISATION/NAME"):
         list(hub.upload(folder / "hub", "one"))
 
-    def refuse(*arguments, **options):
-        raise OSError("no network\nmore")
+    # The package's own errors of networks and names are no OSError; some say nothing.
+    refused = {
+        OSError("no network\nmore"): "no network",
+        httpx2.ConnectError("refused"): "refused",
+        TimeoutError(): "TimeoutError",
+    }
+    for error, first in {**refused, HFValidationError("bad name"): "bad name"}.items():
 
-    monkeypatch.setattr(api, "create_repo", refuse)
-    with pytest.raises(UserError, match=r"the hub refused the dataset me/one: no network; log in"):
-        list(hub.upload(folder / "hub", "me/one"))
+        def refuse(*arguments, error=error, **options):
+            raise error
+
+        monkeypatch.setattr(api, "create_repo", refuse)
+        with pytest.raises(UserError, match=f"the hub refused the dataset me/one: {first}; log in"):
+            list(hub.upload(folder / "hub", "me/one"))

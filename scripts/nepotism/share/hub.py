@@ -21,6 +21,12 @@ from nepotism.share.private import Private
 
 # Folder of each repository, by its type on the hub.
 KINDS = {"dataset": "dataset", "model": "model"}
+# Licences of data and models that the hub has by their SPDX identifiers (docs/hub/repositories-licenses there).
+LICENCES = {
+    "apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nd-4.0",
+    "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0", "cc-by-3.0", "cc-by-sa-3.0", "cc-by-nc-3.0", "cc-by-nc-sa-3.0", "cc-by-2.0",
+    "cc-by-nc-2.0", "cc-by-nc-sa-2.0",
+}  # fmt: skip
 
 
 def write(folder: Path, grid: Grid, licence: str, cell: str | None, private: Private, missing: Sequence[str]) -> Path:
@@ -79,7 +85,6 @@ def upload(folder: Path, name: str) -> Iterator[str]:
     if name.count("/") != 1 or not all(name.split("/")):
         raise UserError(f"--upload {name}: write ORGANISATION/NAME, or USER/NAME")
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
     api = HfApi()
     for kind, place in KINDS.items():
@@ -88,9 +93,10 @@ def upload(folder: Path, name: str) -> Iterator[str]:
             made = api.upload_folder(
                 repo_id=name, repo_type=kind, folder_path=folder / place, commit_message="Results of nepotism"
             )
-        except (HfHubHTTPError, LocalTokenNotFoundError, OSError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise UserError(f"the hub refused the {kind} {name}: {first}; log in with `hf auth login`") from None
+        except Exception as error:
+            # Whatever the package raises: of its network, whose errors have no class of Python's, of the name, of the account.
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UserError(f"the hub refused the {kind} {name}: {first}; log in with `hf auth login`") from error
         yield str(made)
 
 
@@ -156,7 +162,7 @@ def _linked(source: str | Path, target: str | Path) -> str:
 
 def _dataset_card(subsets: dict[str, list[str]], told: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     head = {
-        "license": told["licence"].lower(),
+        **_licence(told["licence"]),
         "tags": ["model-collapse", "synthetic"],
         "task_categories": ["text-to-image"],
         "configs": [
@@ -184,7 +190,7 @@ def _model_card(grid: Grid, cell: Cell, told: dict[str, Any]) -> tuple[dict[str,
     arm = grid.arm(cell.control)
     base = Path(str(grid.base_model_of(arm))).name
     head = {
-        "license": told["licence"].lower(),
+        **_licence(told["licence"]),
         "library_name": "diffusers",
         "tags": ["model-collapse", "text-to-image"],
     }
@@ -203,6 +209,14 @@ def _model_card(grid: Grid, cell: Cell, told: dict[str, Any]) -> tuple[dict[str,
         json.dumps(grid.block("finetune", arm), indent=1),
         "```",
     ]
+
+
+def _licence(identifier: str) -> dict[str, str]:
+    """An SPDX identifier as the hub takes it, which refuses cards with a licence that is not in its list."""
+    if identifier.lower() in LICENCES:
+        return {"license": identifier.lower()}
+    link = f"https://spdx.org/licenses/{identifier}"
+    return {"license": "other", "license_name": identifier.lower(), "license_link": link}
 
 
 def _whole(told: dict[str, Any]) -> list[str]:
