@@ -224,6 +224,21 @@ def test_pictures_of_others_need_a_licence(results, tmp_path):
     assert root["license"]["@id"] == "https://spdx.org/licenses/CC-BY-4.0"
 
 
+def test_figures_of_other_versions_are_no_cells_of_other_versions(results):
+    """Snakemake makes these anew as a whole, whichever version the cells were scored by."""
+    folder = results()
+    versions = {**PROVENANCE["stage_versions"], "figure_3": 9, "page": 9}
+    (folder / "base/seed-0/metrics.json").write_text(
+        json.dumps({"provenance": {**PROVENANCE, "stage_versions": versions}})
+    )
+    versions |= {"figure_3": 8, "page": 8}
+    (folder / "base/seed-1/metrics.json").write_text(
+        json.dumps({"provenance": {**PROVENANCE, "stage_versions": versions}})
+    )
+    code, _, error = publish(folder)
+    assert code == 0, error
+
+
 def test_an_old_page_is_not_published(results):
     folder = results()
     os.utime(folder / "report.html", (1, 1))
