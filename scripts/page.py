@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nepotism.data.tables import read_text_csv
+from nepotism.experiment.cells import BASELINE_ARM
 from nepotism.families import family_package
 from nepotism.judge.answer import NOTATION, QUESTION
 from nepotism.judge.beginnings import beginnings
@@ -98,10 +99,11 @@ def words(arguments: argparse.Namespace, claims: list[Claim], details: list[dict
             "notation": told.NOTATION,
             "family": arguments.family,
         }
-    first = next((arm for arm in arguments.planned if not arm.goes_on_from), arguments.planned[0])
+    # What claims are about, wherever it stands: other arms may end before.
+    judged = next((arm for arm in arguments.planned if arm.name == BASELINE_ARM), arguments.planned[0])
     return {
         "question": QUESTION,
-        "answer": three_sentences(claims, details, first.iterations[-1]),
+        "answer": three_sentences(claims, details, judged.iterations[-1]),
         "notation": " ".join(NOTATION),
         "family": "diffusion",
     }

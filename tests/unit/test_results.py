@@ -10,6 +10,7 @@ from nepotism.data.tables import Row, write_scores
 from nepotism.experiment.search import ROUNDS
 from nepotism.plan import configfiles
 from nepotism.plan.config import checked
+from nepotism.plan.lines import planned
 from nepotism.plan.results import read_config, read_grid
 from nepotism.runtime.errors import UserError
 
@@ -86,7 +87,20 @@ def test_a_grid_has_the_ratios_that_searches_asked_for(results):
     folder.mkdir(parents=True)
     asked = {"low": "0", "high": "100", "next": "50", "outcome": "searching", "tried": []}
     (folder / "round-1.json").write_text(json.dumps(asked))
-    assert {cell.ratio for cell in read_grid(results).cells()} == {"0", "50", "100"}
+    grid = read_grid(results)
+    assert {cell.ratio for cell in grid.cells()} == {"0", "50", "100"}
+    # So has what a page is told.
+    assert planned(grid, grid.arms[0])["ratios"] == ["0", "50", "100"]
+
+
+def test_a_page_is_told_which_arms_start_anew(results):
+    arms = [
+        {"name": "none", "ratios": [0]},
+        {"name": "anew", "ratios": [0], "overrides": {"finetune": {"start_from": "base"}}},
+    ]
+    (results / "config.json").write_text(json.dumps(configuration(arms=arms)))
+    grid = read_grid(results)
+    assert [planned(grid, arm).get("anew") for arm in grid.arms] == [None, True]
 
 
 def test_scores_of_an_arm_that_the_configuration_has_no_more_begin_nowhere(results):

@@ -17,6 +17,7 @@ class PlannedArm:
         iterations: those that have a cell of their own.
         base: folder of the iteration 0 that it begins at, or that the arm does which it goes on from.
         goes_on_from: the arm that it branches off; empty where it begins at iteration 0.
+        anew: whether each of its models starts from the base model, and not from the model before.
     """
 
     name: str
@@ -25,6 +26,7 @@ class PlannedArm:
     iterations: tuple[int, ...]
     base: str
     goes_on_from: str = ""
+    anew: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 from nepotism.experiment.cells import BASELINE_ARM
 from nepotism.plan.arms import Arm
 from nepotism.plan.engines import beginning
-from nepotism.plan.grid import Grid
+from nepotism.plan.grid import DIFFUSION, Grid
 
 
 def lines(grid: Grid, figure: str) -> list[str]:
@@ -53,8 +53,14 @@ def planned(grid: Grid, arm: Arm) -> dict[str, Any]:
     return {
         "name": arm.name,
         "about": " ".join(faces) + (f" With settings of its own: {overridden}." if overridden else ""),
-        "ratios": list(arm.ratios),
+        "ratios": grid.ratios_of(arm),
         "iterations": list(grid.iterations_of(arm)),
         "base": beginning(grid, arm).base,
         "goes_on_from": arm.goes_on_from or "",
+        **({"anew": True} if _starts_anew(grid, arm) else {}),
     }
+
+
+def _starts_anew(grid: Grid, arm: Arm) -> bool:
+    """Whether each retraining of an arm of images starts from the base model."""
+    return grid.family == DIFFUSION and grid.block("finetune", arm)["start_from"] == "base"
