@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 from nepotism.data.tables import provenance, read_text_csv
-from nepotism.plan.grid import Grid
+from nepotism.plan.grid import DIFFUSION, Grid
 from nepotism.plan.results import read_grid
 from nepotism.runtime import cli
 from nepotism.runtime.errors import UserError
@@ -25,8 +25,8 @@ from nepotism.share.private import Private, here
 from nepotism.share.provenance import Versions, metrics_files, versions
 
 ROOT = Path(__file__).parents[1]
-# Sources whose images anybody may have: they are drawn here, or come with scikit-learn.
-FREE = ("portraits", "digits")
+# Sources whose rows anybody may have: they are drawn here, come with scikit-learn, or are in the public domain.
+FREE = ("portraits", "digits", "resources/austen")
 DESCRIPTIONS = {
     "config.json": "The resolved configuration of the run.",
     "experiment.yaml": "The same as an experiment file: what differs from the default.",
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
         return
     grid = read_grid(folder)
     config = dict(grid.config)
-    licence = licence_of(config["reference"]["source"] if grid.family == "diffusion" else "", arguments.licence)
+    licence = licence_of(*source_of(grid), arguments.licence)
     made = versions(metrics_files(folder))
     file = experiment_file(config, ROOT)
     missing = list(lacking(folder, grid, made, file, ROOT))
@@ -90,15 +90,22 @@ def run(arguments: argparse.Namespace) -> None:
     print("\n".join(told(folder, missing, absent)))
 
 
-def licence_of(source: str, given: str | None) -> str:
+def source_of(grid: Grid) -> tuple[str, str]:
+    """What figures show of the original rows, and where these are from; empty where an experiment draws its own."""
+    if grid.family == DIFFUSION:
+        return "images", grid.config["reference"]["source"]
+    return "rows", grid.family_block(None).get("data", "").rstrip("/")
+
+
+def licence_of(rows: str, source: str, given: str | None) -> str:
     """The licence of what is published.
 
     Raises:
-        UserError: if pictures of the user's would be published, and nobody said on which terms.
+        UserError: if pictures or texts of the user's would be published, and nobody said on which terms.
     """
     if given is None and source and source not in FREE:
         raise UserError(
-            f"figures show images of the source `{source}`: say on which terms with --licence, such as CC-BY-NC-SA-4.0"
+            f"figures show {rows} of the source `{source}`: say on which terms with --licence, such as CC-BY-NC-SA-4.0"
         )
     return given or "Apache-2.0"
 

@@ -26,6 +26,7 @@ from nepotism.runtime.errors import UserError
 from nepotism.share import hub
 from nepotism.share.finished import experiment_file
 from nepotism.share.private import Private
+from publish import licence_of, source_of
 
 MODEL = "/srv/of someone/models/tiny"
 PROVENANCE = {"revision": "abc", "stage_versions": {"score": 4}, "libraries": {"torch": "2.0"}, "python": "3.11"}
@@ -237,6 +238,30 @@ def test_figures_of_other_versions_are_no_cells_of_other_versions(results):
     )
     code, _, error = publish(folder)
     assert code == 0, error
+
+
+def test_without_any_table_there_is_nothing_to_publish(results):
+    folder = results()
+    for path in (folder / "tables").iterdir():
+        path.unlink()
+    code, _, error = publish(folder, "--partial")
+    assert code == 2
+    assert error.strip().endswith(
+        f"error: there is no table in {folder}/tables, and so nothing to publish; run the experiment first"
+    )
+    assert not (folder / "publish").exists()
+
+
+@pytest.mark.parametrize(("family", "own"), [("lm", "/people/texts"), ("vae", "/people/digits")])
+def test_texts_and_digits_of_others_need_a_licence_too(family, own):
+    """Figures of language models show a block of the original text."""
+    experiment = configfiles.read(ROOT / "resources" / "experiments" / f"{family}.yaml")
+    config = checked(configfiles.laid_over(configfiles.read(ROOT / "workflow_config.yaml"), experiment))
+    assert licence_of(*source_of(Grid(config)), None) == "Apache-2.0"
+    config[family]["data"] = own
+    with pytest.raises(UserError, match=f"figures show rows of the source `{own}`: say on which terms with --licence"):
+        licence_of(*source_of(Grid(config)), None)
+    assert licence_of(*source_of(Grid(config)), "MIT") == "MIT"
 
 
 def test_an_old_page_is_not_published(results):

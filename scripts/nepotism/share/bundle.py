@@ -116,8 +116,17 @@ def made_with(made: Versions) -> str:
 
 
 def date_of(folder: Path) -> str:
-    """When the newest table was made, to the second; it is part of what is published, and the clock is not."""
-    newest = max(path.stat().st_mtime for path in (folder / "tables").glob("*.csv"))
+    """When the newest table was made, to the second; it is part of what is published, and the clock is not.
+
+    Raises:
+        UserError: if there is no table.
+    """
+    times = [path.stat().st_mtime for path in (folder / "tables").glob("*.csv")]
+    if not times:
+        raise UserError(
+            f"there is no table in {folder / 'tables'}, and so nothing to publish; run the experiment first"
+        )
+    newest = max(times)
     return datetime.fromtimestamp(int(newest), UTC).isoformat()
 
 
