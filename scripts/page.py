@@ -58,7 +58,7 @@ def planned_arm(word: str) -> PlannedArm:
 def run(arguments: argparse.Namespace) -> None:
     claims = [Claim(**{**row, "claim": int(row["claim"])}) for row in read_text_csv(arguments.claims)]  # type: ignore[arg-type]
     details, scores = read_text_csv(arguments.details), read_text_csv(arguments.metrics)
-    arms, seeds = arguments.planned, arguments.replicates
+    arms, seeds = [arm.found(scores) for arm in arguments.planned], arguments.replicates
     provenance = json.loads(arguments.base_metrics.read_text(encoding="utf-8"))["provenance"]
     grid = grid_rows(arms, seeds, scores)
     shown = gallery(files(arguments), arms, seeds[0]) if arguments.samples else None

@@ -150,6 +150,18 @@ def test_a_part_of_the_grid_is_told_as_such(tmp_path):
     }  # fmt: skip
 
 
+def test_ratios_that_a_search_asked_for_are_conditions(tmp_path):
+    """They are not known when the page is planned; the table of scores has them."""
+    made = MadeUp(tmp_path, seeds=(0,))
+    ends = PlannedArm("none", "Searches.", ("0", "100"), (1, 2, 3), "base", searches=True)
+    page.run(made.arguments(planned=[ends, *ARMS[1:]]))
+    found = Parsed((tmp_path / "index.html").read_text())
+    cells = {row[0][0]: row[3][0].strip() for row in found.tables["grid-table"][1:]}
+    assert cells["50 % generated"] == "3 of 3"
+    data = json.loads(next(each for each in found.texts["script"] if each.startswith("{")))
+    assert [each["key"] for each in data["conditions"]][:3] == ["none-0", "none-50", "none-100"]
+
+
 # ---- Safety
 
 

@@ -53,11 +53,13 @@ def planned(grid: Grid, arm: Arm) -> dict[str, Any]:
     return {
         "name": arm.name,
         "about": " ".join(faces) + (f" With settings of its own: {overridden}." if overridden else ""),
-        "ratios": grid.ratios_of(arm),
+        "ratios": list(arm.ratios),
         "iterations": list(grid.iterations_of(arm)),
         "base": beginning(grid, arm).base,
         "goes_on_from": arm.goes_on_from or "",
         **({"anew": True} if _starts_anew(grid, arm) else {}),
+        # What a search asks for is not known when its page is planned.
+        **({"searches": True} if arm.search else {}),
     }
 
 
