@@ -6,12 +6,9 @@ import json
 from pathlib import Path
 
 from nepotism.data.tables import read_csv, write_csv
-from nepotism.experiment.declared import schema_of_key
 from nepotism.families.diffusion import claims, engine_claims, regime_claims, remedies
-from nepotism.judge.looks import ONCE
 from nepotism.judge.verdicts import Claim, Part, told_looks
 from nepotism.runtime import cli
-from nepotism.runtime.options import add_key
 
 PART = [
     "features",
@@ -49,9 +46,7 @@ def main() -> None:
     parser.add_argument(
         "--diagnosed", nargs="+", default=[], help="arms with settings of their own, as name:base or name:base:arm"
     )
-    add_key(parser, "looks", schema_of_key("looks"), ONCE)
-    parser.add_argument("--metrics", type=Path, required=True, help="tables/metrics.csv")
-    parser.add_argument("--jackknife", type=Path, required=True, help="tables/jackknife.csv")
+    cli.add_scores(parser)
     parser.add_argument("--output", type=Path, required=True, help="output: verdicts (CSV)")
     parser.add_argument("--details", type=Path, required=True, help="output: every part of every claim (CSV)")
     parser.add_argument(

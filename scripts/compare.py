@@ -14,6 +14,7 @@ from nepotism.data.tables import write_csv
 from nepotism.families import FAMILIES, family_package
 from nepotism.measure.metrics import Metric
 from nepotism.plan.grid import DIFFUSION
+from nepotism.plan.results import read_config
 from nepotism.runtime import cli
 from nepotism.share import differences
 from nepotism.share.compare_scores import LEVEL, Comparison, Difference, compare_scores
@@ -42,7 +43,7 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     folders = (arguments.a, arguments.b)
     scores = compare_scores(read_pair(*folders))
-    configs = [differences.read_config(folder) for folder in folders]
+    configs = [read_config(folder) for folder in folders]
     settings = differences.settings(*configs)
     made = [versions(metrics_files(folder)) for folder in folders]
     other = differences.other_versions(*made)

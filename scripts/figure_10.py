@@ -5,12 +5,10 @@ import argparse
 from nepotism.data.tables import read_csv, write_csv
 from nepotism.draw.figures import save
 from nepotism.draw.maps import MapPoint, map_points, threshold_maps
-from nepotism.experiment.declared import schema_of_key
 from nepotism.judge.contrasts import ScoreTable
-from nepotism.judge.looks import ONCE
 from nepotism.judge.threshold import add_arms, measured
 from nepotism.runtime import cli
-from nepotism.runtime.options import add_key, add_keys
+from nepotism.runtime.options import add_keys
 
 
 def main() -> None:
@@ -18,7 +16,7 @@ def main() -> None:
     cli.add_figure(parser)
     add_keys(parser, "score", "clip")
     add_arms(parser)
-    add_key(parser, "looks", schema_of_key("looks"), ONCE)
+    cli.add_looks(parser)
     cli.run(run, parser.parse_args())
 
 

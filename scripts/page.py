@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nepotism.data.tables import read_text_csv
+from nepotism.experiment.cells import BASELINE_ARM
 from nepotism.families import family_package
 from nepotism.judge.answer import NOTATION, QUESTION
 from nepotism.judge.beginnings import beginnings
@@ -20,6 +21,7 @@ from nepotism.page.render import render
 from nepotism.page.rows import MARKS, REMEDY_COLUMNS, claim_rows, cost_rows, grid_rows, profile_rows, remedy_rows
 from nepotism.runtime import cli
 from nepotism.runtime.files import write_text
+from nepotism.share.private import Private, here
 
 
 def main() -> None:
@@ -34,7 +36,7 @@ def main() -> None:
     }  # fmt: skip
     for name, what in tables.items():
         parser.add_argument(f"--{name}", type=Path, required=True, help=what)
-    parser.add_argument("--config", type=Path, help="the resolved configuration, shown as it is")
+    parser.add_argument("--config", type=Path, help="the resolved configuration, shown without paths of this machine")
     for name, what in {
         "curves": "figures/figure-3.csv", "profile": "tables/profile.csv", "remedies": "tables/remedies.csv",
         "threshold": "tables/threshold.csv",
@@ -56,7 +58,7 @@ def planned_arm(word: str) -> PlannedArm:
 def run(arguments: argparse.Namespace) -> None:
     claims = [Claim(**{**row, "claim": int(row["claim"])}) for row in read_text_csv(arguments.claims)]  # type: ignore[arg-type]
     details, scores = read_text_csv(arguments.details), read_text_csv(arguments.metrics)
-    arms, seeds = arguments.planned, arguments.replicates
+    arms, seeds = [arm.found(scores) for arm in arguments.planned], arguments.replicates
     provenance = json.loads(arguments.base_metrics.read_text(encoding="utf-8"))["provenance"]
     grid = grid_rows(arms, seeds, scores)
     shown = gallery(files(arguments), arms, seeds[0]) if arguments.samples else None
@@ -82,7 +84,7 @@ def run(arguments: argparse.Namespace) -> None:
         "seeds": seeds,
         "costs": cost_rows(read_text_csv(arguments.cost)),
         "provenance": provenance,
-        "config": arguments.config.read_text(encoding="utf-8") if arguments.config else "",
+        "config": shown_config(arguments.config) if arguments.config else "",
     }
     write_text(arguments.output, render(values))
 
@@ -97,13 +99,21 @@ def words(arguments: argparse.Namespace, claims: list[Claim], details: list[dict
             "notation": told.NOTATION,
             "family": arguments.family,
         }
-    first = next((arm for arm in arguments.planned if not arm.goes_on_from), arguments.planned[0])
+    # What claims are about, wherever it stands: other arms may end before.
+    judged = next((arm for arm in arguments.planned if arm.name == BASELINE_ARM), arguments.planned[0])
     return {
         "question": QUESTION,
-        "answer": three_sentences(claims, details, first.iterations[-1]),
+        "answer": three_sentences(claims, details, judged.iterations[-1]),
         "notation": " ".join(NOTATION),
         "family": "diffusion",
     }
+
+
+def shown_config(path: Path) -> str:
+    """The configuration as JSON, for everybody: a page is made to be sent."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    private = Private(here(Path(__file__).parents[1]), config)
+    return json.dumps(private.cleaned(config), indent=2, ensure_ascii=False) + "\n"
 
 
 def files(arguments: argparse.Namespace) -> Files:

@@ -5,7 +5,6 @@ python scripts/plan.py results/faces --apply 2      # write an experiment file t
 """
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,13 +12,11 @@ from nepotism.data.user_tables import positive
 from nepotism.judge.decisions import LEAST_SEEDS
 from nepotism.judge.power import WANTED
 from nepotism.plan import configfiles
-from nepotism.plan.grid import Grid
 from nepotism.plan.price import price
 from nepotism.plan.requests import Budget, Cost, Plan, Request, number, request, told_cost, write_experiment
-from nepotism.plan.searching import follow
+from nepotism.plan.results import read_grid
 from nepotism.plan.undecided import Proposal
 from nepotism.runtime import cli
-from nepotism.runtime.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 
@@ -52,7 +49,7 @@ def above_0(word: str) -> float:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    grid = read_grid(arguments.folder / "config.json")
+    grid = read_grid(arguments.folder)
     plan = Plan(grid, arguments.folder, price(grid, arguments.folder, arguments.rates), arguments.jobs)
     print("\n".join(rendered(plan)))
     if arguments.apply is not None:
@@ -63,18 +60,6 @@ def run(arguments: argparse.Namespace) -> None:
         head = f"seeds {span(asked.new)}, for {listed([proposal.claim for proposal in asked.claims])}.\n    {command}"
         write_experiment(file, plan, asked, configfiles.read(ROOT / "workflow_config.yaml"), head)
         print("\n" + "\n".join(rendered_request(plan, asked, as_typed(file), command)))
-
-
-def read_grid(file: Path) -> Grid:
-    """The grid of an experiment that has run."""
-    try:
-        return follow(Grid(json.loads(file.read_text(encoding="utf-8"))), file.parent)
-    except FileNotFoundError:
-        raise UserError(f"there is no {file}; give an experiment's results, such as results/faces") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{file}: no JSON: {error}") from None
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{file} is no configuration of this version: {error!r}; start Snakemake once") from None
 
 
 def rendered(plan: Plan) -> Iterator[str]:

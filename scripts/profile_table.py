@@ -5,21 +5,16 @@ import json
 from pathlib import Path
 
 from nepotism.data.tables import read_csv, write_csv
-from nepotism.experiment.declared import schema_of_key
 from nepotism.families import family_package
-from nepotism.judge.looks import ONCE
 from nepotism.judge.profiles import Chain, Entry, profile
 from nepotism.runtime import cli
-from nepotism.runtime.options import add_key
 
 
 def main() -> None:
     parser = cli.parser(__doc__, stage="profile_table")
     parser.add_argument("--family", required=True, help="kind of model; its package says what scores tell of collapse")
     parser.add_argument("--arms", nargs="+", required=True, help="where each arm begins, and its 0 %%, as JSON")
-    add_key(parser, "looks", schema_of_key("looks"), ONCE)
-    parser.add_argument("--metrics", type=Path, required=True, help="tables/metrics.csv")
-    parser.add_argument("--jackknife", type=Path, required=True, help="tables/jackknife.csv")
+    cli.add_scores(parser)
     parser.add_argument(
         "--output", type=Path, required=True, help="output: a row per arm, ratio, score and feature space (CSV)"
     )

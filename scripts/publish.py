@@ -12,20 +12,21 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+import yaml
 from nepotism.data.tables import provenance, read_text_csv
-from nepotism.plan.grid import Grid
+from nepotism.plan.grid import DIFFUSION, Grid
+from nepotism.plan.results import read_grid
 from nepotism.runtime import cli
 from nepotism.runtime.errors import UserError
 from nepotism.runtime.files import beside, remove
 from nepotism.share import bundle, hub
-from nepotism.share.differences import read_config
-from nepotism.share.finished import experiment_file, lacking
+from nepotism.share.finished import as_yaml, experiment_file, lacking
 from nepotism.share.private import Private, here
 from nepotism.share.provenance import Versions, metrics_files, versions
 
 ROOT = Path(__file__).parents[1]
-# Sources whose images anybody may have: they are drawn here, or come with scikit-learn.
-FREE = ("portraits", "digits")
+# Sources whose rows anybody may have: they are drawn here, come with scikit-learn, or are in the public domain.
+FREE = ("portraits", "digits", "resources/austen")
 DESCRIPTIONS = {
     "config.json": "The resolved configuration of the run.",
     "experiment.yaml": "The same as an experiment file: what differs from the default.",
@@ -64,12 +65,9 @@ def run(arguments: argparse.Namespace) -> None:
         for address in hub.upload(folder / "hub", arguments.upload):
             print(f"uploaded, private: {address}")
         return
-    config = read_config(folder)
-    try:
-        grid = Grid(config)
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{folder}/config.json is no configuration of this version: {error!r}") from None
-    licence = licence_of(config["reference"]["source"] if grid.family == "diffusion" else "", arguments.licence)
+    grid = read_grid(folder)
+    config = dict(grid.config)
+    licence = licence_of(*source_of(grid), arguments.licence)
     made = versions(metrics_files(folder))
     file = experiment_file(config, ROOT)
     missing = list(lacking(folder, grid, made, file, ROOT))
@@ -92,15 +90,22 @@ def run(arguments: argparse.Namespace) -> None:
     print("\n".join(told(folder, missing, absent)))
 
 
-def licence_of(source: str, given: str | None) -> str:
+def source_of(grid: Grid) -> tuple[str, str]:
+    """What figures show of the original rows, and where these are from; empty where an experiment draws its own."""
+    if grid.family == DIFFUSION:
+        return "images", grid.config["reference"]["source"]
+    return "rows", grid.family_block(None).get("data", "").rstrip("/")
+
+
+def licence_of(rows: str, source: str, given: str | None) -> str:
     """The licence of what is published.
 
     Raises:
-        UserError: if pictures of the user's would be published, and nobody said on which terms.
+        UserError: if pictures or texts of the user's would be published, and nobody said on which terms.
     """
     if given is None and source and source not in FREE:
         raise UserError(
-            f"figures show images of the source `{source}`: say on which terms with --licence, such as CC-BY-NC-SA-4.0"
+            f"figures show {rows} of the source `{source}`: say on which terms with --licence, such as CC-BY-NC-SA-4.0"
         )
     return given or "Apache-2.0"
 
@@ -130,8 +135,9 @@ def build(
     revisions = sorted(made.get("revision", ()))
     question = bundle.answer(folder) or f"Results of the experiment {grid.experiment}."
     texts = {
-        "config.json": json.dumps(grid.config, indent=2) + "\n",
-        "experiment.yaml": file,
+        "config.json": json.dumps(private.cleaned(grid.config), indent=2) + "\n",
+        # Its long lines are broken, also within a path.
+        "experiment.yaml": as_yaml(private.cleaned(yaml.safe_load(file))),
         "environment/installed.txt": bundle.packages(),
         "environment/made-with.json": bundle.made_with(made),
         "README.md": "\n".join(readme(folder, grid, question, licence, revisions, missing, absent)) + "\n",

@@ -4,11 +4,8 @@ import argparse
 from pathlib import Path
 
 from nepotism.data.tables import read_csv, write_csv
-from nepotism.experiment.declared import schema_of_key
 from nepotism.families.diffusion import remedies
-from nepotism.judge.looks import ONCE
 from nepotism.runtime import cli
-from nepotism.runtime.options import add_key
 
 
 def main() -> None:
@@ -16,9 +13,7 @@ def main() -> None:
     parser.add_argument(
         "--remedies", nargs="+", required=True, help="what each arm costs, and where it comes from, as JSON"
     )
-    add_key(parser, "looks", schema_of_key("looks"), ONCE)
-    parser.add_argument("--metrics", type=Path, required=True, help="tables/metrics.csv")
-    parser.add_argument("--jackknife", type=Path, required=True, help="tables/jackknife.csv")
+    cli.add_scores(parser)
     parser.add_argument(
         "--output", type=Path, required=True, help="output: a row per arm, ratio and feature space (CSV)"
     )

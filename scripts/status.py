@@ -1,7 +1,6 @@
 """Print where an experiment stands: its grid, what runs, what failed and where the log is, and how long the rest takes."""
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,10 +9,10 @@ from nepotism.experiment.search import rounds
 from nepotism.families import family_package
 from nepotism.plan.arms import Arm
 from nepotism.plan.grid import DIFFUSION, Grid
-from nepotism.plan.searching import follow, told
+from nepotism.plan.results import read_grid
+from nepotism.plan.searching import told
 from nepotism.plan.status import CellStatus, cell_statuses, headline, remaining_work
 from nepotism.runtime import cli
-from nepotism.runtime.errors import UserError
 
 WIDTH = 13
 
@@ -26,12 +25,7 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    file = arguments.folder / "config.json"
-    if not file.is_file():
-        raise UserError(
-            f"there is no {file}; give an experiment's results, such as results/faces, after its first run has started"
-        )
-    grid = follow(Grid(json.loads(file.read_text(encoding="utf-8"))), arguments.folder)
+    grid = read_grid(arguments.folder)
     found = cell_statuses(grid, arguments.folder)
     counts = Counter(cell_status.state for cell_status in found)
     shown = ", ".join(

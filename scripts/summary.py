@@ -1,15 +1,16 @@
 """Print the scores of every condition at every iteration, the verdicts on claims, and where the results are."""
 
 import argparse
-import json
-import sys
 from pathlib import Path
 
 from nepotism.data.tables import Row, floors, read_csv, read_text_csv
 from nepotism.families import family_package
 from nepotism.judge.beginnings import beginnings
 from nepotism.plan.engines import beginning
-from nepotism.plan.grid import DIFFUSION, Grid
+from nepotism.plan.grid import DIFFUSION
+from nepotism.plan.results import read_grid
+from nepotism.runtime import cli
+from nepotism.runtime.errors import UserError
 
 # Of diffusion; headlines of other families are their definitions.
 TITLES = {"fid": "Fréchet distance, {}", "clip_score": "CLIP score"}
@@ -18,14 +19,17 @@ COLUMNS = 10
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = cli.parser(__doc__)
     parser.add_argument("folder", type=Path, help="an experiment's results, such as results/faces")
-    arguments = parser.parse_args()
+    cli.run(run, parser.parse_args())
+
+
+def run(arguments: argparse.Namespace) -> None:
     table = arguments.folder / "tables" / "metrics.csv"
     if not table.is_file():
-        sys.exit(f"error: there is no {table}; run the experiment first: make run EXPERIMENT={arguments.folder.name}")
+        raise UserError(f"there is no {table}; run the experiment first: make run EXPERIMENT={arguments.folder.name}")
     rows = read_csv(table)
-    grid = Grid(json.loads((arguments.folder / "config.json").read_text(encoding="utf-8")))
+    grid = read_grid(arguments.folder)
     bases = {arm.name: beginning(grid, arm).base for arm in grid.arms}
     is_diffusion = grid.family == DIFFUSION
     package = family_package(grid.family)
@@ -60,7 +64,7 @@ def matrix(rows: list[Row], bases: dict[str, str], floor: float = 0.0) -> str:
 
     Args:
         rows: of one score.
-        bases: where each arm begins.
+        bases: where each arm begins; an arm that is not there begins nowhere that is known.
         floor: that of real images against other real ones.
     """
     # Of the base model, only iteration 0 begins a line: what it draws with the noise of others is for claims.
@@ -71,7 +75,7 @@ def matrix(rows: list[Row], bases: dict[str, str], floor: float = 0.0) -> str:
     lines = [f"{'generated':>24}" + "".join(f"{'base' if i == 0 else i:>10}" for i in iterations)]
     conditions = dict.fromkeys((row.control, row.ratio) for row in samples if row.ratio)
     for control, ratio in conditions:
-        base = bases[control]
+        base = bases.get(control)
         cells = []
         for iteration in iterations:
             found = [

@@ -4,18 +4,15 @@ import argparse
 from pathlib import Path
 
 from nepotism.data.tables import read_csv, write_csv
-from nepotism.experiment.declared import schema_of_key
 from nepotism.judge.contrasts import ScoreTable
-from nepotism.judge.looks import ONCE
 from nepotism.judge.threshold import Survival, Threshold, add_arms, measured, survivals, thresholds
 from nepotism.runtime import cli
-from nepotism.runtime.options import add_key
 
 
 def main() -> None:
     parser = cli.parser(__doc__, stage="threshold")
     add_arms(parser)
-    add_key(parser, "looks", schema_of_key("looks"), ONCE)
+    cli.add_looks(parser)
     parser.add_argument("--output", type=Path, required=True, help="output: thresholds at every iteration (CSV)")
     parser.add_argument("--survival", type=Path, required=True, help="output: seeds without collapse (CSV)")
     cli.run(run, parser.parse_args())

@@ -4,9 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
+from nepotism.plan.results import read_config
 from nepotism.runtime import cli
 from nepotism.runtime.files import write_text
-from nepotism.share.differences import read_config
 from nepotism.share.private import Private, here
 from nepotism.share.provenance import flat
 from nepotism.share.tracking import TRACKERS, Run, send, values_by_iteration
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
     config = read_config(arguments.configuration.parent)
     # A tracker may be somebody else's machine.
     private = Private(here(Path(__file__).parents[1]), config)
-    settings = {key: private.removed(str(value)) for key, value in flat(config)}
+    settings = {key: str(value) for key, value in flat(private.cleaned(config))}
     before = json.loads(arguments.before.read_text(encoding="utf-8")) if arguments.before else {}
     # Below this folder, every chain has one of its own.
     folder = arguments.output.parents[len(Path(arguments.run).parts)]

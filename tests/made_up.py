@@ -79,12 +79,13 @@ class MadeUp:
         groups, per_group: of slots.
         arms: its conditions.
         done: cells that have been run; all, if it is left out.
+        side: of the images, in pixels.
     """
 
-    def __init__(self, folder: Path, groups=3, per_group=2, arms=ARMS, done=None, seeds=(0, 1, 2, 3)):
+    def __init__(self, folder: Path, groups=3, per_group=2, arms=ARMS, done=None, seeds=(0, 1, 2, 3), side=64):
         self.folder, self.arms, self.seeds, self.per_group = folder, arms, seeds, per_group
         self.slots = [f"group-{g:02d}/{i:03d}" for g in range(groups) for i in range(per_group)]
-        self.size = (groups, per_group)
+        self.size, self.side = (groups, per_group), side
         conditions = [Condition(arm, ratio) for arm in arms for ratio in arm.ratios]
         self.cells = [cell for each in conditions for cell in each.cells(seeds[0])]
         if done is not None:
@@ -114,7 +115,7 @@ class MadeUp:
         ]  # fmt: skip
         path = self.folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_image_set(path, images(*self.size, seed), records)
+        write_image_set(path, images(*self.size, seed, self.side), records)
         return records
 
     def _embed(self, folder, sets):

@@ -1,5 +1,6 @@
 """Images are built from the pins, by a Python that is supported; the catalogue is told what is true."""
 
+import getpass
 import re
 
 import pytest
@@ -37,6 +38,21 @@ def test_both_images_have_the_python_of_the_conda_environments():
     assert re.findall(r"^FROM (\S+)$", DOCKER, re.MULTILINE) == ["${BASE}"]
     assert re.findall(r"^From: (\S+)$", APPTAINER, re.MULTILINE) == [base]
     assert base.split(":")[1].split("-")[0] == ".".join(CONDA_PYTHON.split(".")[:2])
+
+
+def test_a_user_that_the_image_does_not_know_has_a_name(monkeypatch):
+    """Without one, Snakemake ends as soon as it begins to run something."""
+
+    def unknown(uid):
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    (given,) = re.findall(r"^ENV (.*)$", DOCKER, re.MULTILINE)
+    for name, value in (each.split("=") for each in given.split()):
+        monkeypatch.setenv(name, value)
+    assert getpass.getuser() == "nepotism"
 
 
 def test_an_image_has_what_every_rule_imports():

@@ -119,7 +119,7 @@ def test_a_controls_table_without_rows_has_no_kept_images(tmp_path):
 
 
 @pytest.mark.parametrize("family", ["diffusion", *FAMILIES])
-def test_the_summary_of_an_empty_table_prints_where_the_results_are(tmp_path, monkeypatch, capsys, family):
+def test_the_summary_of_an_empty_table_prints_where_the_results_are(tmp_path, capsys, family):
     (tmp_path / "tables").mkdir()
     write_csv(tmp_path / "tables" / "metrics.csv", [], COLUMNS)
     experiment = (
@@ -127,8 +127,7 @@ def test_the_summary_of_an_empty_table_prints_where_the_results_are(tmp_path, mo
     )
     config = configuration.checked(merged(DEFAULT, experiment))
     (tmp_path / "config.json").write_text(json.dumps(config))
-    monkeypatch.setattr("sys.argv", ["summary.py", str(tmp_path)])
-    summary.main()
+    summary.run(argparse.Namespace(folder=tmp_path))
     assert f"tables: {tmp_path}/tables" in capsys.readouterr().out
 
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import math
 import re
 import subprocess
 import sys
@@ -18,11 +19,12 @@ from made_up import ARMS, CLAIMS, HOSTILE, MadeUp, Parsed, numbers, shown_as, ta
 from nepotism.data.images import Record
 from nepotism.experiment.cells import Cell
 from nepotism.judge.sentences import three_sentences
+from nepotism.measure.embeddings import Embedded, write_embedded
 from nepotism.page.chart import BOTTOM, TOP, chart, ticks
-from nepotism.page.conditions import Condition, chain
+from nepotism.page.conditions import Condition, PlannedArm, chain
 from nepotism.page.lineage import trained
 from nepotism.page.numbers import Number
-from nepotism.page.pictures import BUDGET, chosen_slots, clip_scores
+from nepotism.page.pictures import BUDGET, chosen_slots, clip_scores, letters_of_slot
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +150,18 @@ def test_a_part_of_the_grid_is_told_as_such(tmp_path):
     }  # fmt: skip
 
 
+def test_ratios_that_a_search_asked_for_are_conditions(tmp_path):
+    """They are not known when the page is planned; the table of scores has them."""
+    made = MadeUp(tmp_path, seeds=(0,))
+    ends = PlannedArm("none", "Searches.", ("0", "100"), (1, 2, 3), "base", searches=True)
+    page.run(made.arguments(planned=[ends, *ARMS[1:]]))
+    found = Parsed((tmp_path / "index.html").read_text())
+    cells = {row[0][0]: row[3][0].strip() for row in found.tables["grid-table"][1:]}
+    assert cells["50 % generated"] == "3 of 3"
+    data = json.loads(next(each for each in found.texts["script"] if each.startswith("{")))
+    assert [each["key"] for each in data["conditions"]][:3] == ["none-0", "none-50", "none-100"]
+
+
 # ---- Safety
 
 
@@ -178,6 +192,23 @@ def test_only_our_script_and_style_are_allowed_and_nothing_is_loaded(html, parse
             assert attributes.get(key, "#").startswith(("data:", "#")), (name, attributes[key][:80])
     assert "url(" not in style
     assert "@import" not in style
+
+
+def test_no_path_of_this_machine_is_on_a_page(made):
+    config = {
+        "experiment": "made-up",
+        "model": {"path": "/people/josé & co/tiny"},
+        "note": HOSTILE,
+        "logs": str(ROOT / "logs"),
+    }
+    (made.folder / "other.json").write_text(json.dumps(config))
+    page.run(made.arguments(config=made.folder / "other.json", output=made.folder / "other.html"))
+    html = (made.folder / "other.html").read_text()
+    assert json.loads("".join(Parsed(html).texts["pre"])) == config | {
+        "model": {"path": "(private)/tiny"},
+        "logs": "(private)/logs",
+    }
+    assert "people" not in html
 
 
 def test_headings_are_in_order_and_pictures_have_texts(parsed):
@@ -245,6 +276,13 @@ def test_where_nothing_is_milder_the_answer_tells_what_real_images_do_by_its_exc
     assert "the model ends an undefined number of times as far from real images" in first
 
 
+def test_the_answer_is_about_the_arm_of_the_claims_wherever_it_stands(tmp_path):
+    other = PlannedArm("other", "Ends before.", ("100",), (1,), "base")
+    made = MadeUp(tmp_path, arms=(other, *ARMS), seeds=(0,))
+    page.run(made.arguments())
+    assert "Retrained 3 times on its own images only" in (tmp_path / "index.html").read_text()
+
+
 def test_without_anything_to_compare_the_answer_says_so():
     first, second, third = three_sentences([], [], 3)
     assert "could be compared" in first
@@ -267,12 +305,44 @@ def test_all_slots_are_shown_where_there_is_room():
 def test_without_room_every_group_is_shown_once_before_any_is_twice():
     records = records_of(30, 30)
     slots = chosen_slots(records, 60, 512)
-    assert len(slots) == int(BUDGET / (60 * 0.38 * 128**2))
+    assert len(slots) == int(BUDGET / (60 * (0.38 * 128**2 + 270)))
     assert len({slot.split("/")[0] for slot in slots}) == len(slots) < 30
     assert len({slot.split("/")[0] for slot in chosen_slots(records, 10, 512)}) == 30
     assert slots == [record.slot for record in records if record.slot in slots]
     # The order of rows does not matter within a group's first.
     assert set(chosen_slots(records[::30][::-1], 60, 512)) == set(chosen_slots(records[::30], 60, 512))
+
+
+@pytest.mark.parametrize("side", [8, 16, 32, 64])
+def test_a_slot_takes_no_more_letters_than_it_is_thought_to(tmp_path, side):
+    """Of small pictures, what is told of one takes more letters than the picture."""
+    made = MadeUp(tmp_path, groups=5, per_group=4, seeds=(0,), side=side)
+    page.run(made.arguments())
+    texts = Parsed((tmp_path / "index.html").read_text()).texts["script"]
+    sets, rows = 3 + len(made.cells), len(made.cells)
+    at_most = len(made.slots) * letters_of_slot(sets, side, rows)
+    assert 0.5 * at_most < len(next(each for each in texts if each.startswith("{"))) < at_most
+    assert BUDGET < 5_000_000
+
+
+def test_a_score_that_is_no_number_leaves_the_rest_readable(tmp_path):
+    made = MadeUp(tmp_path, seeds=(0,))
+    cell = made.cell("none", "100", 3)
+    nothing = Embedded(
+        {"clip": np.zeros((6, 2), np.float32)},
+        dict.fromkeys(("clip_score", "saturation", "contrast"), np.array([np.nan, np.inf, 30.0, 31.0, 32.0, 33.0])),
+        [record.group for record in made.drawn[cell]], [record.id for record in made.drawn[cell]],
+    )  # fmt: skip
+    write_embedded(tmp_path / cell.path / "embeddings.npz", {"samples": nothing})
+    page.run(made.arguments())
+    text = next(each for each in Parsed((tmp_path / "index.html").read_text()).texts["script"] if each.startswith("{"))
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    data = json.loads(text, parse_constant=refuse)
+    scores = next(each["scores"] for each in data["sets"] if each["name"] == cell.path)
+    assert scores == [None, None, 30.0, 31.0, 32.0, 33.0]
 
 
 def test_pictures_have_their_scores_and_stand_in_the_order_of_slots(made, data):
@@ -348,6 +418,20 @@ def test_a_chain_that_another_feeds_descends_from_both():
     assert (partly.direct, partly.is_whole) == ({"real/0"}, False)
 
 
+def test_a_model_that_starts_anew_descends_from_what_it_was_trained_on_only():
+    real = [Record(f"real/{number}", "", "g", "g/0", "real") for number in range(3)]
+    chained = [Cell("none", "50", 0, iteration) for iteration in (1, 2, 3)]
+    manifests = {
+        chained[0]: [real[0]], chained[1]: [real[1]],
+        chained[2]: [real[2], generated(f"{chained[1].path}/samples/g/0", 2)],
+    }  # fmt: skip
+    anew = trained(manifests, [chained], real, ["none"])
+    assert anew[chained[1]].ancestry.direct == {"real/1"}
+    # By what the model before drew.
+    assert anew[chained[2]].ancestry.direct == {"real/1", "real/2"}
+    assert trained(manifests, [chained], real)[chained[2]].ancestry.direct == {"real/0", "real/1", "real/2"}
+
+
 def test_what_a_control_made_of_two_images_descends_from_the_real_one():
     real = [Record(f"real/{number}", "", "g", "g/0", "real") for number in range(2)]
     chained = [Cell("match", "100", 0, iteration) for iteration in (1, 2)]
@@ -388,6 +472,21 @@ def test_an_axis_has_some_ticks_within_it(low, factor, logarithmic):
     assert 2 <= len(found) <= 8
     assert found == sorted(found)
     assert all(low * (1 - 1e-9) <= tick <= low * factor * (1 + 1e-9) for tick in found)
+
+
+@pytest.mark.parametrize("column", ["value", "low", "high"])
+@pytest.mark.parametrize("what", ["inf", "nan", "-inf"])
+def test_what_no_axis_has_is_told_by_the_table_only(made, column, what):
+    points = [dict(point) for point in table_of(made.folder / "figures/figure-3.csv")]
+    places = [[(mark.x, mark.y) for line in panel.lines for mark in line.marks] for panel in chart(points).panels]
+    points[1][column] = what
+    found = chart(points)
+    marks = [mark for panel in found.panels for line in panel.lines for mark in line.marks]
+    assert len(marks) == sum(map(len, places)) - (column == "value")
+    assert all(math.isfinite(each) for mark in marks for each in (mark.y, mark.low or 0, mark.high or 0))
+    assert what in {cell.raw for row in found.table for cell in row[3:]}
+    # One point alone, whose interval is useless.
+    assert chart([points[0] | {"high": "inf"}]).panels[0].y_ticks
 
 
 def test_an_interval_much_wider_than_the_lines_are_apart_is_cut_at_the_edge(made):

@@ -2,16 +2,23 @@
 
 import csv
 import hashlib
+import html
 import json
 import os
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from urllib.parse import quote
 
+import httpx2
 import pytest
 import yaml
 from conftest import ROOT
+from huggingface_hub.errors import HFValidationError
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import escape
+from nepotism.experiment.search import ROUNDS
 from nepotism.plan import configfiles
 from nepotism.plan.config import checked
 from nepotism.plan.grid import Grid
@@ -19,6 +26,7 @@ from nepotism.runtime.errors import UserError
 from nepotism.share import hub
 from nepotism.share.finished import experiment_file
 from nepotism.share.private import Private
+from publish import licence_of, source_of
 
 MODEL = "/srv/of someone/models/tiny"
 PROVENANCE = {"revision": "abc", "stage_versions": {"score": 4}, "libraries": {"torch": "2.0"}, "python": "3.11"}
@@ -59,7 +67,8 @@ def results(tmp_path):
             (folder / cell / "samples.png").write_bytes(b"sheet")
             for name in ("mix.parquet", "losses.csv", "samples.parquet"):
                 (folder / cell / name).write_bytes(b"samples")
-            (folder / cell / "model" / "config.json").write_text("{}")
+            said = {"_name_or_path": f"{MODEL}/unet", "sample_size": 8}
+            (folder / cell / "model" / "config.json").write_text(json.dumps(said))
         (folder / "report.html").write_text(f"<p>{Path.home()}/x {tmp_path}</p>")
         return folder
 
@@ -216,6 +225,45 @@ def test_pictures_of_others_need_a_licence(results, tmp_path):
     assert root["license"]["@id"] == "https://spdx.org/licenses/CC-BY-4.0"
 
 
+def test_figures_of_other_versions_are_no_cells_of_other_versions(results):
+    """Snakemake makes these anew as a whole, whichever version the cells were scored by."""
+    folder = results()
+    versions = {**PROVENANCE["stage_versions"], "figure_3": 9, "page": 9}
+    (folder / "base/seed-0/metrics.json").write_text(
+        json.dumps({"provenance": {**PROVENANCE, "stage_versions": versions}})
+    )
+    versions |= {"figure_3": 8, "page": 8}
+    (folder / "base/seed-1/metrics.json").write_text(
+        json.dumps({"provenance": {**PROVENANCE, "stage_versions": versions}})
+    )
+    code, _, error = publish(folder)
+    assert code == 0, error
+
+
+def test_without_any_table_there_is_nothing_to_publish(results):
+    folder = results()
+    for path in (folder / "tables").iterdir():
+        path.unlink()
+    code, _, error = publish(folder, "--partial")
+    assert code == 2
+    assert error.strip().endswith(
+        f"error: there is no table in {folder}/tables, and so nothing to publish; run the experiment first"
+    )
+    assert not (folder / "publish").exists()
+
+
+@pytest.mark.parametrize(("family", "own"), [("lm", "/people/texts"), ("vae", "/people/digits")])
+def test_texts_and_digits_of_others_need_a_licence_too(family, own):
+    """Figures of language models show a block of the original text."""
+    experiment = configfiles.read(ROOT / "resources" / "experiments" / f"{family}.yaml")
+    config = checked(configfiles.laid_over(configfiles.read(ROOT / "workflow_config.yaml"), experiment))
+    assert licence_of(*source_of(Grid(config)), None) == "Apache-2.0"
+    config[family]["data"] = own
+    with pytest.raises(UserError, match=f"figures show rows of the source `{own}`: say on which terms with --licence"):
+        licence_of(*source_of(Grid(config)), None)
+    assert licence_of(*source_of(Grid(config)), "MIT") == "MIT"
+
+
 def test_an_old_page_is_not_published(results):
     folder = results()
     os.utime(folder / "report.html", (1, 1))
@@ -243,6 +291,46 @@ def test_paths_are_found_whole():
     assert private.found(text.replace("/people", "/p").encode()) == "/data/x"
 
 
+@pytest.mark.parametrize("path", ["/people/josé/tiny", '/d/a & "b"\'s <x>/tiny', "~/models/tiny", "../../people/tiny"])
+def test_paths_are_found_however_a_file_writes_them(path):
+    private = Private({}, {"models": [{"path": path}]})
+    ways = {
+        "plain": path, "json": json.dumps(path), "html": html.escape(json.dumps(path)), "text": html.escape(path), "address": quote(path),
+        "page": str(escape(json.dumps(path))), "script": str(htmlsafe_json_dumps(path)),
+    }  # fmt: skip
+    for way, text in ways.items():
+        assert private.found(text.encode()), way
+        cleaned = private.removed(text)
+        assert private.found(cleaned.encode()) is None
+        assert "people" not in cleaned
+        assert "tiny" in cleaned, way
+    assert private.cleaned({"models": [{"path": path, "n": 1}]}) == {"models": [{"path": "(private)/tiny", "n": 1}]}
+
+
+def test_no_line_break_hides_a_path(results):
+    folder = results(model={"path": "/srv/a long name of a folder/" * 6 + "tiny"})
+    code, _, error = publish(folder)
+    assert code == 0, error
+    assert yaml.safe_load((folder / "publish/experiment.yaml").read_text())["model"] == {"path": "(private)/tiny"}
+    assert not [name for name, text in contents(folder / "publish").items() if b"long name of a" in text]
+
+
+def test_the_sheets_of_ratios_that_a_search_asked_for_are_published(results):
+    arms = [{"name": "none", "ratios": {"search": [0, 100], "until": 50}}]
+    folder = results(arms=arms)
+    asked = {"low": "0", "high": "100", "next": "50", "outcome": "searching", "tried": []}
+    (folder / ROUNDS / "none").mkdir(parents=True)
+    (folder / ROUNDS / "none" / "round-1.json").write_text(json.dumps(asked))
+    code, _, error = publish(folder)
+    assert code == 2
+    assert "is not finished: 2 of 6 cells are not done" in error
+    sheet = "none/ratio-50/seed-0/iteration-1/samples.png"
+    (folder / sheet).parent.mkdir(parents=True)
+    (folder / sheet).write_bytes(b"sheet")
+    assert publish(folder, "--partial")[0] == 0
+    assert (folder / "publish" / "sheets" / sheet).is_file()
+
+
 # ---- The hub
 
 
@@ -258,6 +346,15 @@ class FakeApi:
     def upload_folder(self, **options):
         self.calls.append(("upload", options["repo_id"], options))
         return f"address of {options['repo_type']}"
+
+
+def test_a_card_names_a_licence_that_the_hub_knows(results):
+    folder = results()
+    assert publish(folder, "--hub", "--licence", "GPL-3.0-only")[0] == 0
+    for kind in ("dataset", "model"):
+        head = yaml.safe_load((folder / "hub" / kind / "README.md").read_text().split("---\n")[1])
+        assert (head["license"], head["license_name"]) == ("other", "gpl-3.0-only")
+        assert head["license_link"] == "https://spdx.org/licenses/GPL-3.0-only"
 
 
 def test_repositories_are_made_and_only_uploaded_on_command(results, monkeypatch):
@@ -282,6 +379,9 @@ def test_repositories_are_made_and_only_uploaded_on_command(results, monkeypatch
     head, card = made["model/README.md"].decode().removeprefix("---\n").split("\n---\n")
     assert yaml.safe_load(head)["library_name"] == "diffusers"
     assert "Cell `none/ratio-50/seed-0/iteration-1`" in card
+    # Diffusers writes into it what it was loaded from; the results keep that.
+    assert json.loads(made["model/config.json"]) == {"sample_size": 8}
+    assert MODEL in (folder / "none/ratio-50/seed-0/iteration-1/model/config.json").read_text()
     assert not [name for name, text in made.items() if b"of someone" in text]
 
     api = FakeApi()
@@ -296,9 +396,17 @@ def test_repositories_are_made_and_only_uploaded_on_command(results, monkeypatch
     with pytest.raises(UserError, match="write ORGANISATION/NAME"):
         list(hub.upload(folder / "hub", "one"))
 
-    def refuse(*arguments, **options):
-        raise OSError("no network\nmore")
+    # The package's own errors of networks and names are no OSError; some say nothing.
+    refused = {
+        OSError("no network\nmore"): "no network",
+        httpx2.ConnectError("refused"): "refused",
+        TimeoutError(): "TimeoutError",
+    }
+    for error, first in {**refused, HFValidationError("bad name"): "bad name"}.items():
 
-    monkeypatch.setattr(api, "create_repo", refuse)
-    with pytest.raises(UserError, match=r"the hub refused the dataset me/one: no network; log in"):
-        list(hub.upload(folder / "hub", "me/one"))
+        def refuse(*arguments, error=error, **options):
+            raise error
+
+        monkeypatch.setattr(api, "create_repo", refuse)
+        with pytest.raises(UserError, match=f"the hub refused the dataset me/one: {first}; log in"):
+            list(hub.upload(folder / "hub", "me/one"))

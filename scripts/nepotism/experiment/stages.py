@@ -31,6 +31,7 @@ STAGE_VERSIONS = {
     "generations.lm": 3,
     "generations.vae": 2,
     "histogram_match": 2,
+    "page": 2,
     "sample": 2,
     "initial_images": 2,
     "sifid_cull": 2,

@@ -87,14 +87,15 @@ def chart(points: Sequence[Point]) -> Chart:
     Args:
         points: rows of figures/figure-3.csv, as text.
     """
-    keys = list(dict.fromkeys(_key(point) for point in points if point["kind"] != "floor"))
+    drawn = [_finite(point) for point in points if math.isfinite(float(point["value"]))]
+    keys = list(dict.fromkeys(_key(point) for point in drawn if point["kind"] != "floor"))
     looks = [
         Look(_label(*key), number % COLOURS, SYMBOLS[number % len(SYMBOLS)], DASHED.get(key[0], ""))
         for number, key in enumerate(keys)
     ]
     panels = [
-        _panel(title, [point for point in points if point["panel"] == title], keys)
-        for title in dict.fromkeys(point["panel"] for point in points)
+        _panel(title, [point for point in drawn if point["panel"] == title], keys)
+        for title in dict.fromkeys(point["panel"] for point in drawn)
     ]
     table = [
         (
@@ -108,6 +109,11 @@ def chart(points: Sequence[Point]) -> Chart:
         for point in points
     ]
     return Chart(panels, looks, table)
+
+
+def _finite(point: Point) -> Point:
+    """A point without an end of its interval that no axis has: the table beside the figure has it."""
+    return {**point, **{end: "" for end in ("low", "high") if point[end] and not math.isfinite(float(point[end]))}}
 
 
 def _key(point: Point) -> tuple[str, str, str]:
@@ -157,7 +163,7 @@ def _panel(title: str, points: Sequence[Point], keys: Sequence[tuple[str, str, s
                 y(point["low"]) if point["low"] else None,
                 y(point["high"]) if point["high"] else None,
                 f"{_label(*key)}, iteration {point['iteration']}: {Number(point['value'])}"
-                + (f" ({Number(point['low'])} to {Number(point['high'])})" if point["low"] else ""),
+                + (f" ({Number(point['low'])} to {Number(point['high'])})" if point["low"] and point["high"] else ""),
             )
             for point in mine
         ]

@@ -1,7 +1,7 @@
 """The conditions that a page shows: arms at a ratio, as the configuration plans them, and the chain of each."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from nepotism.experiment.cells import BASELINE_ARM, Cell
 
@@ -17,6 +17,8 @@ class PlannedArm:
         iterations: those that have a cell of their own.
         base: folder of the iteration 0 that it begins at, or that the arm does which it goes on from.
         goes_on_from: the arm that it branches off; empty where it begins at iteration 0.
+        anew: whether each of its models starts from the base model, and not from the model before.
+        searches: whether it has asked for more ratios than these, between them.
     """
 
     name: str
@@ -25,6 +27,17 @@ class PlannedArm:
     iterations: tuple[int, ...]
     base: str
     goes_on_from: str = ""
+    anew: bool = False
+    searches: bool = False
+
+    def found(self, scores: Sequence[Mapping[str, str]]) -> "PlannedArm":
+        """The arm with the ratios that its search has asked for.
+
+        Args:
+            scores: tables/metrics.csv.
+        """
+        scored = {row["ratio"] for row in scores if row["control"] == self.name} if self.searches else set()
+        return replace(self, ratios=tuple(sorted({*self.ratios, *scored}, key=float))) if scored else self
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,8 @@ def _plain_set(each: PictureSet) -> dict[str, Any]:
         "pictures": each.pictures,
         "ids": [record.id if record else "" for record in each.records],
         "real": [int(record is not None and record.origin == "real") for record in each.records],
-        "scores": [None if score is None else round(score, 2) for score in each.scores],
+        # JSON has no word for what is not a number, and a script would read nothing of such a page.
+        "scores": [None if score is None or not math.isfinite(score) else round(score, 2) for score in each.scores],
     }
 
 
@@ -131,7 +132,9 @@ def gallery(files: Files, arms: Sequence[PlannedArm], seed: int) -> Gallery:
     drawn = {file.parent: file for file in files.samples}
     bases = {folder.parent.name: folder for folder in drawn if cell_in(f"{folder}/") is None}
     starts = [folder / "initial_images.parquet" for folder in bases.values()]
-    slots = chosen_slots(records, 1 + len(starts) + len(drawn), side_of(files.real))
+    manifests = {cell: read_records(file) for file in files.manifests if (cell := cell_in(str(file)))}
+    rows = sum(map(len, manifests.values()))
+    slots = chosen_slots(records, 1 + len(starts) + len(drawn), side_of(files.real), rows)
     sets = [read_pictures(files.real, REAL, 0, slots, None)]
     sets += [
         read_pictures(file, f"{file.parent.parent.name}/{START}", 0, slots, embedded.get(file.parent), START)
@@ -143,10 +146,9 @@ def gallery(files: Files, arms: Sequence[PlannedArm], seed: int) -> Gallery:
         place, iteration = (cell.path, cell.iteration) if cell else (folder.parent.name, 0)
         numbers[cell or place] = len(sets)
         sets.append(read_pictures(file, place, iteration, slots, embedded.get(folder)))
-    manifests = {cell: read_records(file) for file in files.manifests if (cell := cell_in(str(file)))}
     chains = [chain(arms, each, seed) for each in conditions(arms)]
     others = [*records, *(record for file in starts for record in read_records(file))]
-    models = trained(manifests, chains, others)
+    models = trained(manifests, chains, others, [arm.name for arm in arms if arm.anew])
     steps = {
         each.key: found
         for each, cells in zip(conditions(arms), chains, strict=True)

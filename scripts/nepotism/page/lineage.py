@@ -5,7 +5,7 @@ which generated ones descend from what their models were trained on, and so on b
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nepotism.data.images import Record
@@ -17,7 +17,7 @@ class Ancestry:
     """The real images that a model descends from, but for those of the base model, which no manifest lists.
 
     Attributes:
-        direct: ids of those that it, or a model before it, was trained on.
+        direct: ids of those that it, or a model that it descends from, was trained on.
         sources: ids of those that only generated images were made from which it was trained on, such as by img2img.
         is_whole: False if it also descends from a chain that the page knows nothing of.
     """
@@ -65,7 +65,10 @@ class Trained:
 
 
 def trained(
-    manifests: Mapping[Cell, Sequence[Record]], chains: Iterable[Sequence[Cell]], others: Iterable[Record]
+    manifests: Mapping[Cell, Sequence[Record]],
+    chains: Iterable[Sequence[Cell]],
+    others: Iterable[Record],
+    anew: Container[str] = (),
 ) -> dict[Cell, Trained]:
     """What every model of some chains was trained on.
 
@@ -73,6 +76,7 @@ def trained(
         manifests: the training set of each cell; a cell that is not among them has not been run.
         chains: cells that go on from each other, from the first on.
         others: further images that rows may name as parents, such as real ones.
+        anew: arms whose models start from the base model each time: of the one before, they know what it drew.
     """
     before = {cell: previous for each in chains for previous, cell in zip([None, *each], each, strict=False)}
     known = {record.id: record for record in others}
@@ -81,14 +85,15 @@ def trained(
     # A chain that is fed by another takes images of the iteration before.
     for cell in sorted(manifests.keys() & before.keys(), key=lambda cell: cell.iteration):
         ancestry = Ancestry()
-        if previous := before[cell]:
-            ancestry.add(found[previous].ancestry if previous in found else Ancestry(is_whole=False))
+        models = {each for record in manifests[cell] if (each := _maker(record))}
+        if (previous := before[cell]) and cell.control not in anew:
+            models.add(previous)
+        for model in models:
+            ancestry.add(found[model].ancestry if model in found else Ancestry(is_whole=False))
         for record in manifests[cell]:
             direct, sources = _reals(record, known)
             ancestry.direct |= direct
             ancestry.sources |= sources
-            if (maker := _foreign(record, cell, before)) and maker != previous:
-                ancestry.add(found[maker].ancestry if maker in found else Ancestry(is_whole=False))
         ancestry.sources -= ancestry.direct
         found[cell] = Trained(cell, manifests[cell], ancestry)
     return found
@@ -112,14 +117,9 @@ def _reals(record: Record, known: Mapping[str, Record]) -> tuple[set[str], set[s
     return set(), found
 
 
-def _foreign(record: Record, cell: Cell, before: Mapping[Cell, Cell | None]) -> Cell | None:
-    """The cell of another chain whose model drew a row; None where it is of the same chain, or of iteration 0."""
+def _maker(record: Record) -> Cell | None:
+    """The cell whose model drew a row; None of real images, and of iteration 0."""
     maker = cell_in(record.id)
     if record.origin == "real" or maker is None or not record.iteration:
         return None
-    ancestor: Cell | None = cell
-    while ancestor:
-        if (ancestor.control, ancestor.ratio, ancestor.seed) == (maker.control, maker.ratio, maker.seed):
-            return None
-        ancestor = before.get(ancestor)
     return Cell(maker.control, maker.ratio, maker.seed, record.iteration)

@@ -13,13 +13,17 @@ from PIL import Image
 
 from nepotism.data.images import Pixels, Record, read_image_set, read_records
 
-# Letters that all pictures of a page may take: with the rest of it, it stays below five megabytes.
-BUDGET = 3_200_000
+# Letters that all pictures of a page and their lineage may take: with the rest of it, it stays below five megabytes.
+BUDGET = 4_200_000
 # Longest side of a picture, in pixels.
 SIDE = 128
 QUALITY = 80
 # Letters that a pixel takes at that quality: more than were measured of 64 and of 128 pixels (0.29 of tiny portraits).
 LETTERS_PER_PIXEL = 0.38
+# More letters of each picture: of the smallest file and its address, 175, and of its name, score and origin.
+LETTERS_PER_PICTURE = 270
+# Letters of a row of a training set: its name and those of its parents.
+LETTERS_PER_ROW = 170
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class PictureSet:
     scores: list[float | None]
 
 
-def chosen_slots(records: Sequence[Record], sets: int, side: int) -> list[str]:
+def chosen_slots(records: Sequence[Record], sets: int, side: int, rows: int = 0) -> list[str]:
     """The slots to show, in the order of ``records``: all, if the budget lets them; else as many as it does.
 
     Nobody chooses: first one of each group, in the order of a checksum of its name, then the second of each, and so on.
@@ -50,8 +54,9 @@ def chosen_slots(records: Sequence[Record], sets: int, side: int) -> list[str]:
         records: of the set that has them all.
         sets: how many sets are shown.
         side: of the images, in pixels.
+        rows: how many all training sets have.
     """
-    count = max(1, int(BUDGET / (sets * LETTERS_PER_PIXEL * min(side, SIDE) ** 2)))
+    count = max(1, int(BUDGET / letters_of_slot(sets, side, rows / max(1, len(records)))))
     seen: Counter[str] = Counter()
     keyed = []
     for record in records:
@@ -59,6 +64,17 @@ def chosen_slots(records: Sequence[Record], sets: int, side: int) -> list[str]:
         seen[record.group] += 1
     taken = {slot for _, _, slot in sorted(keyed)[:count]}
     return [record.slot for record in records if record.slot in taken]
+
+
+def letters_of_slot(sets: int, side: int, rows: float) -> float:
+    """How many letters of a page a slot takes at most: its pictures, and what its lineage is told from.
+
+    Args:
+        sets: how many sets are shown.
+        side: of the images, in pixels.
+        rows: how many all training sets have of a slot.
+    """
+    return sets * (LETTERS_PER_PIXEL * min(side, SIDE) ** 2 + LETTERS_PER_PICTURE) + rows * LETTERS_PER_ROW
 
 
 def side_of(file: Path) -> int:

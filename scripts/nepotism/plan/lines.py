@@ -5,7 +5,7 @@ from typing import Any
 from nepotism.experiment.cells import BASELINE_ARM
 from nepotism.plan.arms import Arm
 from nepotism.plan.engines import beginning
-from nepotism.plan.grid import Grid
+from nepotism.plan.grid import DIFFUSION, Grid
 
 
 def lines(grid: Grid, figure: str) -> list[str]:
@@ -57,4 +57,12 @@ def planned(grid: Grid, arm: Arm) -> dict[str, Any]:
         "iterations": list(grid.iterations_of(arm)),
         "base": beginning(grid, arm).base,
         "goes_on_from": arm.goes_on_from or "",
+        **({"anew": True} if _starts_anew(grid, arm) else {}),
+        # What a search asks for is not known when its page is planned.
+        **({"searches": True} if arm.search else {}),
     }
+
+
+def _starts_anew(grid: Grid, arm: Arm) -> bool:
+    """Whether each retraining of an arm of images starts from the base model."""
+    return grid.family == DIFFUSION and grid.block("finetune", arm)["start_from"] == "base"

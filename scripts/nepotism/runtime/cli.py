@@ -13,10 +13,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
 
+from nepotism.experiment.declared import default_of_key, schema_of_key
 from nepotism.experiment.stages import stage_version
 from nepotism.runtime.errors import Interrupted, UserError
 from nepotism.runtime.files import RUN_BEGINS
-from nepotism.runtime.options import add_keys
+from nepotism.runtime.options import add_key, add_keys
 
 
 def _starts_a_script() -> bool:
@@ -116,6 +117,18 @@ def add_evaluator(parser: argparse.ArgumentParser) -> None:
     """Feature spaces and where their weights are."""
     add_keys(parser, "score", "features", "clip", "inception", "inception_sha256", "dinov2")
     add_keys(parser, "execution", "embed_batch_size")
+
+
+def add_looks(parser: argparse.ArgumentParser) -> None:
+    """``--looks``."""
+    add_key(parser, "looks", schema_of_key("looks"), default_of_key("looks"))
+
+
+def add_scores(parser: argparse.ArgumentParser) -> None:
+    """The scores that something is judged by, and how often one looks at them."""
+    add_looks(parser)
+    parser.add_argument("--metrics", type=Path, required=True, help="tables/metrics.csv")
+    parser.add_argument("--jackknife", type=Path, required=True, help="tables/jackknife.csv")
 
 
 def add_figure(parser: argparse.ArgumentParser) -> None:

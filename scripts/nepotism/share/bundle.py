@@ -59,7 +59,11 @@ def files(folder: Path, grid: Grid) -> Iterator[tuple[Path, str]]:
         return
     # As in the report: iteration 0, and the end of each arm at each ratio, for the first seed.
     seed = grid.seeds[0]
-    ends = [f"{arm.name}/ratio-{ratio}/seed-{seed}/iteration-{arm.last}" for arm in grid.arms for ratio in arm.ratios]
+    ends = [
+        f"{arm.name}/ratio-{ratio}/seed-{seed}/iteration-{arm.last}"
+        for arm in grid.arms
+        for ratio in grid.ratios_of(arm)
+    ]
     for place in [*(f"{base}/seed-{seed}" for base in grid.bases), *ends]:
         for path in sorted((folder / place).glob("*.png")):
             yield path, f"sheets/{place}/{path.name}"
@@ -112,8 +116,17 @@ def made_with(made: Versions) -> str:
 
 
 def date_of(folder: Path) -> str:
-    """When the newest table was made, to the second; it is part of what is published, and the clock is not."""
-    newest = max(path.stat().st_mtime for path in (folder / "tables").glob("*.csv"))
+    """When the newest table was made, to the second; it is part of what is published, and the clock is not.
+
+    Raises:
+        UserError: if there is no table.
+    """
+    times = [path.stat().st_mtime for path in (folder / "tables").glob("*.csv")]
+    if not times:
+        raise UserError(
+            f"there is no table in {folder / 'tables'}, and so nothing to publish; run the experiment first"
+        )
+    newest = max(times)
     return datetime.fromtimestamp(int(newest), UTC).isoformat()
 
 

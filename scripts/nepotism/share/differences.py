@@ -62,24 +62,6 @@ class Verdicts:
         return {self.a, self.b} == {HOLDS, FAILS}
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """The resolved configuration of an experiment.
-
-    Raises:
-        UserError: if there is none, or it is none.
-    """
-    path = folder / "config.json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"there is no {path}; give the results of an experiment, such as results/faces") from None
-    except ValueError as error:
-        raise UserError(f"{path}: no JSON: {error}; start Snakemake once to write it anew") from None
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: no configuration; start Snakemake once to write it anew")
-    return found
-
-
 def settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Setting]:
     """Keys of two configurations that differ; those that decide results first, in the order of a.
 

@@ -22,6 +22,8 @@ from nepotism.share.provenance import Versions
 
 # How many rules are named that would still run.
 MOST = 4
+# Stages that are one job of an experiment, and make no cell: Snakemake knows whether their files are of this version.
+OF_ALL = ("metrics_table", "claims", "profile_table", "remedies", "threshold", "answer", "figure_", "page", "track")
 # What every finished experiment has.
 TABLES = ("tables/metrics.csv", "tables/claims.csv", "report/answer.rst")
 
@@ -43,6 +45,11 @@ def experiment_file(config: dict[str, Any], root: Path) -> str:
         # The first mistake is enough.
         first = str(error).strip().splitlines()[-1].strip(" -")
         raise UserError(f"config.json is of another version of the project: {first}; start Snakemake once") from None
+    return as_yaml(named)
+
+
+def as_yaml(named: dict[str, Any]) -> str:
+    """An experiment file, as text."""
     return yaml.safe_dump(named, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
 
 
@@ -61,9 +68,13 @@ def lacking(folder: Path, grid: Grid, made: Versions, file: str, root: Path) -> 
         yield f"{undone} of {states.total()} cells are not done"
     if missing := [name for name in TABLES if not (folder / name).is_file()]:
         yield f"there is no {missing[0]}"
-    stages = [key for key, values in made.items() if key.startswith("stage_versions.") and len(values) > 1]
-    if stages:
-        yield f"cells were made by different versions of {', '.join(key.partition('.')[2] for key in stages)}"
+    several = [
+        key.removeprefix("stage_versions.")
+        for key, values in made.items()
+        if len(values) > 1 and key.startswith("stage_versions.")
+    ]
+    if stages := [stage for stage in several if not stage.startswith(OF_ALL)]:
+        yield f"cells were made by different versions of {', '.join(stages)}"
     # Snakemake knows with which settings each file was made. Results that were copied here come without its memory.
     place = folder.resolve().parent.parent
     if folder.resolve().parent.name == "results" and (place / ".snakemake" / "metadata").is_dir():

@@ -16,11 +16,17 @@ from nepotism.experiment.cells import BASELINE_ARM, Cell, cell_in
 from nepotism.plan.grid import DIFFUSION, Grid
 from nepotism.runtime.errors import UserError
 from nepotism.runtime.files import beside, remove
-from nepotism.share.bundle import answer
+from nepotism.share.bundle import TEXTS, answer, written
 from nepotism.share.private import Private
 
 # Folder of each repository, by its type on the hub.
 KINDS = {"dataset": "dataset", "model": "model"}
+# Licences of data and models that the hub has by their SPDX identifiers (docs/hub/repositories-licenses there).
+LICENCES = {
+    "apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nd-4.0",
+    "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0", "cc-by-3.0", "cc-by-sa-3.0", "cc-by-nc-3.0", "cc-by-nc-sa-3.0", "cc-by-2.0",
+    "cc-by-nc-2.0", "cc-by-nc-sa-2.0",
+}  # fmt: skip
 
 
 def write(folder: Path, grid: Grid, licence: str, cell: str | None, private: Private, missing: Sequence[str]) -> Path:
@@ -52,9 +58,9 @@ def write(folder: Path, grid: Grid, licence: str, cell: str | None, private: Pri
     with beside(target) as temporary:
         made = temporary / target.name
         told = {"licence": licence, "answer": answer(folder), "missing": missing, "experiment": grid.experiment}
-        tables = _dataset(folder, made / KINDS["dataset"], grid)
+        tables = _dataset(folder, made / KINDS["dataset"], grid, private)
         _card(made / KINDS["dataset"], private, *_dataset_card(tables, told))
-        shutil.copytree(model, made / KINDS["model"], copy_function=_linked)
+        shutil.copytree(model, made / KINDS["model"], copy_function=lambda source, to: _shared(source, to, private))
         _card(made / KINDS["model"], private, *_model_card(grid, chosen, told))
         remove(target)
         os.replace(made, target)
@@ -79,7 +85,6 @@ def upload(folder: Path, name: str) -> Iterator[str]:
     if name.count("/") != 1 or not all(name.split("/")):
         raise UserError(f"--upload {name}: write ORGANISATION/NAME, or USER/NAME")
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
     api = HfApi()
     for kind, place in KINDS.items():
@@ -88,9 +93,10 @@ def upload(folder: Path, name: str) -> Iterator[str]:
             made = api.upload_folder(
                 repo_id=name, repo_type=kind, folder_path=folder / place, commit_message="Results of nepotism"
             )
-        except (HfHubHTTPError, LocalTokenNotFoundError, OSError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise UserError(f"the hub refused the {kind} {name}: {first}; log in with `hf auth login`") from None
+        except Exception as error:
+            # Whatever the package raises: of its network, whose errors have no class of Python's, of the name, of the account.
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UserError(f"the hub refused the {kind} {name}: {first}; log in with `hf auth login`") from error
         yield str(made)
 
 
@@ -106,7 +112,7 @@ def _chosen(grid: Grid, cell: str | None) -> Cell:
     return found
 
 
-def _dataset(folder: Path, target: Path, grid: Grid) -> dict[str, list[str]]:
+def _dataset(folder: Path, target: Path, grid: Grid, private: Private) -> dict[str, list[str]]:
     """Link samples of every cell and copy the tables.
 
     Returns:
@@ -126,10 +132,23 @@ def _dataset(folder: Path, target: Path, grid: Grid) -> dict[str, list[str]]:
     for table in ("metrics", "claims", "claim_details"):
         path = folder / "tables" / f"{table}.csv"
         if path.is_file():
-            (target / "tables").mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target / "tables" / path.name)
+            written(path, target / "tables" / path.name, private)
             subsets[table] = [f"tables/{path.name}"]
     return subsets
+
+
+def _shared(source: str | Path, target: str | Path, private: Private) -> str:
+    """Link weights, and copy texts without paths of this machine: libraries write into them what a model was loaded from."""
+    path = Path(source)
+    if path.suffix not in TEXTS:
+        return _linked(path, target)
+    written(path, Path(target), private)
+    if path.suffix == ".json":
+        said = json.loads(Path(target).read_text(encoding="utf-8"))
+        # A folder of whichever machine retrained it.
+        if isinstance(said, dict) and said.pop("_name_or_path", None) is not None:
+            Path(target).write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+    return str(target)
 
 
 def _linked(source: str | Path, target: str | Path) -> str:
@@ -143,7 +162,7 @@ def _linked(source: str | Path, target: str | Path) -> str:
 
 def _dataset_card(subsets: dict[str, list[str]], told: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     head = {
-        "license": told["licence"].lower(),
+        **_licence(told["licence"]),
         "tags": ["model-collapse", "synthetic"],
         "task_categories": ["text-to-image"],
         "configs": [
@@ -171,7 +190,7 @@ def _model_card(grid: Grid, cell: Cell, told: dict[str, Any]) -> tuple[dict[str,
     arm = grid.arm(cell.control)
     base = Path(str(grid.base_model_of(arm))).name
     head = {
-        "license": told["licence"].lower(),
+        **_licence(told["licence"]),
         "library_name": "diffusers",
         "tags": ["model-collapse", "text-to-image"],
     }
@@ -190,6 +209,14 @@ def _model_card(grid: Grid, cell: Cell, told: dict[str, Any]) -> tuple[dict[str,
         json.dumps(grid.block("finetune", arm), indent=1),
         "```",
     ]
+
+
+def _licence(identifier: str) -> dict[str, str]:
+    """An SPDX identifier as the hub takes it, which refuses cards with a licence that is not in its list."""
+    if identifier.lower() in LICENCES:
+        return {"license": identifier.lower()}
+    link = f"https://spdx.org/licenses/{identifier}"
+    return {"license": "other", "license_name": identifier.lower(), "license_link": link}
 
 
 def _whole(told: dict[str, Any]) -> list[str]:
