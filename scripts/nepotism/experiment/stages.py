@@ -18,8 +18,8 @@ STAGE_VERSIONS = {
     "score": 5,
     "vae_round_trips": 3,
     "metrics_table": 2,
-    "claims": 5,
-    "answer": 3,
+    "claims": 6,
+    "answer": 4,
     "finetune": 3,
     "figure_1": 2,
     "figure_2": 3,
@@ -35,6 +35,10 @@ STAGE_VERSIONS = {
     "sample": 2,
     "initial_images": 2,
     "sifid_cull": 2,
+    "profile_table": 2,
+    "search": 2,
+    "threshold": 2,
+    "figure_10": 2,
 }
 
 
