@@ -105,6 +105,7 @@ def write_on(
     """
     model.eval()
     length = prompts.shape[1]
+    ends = model.generation_config.eos_token_id
     found = checkpoints.newest()
     written = [found.tensors["written"]] if found else []
     done = found.position if found else 0
@@ -121,7 +122,7 @@ def write_on(
         made = model.generate(
             input_ids=part, attention_mask=torch.ones_like(part), do_sample=False,
             num_beams=1 if stream else decoding.num_beams, min_new_tokens=length, max_new_tokens=length,
-            repetition_penalty=decoding.repetition_penalty, pad_token_id=model.config.eos_token_id,
+            repetition_penalty=decoding.repetition_penalty, pad_token_id=ends[0] if isinstance(ends, list) else ends,
             stopping_criteria=StoppingCriteriaList([_AtEachToken(pause)]), logits_processor=LogitsProcessorList(drawing),
         )  # fmt: skip
         written.append(made[:, length:].cpu().numpy().astype(np.int32))
