@@ -74,7 +74,7 @@ class Family:
         return self._reserved[(iteration - 1) * len(self._real) :][: len(self._real)]
 
     def _start(self) -> Any:
-        return networks.start(self._settings, self._tokenizer.get_vocab_size(), self._seed, "lm", "init")
+        return networks.start(self._settings, networks.vocabulary_of(self._tokenizer), self._seed, "lm", "init")
 
     def _restored(self, model: Arrays) -> Any:
         return networks.restore(self._start(), model)
@@ -145,7 +145,9 @@ class Family:
         for name, blocks in ({"samples": rows()} | ({"real": self._real} if iteration == 0 else {})).items():
             read = networks.read(judge, blocks)
             for metric, value in (_likelihoods(np.exp(read.losses)) | self._variety(blocks)).items():
-                yield Score(metric, value, len(blocks), name, GENERATION_0.name if "perplexity" in metric else "")
+                # Text without any word has no rare ones.
+                if not np.isnan(value):
+                    yield Score(metric, value, len(blocks), name, GENERATION_0.name if "perplexity" in metric else "")
             compared = len(original)
             yield Score("mauve", mauve(read.embeddings[:compared], original), compared, name, GENERATION_0.name)
 
