@@ -19,7 +19,7 @@ from nepotism.chain.slots import Source
 from nepotism.controls import CONTROLS
 from nepotism.families.lm import control_contradictions, networks, original_settings
 from nepotism.families.lm import family as lm
-from nepotism.families.lm.decoding import Decoding, edited, write_on
+from nepotism.families.lm.decoding import CANDIDATES, FLATTER, Decoding, edited, write_on
 from nepotism.families.treatment import Treatment, manifest_rows
 from nepotism.measure.curation import filtering
 from nepotism.measure.evaluation import RowKey
@@ -188,17 +188,36 @@ def test_tokens_are_drawn_anew_where_the_model_is_sure_of_them_and_nowhere_else(
     with torch.no_grad():
         shares = model(tokens).logits[:, :-1].softmax(-1).gather(2, tokens[:, 1:, None])[:, :, 0].numpy()
     threshold = float(np.quantile(shares, 0.7))
-    changed = edited(model, rows, Decoding(do_sample=True), threshold, ("test",))
+    changed = edited(model, rows, threshold, ("test",))
     assert not (changed != rows)[:, 1:][shares < threshold].any()
     assert (changed != rows)[:, 1:][shares >= threshold].mean() > 0.5, (
         "a model that knows little draws another token mostly"
     )
     np.testing.assert_array_equal(changed[:, 0], rows[:, 0])
-    np.testing.assert_array_equal(changed, edited(model, rows, Decoding(do_sample=True), threshold, ("test",)))
-    np.testing.assert_array_equal(edited(model, rows, Decoding(do_sample=True), 1, ("test",)), rows)
-    everywhere = edited(model, rows, Decoding(do_sample=True, top_k=1), 0, ("test",))
+    np.testing.assert_array_equal(changed, edited(model, rows, threshold, ("test",)))
+    np.testing.assert_array_equal(edited(model, rows, 1, ("test",)), rows)
+
+
+def test_edits_are_draws_from_the_likeliest_tokens_made_flatter(family, first):
+    """However a model writes: of a nucleus that one token fills, as it does where the model is sure, there is nothing to draw."""
+    model, row = family._restored(first), family.originals()[:1]
     with torch.no_grad():
-        np.testing.assert_array_equal(everywhere[:, 1:], model(tokens).logits[:, :-1].argmax(-1).numpy())
+        logits = model(torch.from_numpy(row.astype(np.int64))).logits[0, 4].double()
+    best = logits.topk(CANDIDATES)
+    shares = np.zeros(len(logits))
+    shares[best.indices] = (best.values / FLATTER).softmax(-1)
+    drawn = edited(model, np.repeat(row, 3000, axis=0), 0, ("test",))[:, 5]
+    np.testing.assert_allclose(np.bincount(drawn, minlength=len(shares)) / 3000, shares, atol=0.035)
+    assert shares[drawn].min() > 0
+
+
+def test_what_is_edited_does_not_depend_on_how_text_is_written(family, first, tmp_path):
+    narrow = family_of(tmp_path, top_p=0.01)
+    slots, found = np.arange(30), []
+    for each in (family, narrow):
+        found.append(each.edited(first, slots, 0, 0.0))
+        assert (found[-1] != each.originals()).mean() > 0.5
+    np.testing.assert_array_equal(*found)
 
 
 # ---- Chains with a control

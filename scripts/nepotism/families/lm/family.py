@@ -118,8 +118,9 @@ class Family:
 
     def edited(self, model: Arrays, slots: NDArray[np.int64], iteration: int, threshold: float) -> Rows:
         """Original blocks whose tokens the model draws anew where it finds them as likely as ``threshold``."""
-        stream = (self._seed, iteration, "edit")
-        return edited(self._restored(model), self._real, self._decoding, threshold, stream)[slots]
+        found = edited(self._restored(model), self._real, threshold, (self._seed, iteration, "edit"))
+        logger.info("toedit: %d of %d tokens changed", (found != self._real)[slots].sum(), self._real[slots].size)
+        return found[slots]
 
     def stream(self, iteration: int, draw: int = 0) -> streams.StreamKey | None:
         """Beam search draws nothing; of draws, each block has its own within it."""
