@@ -179,6 +179,13 @@ def test_drawing_that_is_killed_goes_on_to_the_same_bytes(first, tmp_path, monke
     assert ends
 
 
+def test_what_is_rare_is_of_the_text_that_is_trained_on_whatever_is_reserved(family, tmp_path):
+    alone = family_of(tmp_path, split={**SMALL["split"], "fresh": 0, "detector": 0})
+    np.testing.assert_array_equal(alone.originals(), family.originals())
+    assert alone._rare_words == family._rare_words
+    np.testing.assert_array_equal(alone._rare, family._rare)
+
+
 # ---- Original text that is edited
 
 

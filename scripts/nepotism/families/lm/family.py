@@ -63,7 +63,7 @@ class Family:
         self._real, self._reserved, self._detecting = np.split(real, ends)
         self._tokenizer = networks.read_tokenizer(reference["tokenizer"])
         self._rare = _rare(self._real)
-        self._rare_words = rare(words(self._tokenizer.decode_batch(real.tolist())), RARE_WORDS)
+        self._rare_words = rare(words(self._tokenizer.decode_batch(self._real.tolist())), RARE_WORDS)
 
     def originals(self) -> Rows:
         """Blocks of original text to train on."""
