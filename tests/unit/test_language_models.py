@@ -291,6 +291,18 @@ def test_a_detector_filters_and_what_it_did_is_scored(family, tmp_path, paramete
         np.testing.assert_array_equal(times, ~flagged)
 
 
+def test_a_detector_knows_nothing_of_the_text_that_is_trained_on(family, first, monkeypatch):
+    """Blocks that generation 0 has learnt look as likely to it as what it writes."""
+    seen, original = [], lm._features
+    monkeypatch.setattr(lm, "_features", lambda model, blocks: seen.append(model) or original(model, blocks))
+    family.confidence(first, 0)(family.originals())
+    start = networks.arrays(family._start())
+    assert len(seen) == 3
+    for model in seen:
+        for name, weight in networks.arrays(model).items():
+            np.testing.assert_array_equal(weight, start[name])
+
+
 def test_one_detector_at_a_time_is_kept(family, first):
     control = CONTROLS["filter"]
     treatment = Treatment(family, control, control.filled({"source": "detector", "retrained": True}), 0)

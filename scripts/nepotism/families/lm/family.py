@@ -105,16 +105,17 @@ class Family:
     ) -> Callable[[Rows], NDArray[np.float64]]:
         """How sure a detector is that blocks are generated: 0 to 1.
 
-        A linear probe on the model's embeddings and likelihoods of blocks, trained on original ones that nothing else uses, and on
-        what the model writes after them.
+        A linear probe on embeddings and likelihoods of blocks, trained on original ones that nothing else uses, and on what the model
+        writes after them. Both are those of the model that generation 0 begins with: one that was trained on the original blocks of
+        the mixture finds them as likely as what is written, and would take them for it.
         """
-        network, prompts = self._restored(model), self._detecting
+        judge, prompts = self._start().eval(), self._detecting
         stream = (self._seed, iteration, "detector") if self._decoding.do_sample else None
         batch = self._settings["generation_batch"]
-        written = write_on(network, prompts, self._decoding, batch, checkpoints, stream)
-        found = detector.trained(_features(network, prompts), _features(network, written), self._seed)
+        written = write_on(self._restored(model), prompts, self._decoding, batch, checkpoints, stream)
+        found = detector.trained(_features(judge, prompts), _features(judge, written), self._seed)
         logger.info("detector: area under the curve %.3f on %d held-out blocks", found.auc, found.held_out)
-        return lambda blocks: found.confidence(_features(network, blocks))
+        return lambda blocks: found.confidence(_features(judge, blocks))
 
     def edited(self, model: Arrays, slots: NDArray[np.int64], iteration: int, threshold: float) -> Rows:
         """Original blocks whose tokens the model draws anew where it finds them as likely as ``threshold``."""
