@@ -1,6 +1,7 @@
 """Other language models by changing a path, how they write, and what is done to the text they are trained on."""
 
 import itertools
+import json
 import os
 import signal
 
@@ -14,16 +15,19 @@ from interrupted import at_random, until_done
 from nepotism.chain import engine
 from nepotism.chain.manifest import write_plans
 from nepotism.chain.regimes import REGIMES
+from nepotism.chain.slots import Source
 from nepotism.controls import CONTROLS
 from nepotism.families.lm import control_contradictions, networks, original_settings
 from nepotism.families.lm import family as lm
-from nepotism.families.lm.decoding import Decoding, edited, write_on
+from nepotism.families.lm.decoding import CANDIDATES, FLATTER, Decoding, edited, write_on
 from nepotism.families.treatment import Treatment, manifest_rows
 from nepotism.measure.curation import filtering
 from nepotism.measure.evaluation import RowKey
-from nepotism.runtime.errors import Interrupted
+from nepotism.runtime.errors import Interrupted, UserError
+from nepotism.runtime.resume.checkpoints import NOWHERE
 from nepotism.runtime.resume.job import Job
-from transformers import GenerationConfig
+from tokenizers import Tokenizer, models
+from transformers import BloomConfig, BloomForCausalLM, GenerationConfig
 
 SMALL = {
     "data": str(ROOT / "resources" / "austen"), "model": None, "bos_per_line": False, "start_from": "base", "batch_size": 16,
@@ -74,6 +78,37 @@ def test_other_models_of_the_hub_are_fine_tuned_and_write_by_changing_the_path(t
     assert len(family.sample(weights, 0)) == 30
     found = {score.metric: score.value for score in family.score(weights, lambda: family.originals(), 0, weights)}
     assert found["perplexity"] < np.exp(networks.losses(begun, family._holdout).mean())
+
+
+def test_what_a_folder_says_of_writing_is_left_apart(tmp_path, family):
+    """The keys of the config say how a model writes: generation_config.json may have more, and a list of ends."""
+    prompts = np.random.default_rng(0).integers(257, size=(3, 12)).astype(np.int32)
+    settings = {"model": str(tmp_path), "block_size": 12}
+    tiny_language.gpt2(tmp_path)
+    wanted = write_on(networks.start(settings, 257), prompts, Decoding(), 3)
+    held = json.loads((tmp_path / "generation_config.json").read_text())
+    chosen = {"do_sample": True, "top_p": 0.5, "no_repeat_ngram_size": 2, "length_penalty": 2.0}
+    (tmp_path / "generation_config.json").write_text(json.dumps({**held, **chosen}))
+    np.testing.assert_array_equal(write_on(networks.start(settings, 257), prompts, Decoding(), 3), wanted)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "eos_token_id": [256, 3]}))
+    (tmp_path / "generation_config.json").unlink()
+    for decoding in (Decoding(), Decoding(num_beams=2)):
+        written = write_on(networks.start(settings, 257), prompts, decoding, 2)
+        assert written.shape == prompts.shape
+        assert not np.isin(written, [256, 3]).any(), "it ended before the block did"
+
+
+def test_a_model_without_a_reach_is_no_mistake_and_tokens_that_it_lacks_are(tmp_path):
+    model = BloomForCausalLM(BloomConfig(vocab_size=257, hidden_size=16, n_layer=1, n_head=2))
+    model.save_pretrained(tmp_path)
+    settings = {"model": str(tmp_path), "block_size": 500}
+    prompts = np.random.default_rng(0).integers(257, size=(2, 12)).astype(np.int32)
+    assert write_on(networks.start(settings, 257), prompts, Decoding(), 2).shape == (2, 12)
+    with pytest.raises(UserError, match="`lm.model`: the tokenizer has 258 tokens, the model 257"):
+        networks.start(settings, 258)
+    # Of two words, one has a number far beyond.
+    assert networks.vocabulary_of(Tokenizer(models.WordLevel({"a": 0, "b": 299}, "a"))) == 300
 
 
 # ---- How it writes
@@ -144,6 +179,13 @@ def test_drawing_that_is_killed_goes_on_to_the_same_bytes(first, tmp_path, monke
     assert ends
 
 
+def test_what_is_rare_is_of_the_text_that_is_trained_on_whatever_is_reserved(family, tmp_path):
+    alone = family_of(tmp_path, split={**SMALL["split"], "fresh": 0, "detector": 0})
+    np.testing.assert_array_equal(alone.originals(), family.originals())
+    assert alone._rare_words == family._rare_words
+    np.testing.assert_array_equal(alone._rare, family._rare)
+
+
 # ---- Original text that is edited
 
 
@@ -153,17 +195,36 @@ def test_tokens_are_drawn_anew_where_the_model_is_sure_of_them_and_nowhere_else(
     with torch.no_grad():
         shares = model(tokens).logits[:, :-1].softmax(-1).gather(2, tokens[:, 1:, None])[:, :, 0].numpy()
     threshold = float(np.quantile(shares, 0.7))
-    changed = edited(model, rows, Decoding(do_sample=True), threshold, ("test",))
+    changed = edited(model, rows, threshold, ("test",))
     assert not (changed != rows)[:, 1:][shares < threshold].any()
     assert (changed != rows)[:, 1:][shares >= threshold].mean() > 0.5, (
         "a model that knows little draws another token mostly"
     )
     np.testing.assert_array_equal(changed[:, 0], rows[:, 0])
-    np.testing.assert_array_equal(changed, edited(model, rows, Decoding(do_sample=True), threshold, ("test",)))
-    np.testing.assert_array_equal(edited(model, rows, Decoding(do_sample=True), 1, ("test",)), rows)
-    everywhere = edited(model, rows, Decoding(do_sample=True, top_k=1), 0, ("test",))
+    np.testing.assert_array_equal(changed, edited(model, rows, threshold, ("test",)))
+    np.testing.assert_array_equal(edited(model, rows, 1, ("test",)), rows)
+
+
+def test_edits_are_draws_from_the_likeliest_tokens_made_flatter(family, first):
+    """However a model writes: of a nucleus that one token fills, as it does where the model is sure, there is nothing to draw."""
+    model, row = family._restored(first), family.originals()[:1]
     with torch.no_grad():
-        np.testing.assert_array_equal(everywhere[:, 1:], model(tokens).logits[:, :-1].argmax(-1).numpy())
+        logits = model(torch.from_numpy(row.astype(np.int64))).logits[0, 4].double()
+    best = logits.topk(CANDIDATES)
+    shares = np.zeros(len(logits))
+    shares[best.indices] = (best.values / FLATTER).softmax(-1)
+    drawn = edited(model, np.repeat(row, 3000, axis=0), 0, ("test",))[:, 5]
+    np.testing.assert_allclose(np.bincount(drawn, minlength=len(shares)) / 3000, shares, atol=0.035)
+    assert shares[drawn].min() > 0
+
+
+def test_what_is_edited_does_not_depend_on_how_text_is_written(family, first, tmp_path):
+    narrow = family_of(tmp_path, top_p=0.01)
+    slots, found = np.arange(30), []
+    for each in (family, narrow):
+        found.append(each.edited(first, slots, 0, 0.0))
+        assert (found[-1] != each.originals()).mean() > 0.5
+    np.testing.assert_array_equal(*found)
 
 
 # ---- Chains with a control
@@ -228,6 +289,27 @@ def test_a_detector_filters_and_what_it_did_is_scored(family, tmp_path, paramete
         assert scores["rows_lost"].value == 0
     else:
         np.testing.assert_array_equal(times, ~flagged)
+
+
+def test_a_detector_knows_nothing_of_the_text_that_is_trained_on(family, first, monkeypatch):
+    """Blocks that generation 0 has learnt look as likely to it as what it writes."""
+    seen, original = [], lm._features
+    monkeypatch.setattr(lm, "_features", lambda model, blocks: seen.append(model) or original(model, blocks))
+    family.confidence(first, 0)(family.originals())
+    start = networks.arrays(family._start())
+    assert len(seen) == 3
+    for model in seen:
+        for name, weight in networks.arrays(model).items():
+            np.testing.assert_array_equal(weight, start[name])
+
+
+def test_one_detector_at_a_time_is_kept(family, first):
+    control = CONTROLS["filter"]
+    treatment = Treatment(family, control, control.filled({"source": "detector", "retrained": True}), 0)
+    source = Source("generated", 0, np.arange(30))
+    for iteration in (1, 2, 3):
+        treatment(iteration, [source], lambda source: family.originals(), {iteration - 1: first}, lambda *_: NOWHERE)
+        assert list(treatment._detectors) == [iteration - 1]
 
 
 def test_a_filtered_chain_that_is_killed_goes_on_to_the_same_bytes_and_verdicts(family, tmp_path, monkeypatch):

@@ -27,6 +27,7 @@ from nepotism.judge.decisions import FAILS, HOLDS, NOT_RUN
 from nepotism.runtime.errors import Interrupted, UserError
 from nepotism.runtime.resume.job import Job
 from tiny import tiny_language_model
+from tokenizers.processors import TemplateProcessing
 
 AUSTEN = str(ROOT / "resources" / "austen")
 SMALL = {
@@ -68,6 +69,16 @@ def test_a_text_begins_without_the_mark_of_its_bytes_and_rows_keep_their_lines(t
         rows = ["\ufeffOne row.", "", None, "Another.\n\n", " \n", "A third."]
         pq.write_table(pa.table({"text": rows}), tmp_path / f"{split}.parquet")
     assert data.read_texts(str(tmp_path))["train"] == "One row.\nAnother.\nA third.\n"
+
+
+def test_lines_end_alike_in_parquet_and_text(tmp_path):
+    for split in data.SPLITS:
+        pq.write_table(pa.table({"text": ["One.\r\nTwo.\r\n", "\r\n", "Three.\rFour."]}), tmp_path / f"{split}.parquet")
+    assert data.read_texts(str(tmp_path))["train"] == "One.\nTwo.\nThree.\nFour.\n"
+    for split in data.SPLITS:
+        (tmp_path / f"{split}.parquet").unlink()
+    write_splits(tmp_path, "One.\r\nTwo.\r\n\r\nThree.\rFour.")
+    assert data.read_texts(str(tmp_path))["train"] == "One.\nTwo.\nThree.\nFour.\n"
 
 
 def test_parts_of_a_split_are_joined_and_hidden_files_are_no_text(tmp_path):
@@ -120,6 +131,12 @@ def test_wrong_text_is_told(tmp_path):
         (tmp_path / f"{split}.txt").write_text("words\n")
     (tmp_path / "test.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match=r"test.txt: it is no text in UTF-8"):
+        data.read_texts(str(tmp_path))
+    # Without a mark of their order, bytes of UTF-16 are UTF-8, too: a character of zero after each letter.
+    (tmp_path / "test.txt").write_bytes("words\n".encode("utf-16-le"))
+    with pytest.raises(
+        UserError, match=r"test.txt: it holds characters of zero, as UTF-16 does .* convert it to UTF-8"
+    ):
         data.read_texts(str(tmp_path))
     (tmp_path / "test.txt").write_text(" \n")
     with pytest.raises(UserError, match=r"test.txt: it holds no text"):
@@ -301,6 +318,10 @@ def test_lines_begin_with_the_token_that_a_pretrained_tokenizer_has_for_it(tmp_p
     assert begin not in networks.blocks(tokenizer, "one\ntwo words\n", 1).ravel().tolist()
     with pytest.raises(UserError, match=r"`lm\.bos_per_line`: the tokenizer .* write false"):
         networks.blocks(networks.train_tokenizer("words " * 99, 300), "words", 1, bos_per_line=True)
+    # One that ends texts with a token would write it after every line.
+    tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", begin)])
+    with pytest.raises(UserError, match=r"`lm\.bos_per_line`: the tokenizer .* write false"):
+        networks.blocks(tokenizer, "one\n", 1, bos_per_line=True)
 
 
 def test_the_learning_rate_falls_by_half_a_cosine_as_torch_has_it():
@@ -450,6 +471,11 @@ def test_scores_of_original_text_and_of_what_was_written(family, first):
         below = int(4 * np.log2(median))
         assert sum(shares[:below]) <= 0.5 <= sum(shares[: below + 1])
     assert found["samples", "sample_perplexity_p99"].value >= found["samples", "sample_perplexity"].value
+    # Text without a word has no share of words.
+    stops = np.full_like(rows, family._tokenizer.token_to_id("."))
+    without = {score.metric: score.value for score in family.score(first, lambda: stops, 1, first)}
+    assert "rare_words" not in without
+    assert np.isfinite(list(without.values())).all()
     assert ("real", "repeated_4grams") not in {
         (score.set, score.metric) for score in family.score(first, lambda: rows, 1, first)
     }

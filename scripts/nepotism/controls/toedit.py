@@ -9,8 +9,8 @@ CONTROL = Control(
     ("lm",),
     {
         "threshold": {
-            "description": "Probability of a token, given the original ones before it, from which on it is drawn anew; 1 leaves the text "
-            "as it is.",
+            "description": "Probability of a token, given the original ones before it, from which on it is drawn anew, from the eight "
+            "likeliest at temperature 1.5; 1 leaves the text as it is.",
             "type": "number", "minimum": 0, "maximum": 1, "default": 0.99,
         },
     },

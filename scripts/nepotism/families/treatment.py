@@ -87,6 +87,8 @@ class Treatment:
         else:
             by = iteration - 1 if self.parameters["retrained"] else 0
             if by not in self._detectors:
+                # Each holds a model.
+                self._detectors.clear()
                 self._detectors[by] = self.family.confidence(models[by], by, inside("detector", iteration))
             confidence = self._detectors[by](rows)
         held = {record.id: row for record, row in zip(records, rows, strict=True)}

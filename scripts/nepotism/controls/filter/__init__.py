@@ -43,7 +43,8 @@ CONTROL = Control(
             "description": "What tells generated rows. oracle: the truth, with the error rates `fpr` and `fnr`, which is also what "
             "provenance data that were partly stripped amount to; detector: a linear probe on the image features of `score.clip`, "
             "trained on real images that nothing else uses, and what the base model makes of them, as of iteration 0 (of text: on "
-            "generation 0's embeddings, trained on blocks that `lm.split.detector` reserves, and what it writes after them); watermark: "
+            "embeddings of the model that generation 0 begins with, trained on blocks that `lm.split.detector` reserves, and what "
+            "generation 0 writes after them); watermark: "
             "the mark that the arm's `overrides` give `sample` and `initial_images`.",
             "enum": ["oracle", "detector", "watermark"],
             "default": "oracle",

@@ -33,7 +33,7 @@ STATEMENTS = {
     10: ("all original text beside its own holds the perplexity", BERTRAND),
     11: ("filtered by a detector, perplexity rises less than without a filter", DRAYSON),
     12: ("trained on original text whose likely tokens it draws anew, perplexity rises less than on its own text", ZHU),
-    13: ("what is written repeats itself more by beam search than by draws", HOLTZMAN),
+    13: ("what is written repeats itself more by greedy or beam search than by draws", HOLTZMAN),
 }
 QUESTION = "What becomes of a language model that is trained on its own text, again and again?"
 NOTATION = (
@@ -78,7 +78,7 @@ class Judge(FamilyScores):
                     [each for each in arm["ratios"] if each in plain["ratios"]] if comparable(arm, plain) else ()
                 ):
                     yield self._less(judged, (name, ratio, arm["last"]), f"{name},{ratio}", ratio)
-            elif is_beamed(arm, plain) and "100" in arm["ratios"]:
+            elif is_searched(arm, plain) and "100" in arm["ratios"]:
                 last = min(arm["last"], plain["last"])
                 more = self.difference("repeated_4grams", (name, "100", last), ("none", "100", last))
                 yield self.part(13, f"repeated({name},{last}) - repeated(100,{last})", ">", 0.0, more)
@@ -99,11 +99,11 @@ def claim_of(arm: Mapping[str, Any]) -> int | None:
     return {"accumulate": 7, "accumulate_subsample": 8}.get(arm["regime"])
 
 
-def is_beamed(arm: Mapping[str, Any], plain: Mapping[str, Any]) -> bool:
+def is_searched(arm: Mapping[str, Any], plain: Mapping[str, Any]) -> bool:
     """Whether what an arm's models write is the likeliest continuation that is found, but for which it is like ``plain``, whose
     text is drawn."""
-    by_beams = not arm.get("do_sample", False) and plain.get("do_sample", False)
-    return bool(by_beams and arm["regime"] == plain["regime"] and comparable(arm, plain, DECODING))
+    searched = not arm.get("do_sample", False) and plain.get("do_sample", False)
+    return bool(searched and arm["regime"] == plain["regime"] and comparable(arm, plain, DECODING))
 
 
 def judge(rows: Sequence[Row], arms: Arms, looks: Looks = ONCE) -> tuple[list[Claim], list[Part]]:

@@ -62,7 +62,11 @@ def digest(texts: Mapping[str, str]) -> str:
 def _read(path: Path) -> Iterator[str]:
     """The lines of a file that hold anything, each with its end: WikiText as text has empty ones where Parquet has none."""
     for piece in _pieces(path):
-        yield from (line + "\n" for line in piece.split("\n") if line.strip())
+        if "\0" in piece:
+            raise UserError(f"{path}: it holds characters of zero, as UTF-16 does without a mark; convert it to UTF-8")
+        # Rows of Parquet keep the ends that lines had elsewhere; a file that is read as text has lost them.
+        plain = piece.replace("\r\n", "\n").replace("\r", "\n")
+        yield from (line + "\n" for line in plain.split("\n") if line.strip())
 
 
 def _pieces(path: Path) -> Iterator[str]:

@@ -63,7 +63,7 @@ class Family:
         self._real, self._reserved, self._detecting = np.split(real, ends)
         self._tokenizer = networks.read_tokenizer(reference["tokenizer"])
         self._rare = _rare(self._real)
-        self._rare_words = rare(words(self._tokenizer.decode_batch(real.tolist())), RARE_WORDS)
+        self._rare_words = rare(words(self._tokenizer.decode_batch(self._real.tolist())), RARE_WORDS)
 
     def originals(self) -> Rows:
         """Blocks of original text to train on."""
@@ -74,7 +74,7 @@ class Family:
         return self._reserved[(iteration - 1) * len(self._real) :][: len(self._real)]
 
     def _start(self) -> Any:
-        return networks.start(self._settings, self._tokenizer.get_vocab_size(), self._seed, "lm", "init")
+        return networks.start(self._settings, networks.vocabulary_of(self._tokenizer), self._seed, "lm", "init")
 
     def _restored(self, model: Arrays) -> Any:
         return networks.restore(self._start(), model)
@@ -105,21 +105,23 @@ class Family:
     ) -> Callable[[Rows], NDArray[np.float64]]:
         """How sure a detector is that blocks are generated: 0 to 1.
 
-        A linear probe on the model's embeddings and likelihoods of blocks, trained on original ones that nothing else uses, and on
-        what the model writes after them.
+        A linear probe on embeddings and likelihoods of blocks, trained on original ones that nothing else uses, and on what the model
+        writes after them. Both are those of the model that generation 0 begins with: one that was trained on the original blocks of
+        the mixture finds them as likely as what is written, and would take them for it.
         """
-        network, prompts = self._restored(model), self._detecting
+        judge, prompts = self._start().eval(), self._detecting
         stream = (self._seed, iteration, "detector") if self._decoding.do_sample else None
         batch = self._settings["generation_batch"]
-        written = write_on(network, prompts, self._decoding, batch, checkpoints, stream)
-        found = detector.trained(_features(network, prompts), _features(network, written), self._seed)
+        written = write_on(self._restored(model), prompts, self._decoding, batch, checkpoints, stream)
+        found = detector.trained(_features(judge, prompts), _features(judge, written), self._seed)
         logger.info("detector: area under the curve %.3f on %d held-out blocks", found.auc, found.held_out)
-        return lambda blocks: found.confidence(_features(network, blocks))
+        return lambda blocks: found.confidence(_features(judge, blocks))
 
     def edited(self, model: Arrays, slots: NDArray[np.int64], iteration: int, threshold: float) -> Rows:
         """Original blocks whose tokens the model draws anew where it finds them as likely as ``threshold``."""
-        stream = (self._seed, iteration, "edit")
-        return edited(self._restored(model), self._real, self._decoding, threshold, stream)[slots]
+        found = edited(self._restored(model), self._real, threshold, (self._seed, iteration, "edit"))
+        logger.info("toedit: %d of %d tokens changed", (found != self._real)[slots].sum(), self._real[slots].size)
+        return found[slots]
 
     def stream(self, iteration: int, draw: int = 0) -> streams.StreamKey | None:
         """Beam search draws nothing; of draws, each block has its own within it."""
@@ -145,7 +147,9 @@ class Family:
         for name, blocks in ({"samples": rows()} | ({"real": self._real} if iteration == 0 else {})).items():
             read = networks.read(judge, blocks)
             for metric, value in (_likelihoods(np.exp(read.losses)) | self._variety(blocks)).items():
-                yield Score(metric, value, len(blocks), name, GENERATION_0.name if "perplexity" in metric else "")
+                # Text without any word has no rare ones.
+                if not np.isnan(value):
+                    yield Score(metric, value, len(blocks), name, GENERATION_0.name if "perplexity" in metric else "")
             compared = len(original)
             yield Score("mauve", mauve(read.embeddings[:compared], original), compared, name, GENERATION_0.name)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     OPTConfig,
     OPTForCausalLM,
     PreTrainedModel,
@@ -77,11 +78,14 @@ def blocks(tokenizer: Tokenizer, text: str, length: int, bos_per_line: bool = Fa
         bos_per_line: whether each line begins with the token that the tokenizer begins texts with.
 
     Raises:
-        UserError: if there is no such token.
+        UserError: if there is no such token, or one that texts end with.
     """
     if bos_per_line:
-        if not tokenizer.encode("").ids:
-            raise UserError("`lm.bos_per_line`: the tokenizer of `lm.model` begins texts with no token; write false")
+        alone, whole = (tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))
+        if len(whole) <= len(alone) or whole[-len(alone) :] != alone:
+            raise UserError(
+                "`lm.bos_per_line`: the tokenizer of `lm.model` begins texts with no token, or ends them with one; write false"
+            )
         lines = [part + "\n" for part in text.removesuffix("\n").split("\n")]
         found = [token for line in tokenizer.encode_batch(lines) for token in line.ids]
     else:
@@ -90,23 +94,37 @@ def blocks(tokenizer: Tokenizer, text: str, length: int, bos_per_line: bool = Fa
     return tokens[: len(tokens) // length * length].reshape(-1, length)
 
 
+def vocabulary_of(tokenizer: Tokenizer) -> int:
+    """How many tokens a model needs to know: one more than the highest number of one; some tokenizers leave numbers out."""
+    return 1 + max(tokenizer.get_vocab().values())
+
+
 def start(settings: Mapping[str, Any], vocabulary: int, *key: str | int) -> PreTrainedModel:
     """The model that generation 0 begins with: the pretrained one, or an OPT with random weights named by ``key``.
+
+    How it writes is left to `decoding`, whatever penalties its folder's generation_config.json has.
 
     Raises:
         UserError: if the pretrained one cannot be loaded from safetensors.
     """
     if settings["model"]:
         model = loading.load_model(AutoModelForCausalLM, Path(settings["model"]), KEY, dtype=torch.float32)
-        reach, known = model.config.max_position_embeddings, model.get_input_embeddings().num_embeddings
-        if 2 * settings["block_size"] > reach:
+        known = model.get_input_embeddings().num_embeddings
+        # Models whose positions are relative, or that have none, know no end.
+        reach = getattr(model.config, "max_position_embeddings", None)
+        if reach is not None and 2 * settings["block_size"] > reach:
             raise UserError(
-                f"`lm.block_size`: {settings['block_size']}, but the model reads {reach} tokens: a block and what follows"
+                f"`lm.block_size`: {settings['block_size']}, but the model reads {reach} tokens, a block and what follows: write "
+                f"{reach // 2} or less"
             )
         if vocabulary > known:
             raise UserError(
                 f"`{KEY}`: the tokenizer has {vocabulary} tokens, the model {known}; they are of two models"
             )
+        said = model.generation_config
+        model.generation_config = GenerationConfig(
+            bos_token_id=said.bos_token_id, eos_token_id=said.eos_token_id, pad_token_id=said.pad_token_id
+        )
         return model.to(torch.get_default_device())
     network = settings["network"]
     config = OPTConfig(
