@@ -1,5 +1,6 @@
 """Feature spaces: independent of batching, by the libraries' own rules, and only from trusted files."""
 
+import dataclasses
 import hashlib
 import json
 from types import SimpleNamespace
@@ -223,6 +224,11 @@ def test_shares_near_their_ends_have_no_interval(embedded):
         assert rows[metric].ci_low is None
     # Of a set that was trained on and is scored against, no image is nearer to one than to the other.
     assert rows["memorization"].value == 0.5
+    # Of one that was trained on and is far from what it is scored against, every image is nearer to the former.
+    far = dataclasses.replace(embedded, spaces={name: values + 10 for name, values in embedded.spaces.items()})
+    compared = evaluation.compare(PLACE, "samples", embedded, evaluation.Reference(embedded, far))
+    (row,) = (row for row in compared if (row.features, row.metric) == ("conv", "memorization"))
+    assert (row.value, row.ci_low, row.se) == (1, None, None)
 
 
 def test_structural_similarity_is_1_of_equal_images_and_falls_with_what_is_lost():

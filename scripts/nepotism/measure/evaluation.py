@@ -32,7 +32,7 @@ from nepotism.measure.scores import Estimate
 from nepotism.measure.sliced import along, sliced_distance
 
 # Shares have no interval near their ends, where the jackknife says next to nothing.
-SHARES = ("precision", "recall", "coverage", "recall_tail", "recall_rare_groups")
+SHARES = ("precision", "recall", "coverage", "recall_tail", "recall_rare_groups", "memorization")
 # What is measured in some feature spaces only. Convolutions' averages are all positive and alike, so that any set of them is worth
 # little more than one image (1.2 of 60 real portraits); CMMD is of CLIP's embeddings.
 ONLY_IN = {"vendi": ("clip", "dinov2", "inception"), "cmmd": ("clip",)}
