@@ -178,7 +178,7 @@ def test_a_detector_is_written_and_read_without_loss(tmp_path):
 
 
 def test_a_detector_of_too_few_images_is_told():
-    with pytest.raises(UserError, match=r"3 images of each kind at least, and has 2 real and 30 generated"):
+    with pytest.raises(UserError, match=r"3 of each kind at least, and has 2 real and 30 generated"):
         detector.trained(features(2, 0.0, 0), features(30, 1.0, 1), seed=0)
 
 

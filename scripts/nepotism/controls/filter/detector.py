@@ -64,8 +64,8 @@ def trained(real: Features, generated: Features, seed: int) -> Detector:
     """
     if min(len(real), len(generated)) < HELD_OUT:
         raise UserError(
-            f"a detector needs {HELD_OUT} images of each kind at least, and has {len(real)} real and {len(generated)} generated "
-            "ones; raise `reference.images_per_group`"
+            f"a detector needs {HELD_OUT} of each kind at least, and has {len(real)} real and {len(generated)} generated; raise "
+            "`reference.images_per_group`, of text `lm.split.detector`"
         )
     # Importing it draws from Python's random numbers.
     from sklearn.linear_model import LogisticRegression
