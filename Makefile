@@ -12,21 +12,33 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Jobs that run a model take one GPU each, of this many.
 GPUS := $(shell ls /proc/driver/nvidia/gpus 2> /dev/null | wc -l)
-CONFIGFILE := $(if $(filter-out faces,$(EXPERIMENT)),--configfile resources/experiments/$(EXPERIMENT).yaml)
+FILE := resources/experiments/$(EXPERIMENT).yaml
+CONFIGFILE := $(if $(filter-out faces,$(EXPERIMENT)),--configfile $(FILE))
 
-.PHONY: run publish test check pins clean clean-experiment
+.PHONY: help known-experiment known-results run publish test check pins clean clean-experiment
 .DELETE_ON_ERROR:
 
-run: .venv/torch
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+# Before anything is installed.
+known-experiment:
+	@test -z "$(CONFIGFILE)" || test -f "$(FILE)" || { printf '%s\n' "there is no $(FILE); EXPERIMENT is one of:" \
+	  "  faces $$(ls resources/experiments | sed -n 's/\.yaml$$//p' | tr '\n' ' ')" >&2; exit 2; }
+
+known-results:
+	@test -d "results/$(EXPERIMENT)" || { echo "there is no results/$(EXPERIMENT): nothing to publish" >&2; exit 2; }
+
+run: known-experiment .venv/torch
 	@$(BIN)/snakemake --cores $(CORES) --rerun-incomplete --retries 1 --quiet rules $(if $(filter-out 0,$(GPUS)),--resources gpu=$(GPUS)) $(CONFIGFILE) || { status=$$?; \
 	  test -z "$$(ls .snakemake/locks 2> /dev/null)" || printf '%s\n' \
 	    "This folder is locked. Either another snakemake is at work here (wait for it), or a killed run left its lock." \
-	    "If none is running: $(BIN)/snakemake --unlock $(CONFIGFILE), then the same make command again." >&2; \
+	    "If none is running: $(strip $(BIN)/snakemake --unlock $(CONFIGFILE)), then the same make command again." >&2; \
 	  exit $$status; }
 	@$(BIN)/snakemake --quiet all --report results/$(EXPERIMENT)/report.html $(CONFIGFILE)
 	$(BIN)/python scripts/summary.py results/$(EXPERIMENT)
 
-publish: .venv/publish
+publish: known-results .venv/publish
 	@$(BIN)/python scripts/publish.py results/$(EXPERIMENT) $(ARGS)
 
 test: .venv/dev
@@ -46,6 +58,7 @@ pins:
 	$(BIN)/python scripts/pin_packages.py
 
 .venv/%: envs/%.txt envs/light.txt envs/torch.txt envs/faces.txt envs/slurm.txt envs/publish.txt envs/constraints.txt | .venv/bin/python
+	@echo "Installing what envs/$*.txt pins, some minutes in silence:"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
@@ -55,6 +68,7 @@ pins:
 
 clean-experiment:
 	@case "$(EXPERIMENT)" in ""|*/*|.*) echo "EXPERIMENT must be the name of an experiment" >&2; exit 2;; esac
+	@test -d "results/$(EXPERIMENT)" || echo "there is no results/$(EXPERIMENT): nothing to delete"
 	rm -rf -- "results/$(EXPERIMENT)"
 
 clean:

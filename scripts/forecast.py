@@ -57,9 +57,17 @@ def searches(grid: Grid) -> list[str]:
 
 def group_count(config: dict) -> int:
     """Number of groups, for which the user's folder is looked at, if it must be."""
-    path = config["reference"]["folder"]["path"]
-    if config["reference"]["source"] == "folder" and (count := groups_of_folder(Path(in_project(path)))):
-        return count
+    if config["reference"]["source"] == "folder":
+        path = Path(in_project(config["reference"]["folder"]["path"]))
+        if not path.is_dir():
+            raise UserError(f"`reference.folder.path`: there is no folder {path}; or give --groups")
+        count = groups_of_folder(path)
+        if count == 0:
+            raise UserError(
+                f"`reference.folder.path`: {path} has no sub-folders and no table of images; or give --groups"
+            )
+        if count:
+            return count
     try:
         return groups(config)
     except ValueError as error:

@@ -14,7 +14,9 @@ from nepotism.plan.searching import told
 from nepotism.plan.status import CellStatus, cell_statuses, headline, remaining_work
 from nepotism.runtime import cli
 
-WIDTH = 13
+# Characters of a column at least, and of a line's name.
+WIDTH, NAME = 13, 24
+LEGEND = "'.' has not begun; 'to score' has that job next"
 
 
 def main() -> None:
@@ -33,6 +35,8 @@ def run(arguments: argparse.Namespace) -> None:
     )
     print(f"{grid.experiment}: {counts['done']} of {len(found)} cells done{', ' + shown if shown else ''}")
     print(numbers(grid))
+    if counts["waiting"]:
+        print(LEGEND)
     for arm in grid.searching():
         print(told(arm, rounds(arguments.folder, arm.name)))
     for arm in grid.arms:
@@ -62,11 +66,15 @@ def matrix(arm: Arm, iterations: Iterable[int], found: Iterable[CellStatus]) -> 
         cell = cell_status.cell
         rows.setdefault((cell.ratio, cell.seed), {})[cell.iteration] = cell_status
     seeds = len({seed for _, seed in rows}) > 1
-    lines = [f"{arm.name:<24}" + "".join(f"{iteration:>{WIDTH}}" for iteration in iterations)]
-    for (ratio, seed), cells in rows.items():
-        name = f"  {ratio} %" + (f", seed {seed}" if seeds else "")
-        lines.append(f"{name:<24}" + "".join(f"{entry(cells[iteration]):>{WIDTH}}" for iteration in iterations))
-    return "\n".join(lines)
+    iterations = list(iterations)
+    table = {
+        f"  {ratio} %" + (f", seed {seed}" if seeds else ""): [entry(cells[iteration]) for iteration in iterations]
+        for (ratio, seed), cells in rows.items()
+    }
+    width = max(WIDTH, *(len(shown) + 2 for line in table.values() for shown in line))
+    lines = {arm.name: [str(iteration) for iteration in iterations], **table}
+    name = max(NAME, *map(len, lines))
+    return "\n".join(f"{first:<{name}}" + "".join(f"{each:>{width}}" for each in line) for first, line in lines.items())
 
 
 def entry(cell_status: CellStatus) -> str:
@@ -74,19 +82,21 @@ def entry(cell_status: CellStatus) -> str:
     if cell_status.state == "done":
         return "done" if cell_status.distance is None else f"{cell_status.distance:.4g}"
     if cell_status.state == "waiting":
-        return "." if cell_status.stage in ("mix", "generations") else f"to {cell_status.stage}"
+        return f"to {cell_status.stage}" if cell_status.begun else "."
     return cell_status.state
 
 
 def render_status(cell_status: CellStatus) -> str:
     """A line about a cell that is neither done nor waiting."""
     where = f" (log: {cell_status.log})" if cell_status.state == "failed" else ""
-    return f"  {cell_status.cell.path}: {cell_status.stage}: {cell_status.message}{where}"
+    return f"  {cell_status.cell.path}: {cell_status.stage}: {cell_status.message or 'has started'}{where}"
 
 
 def time_left(found: Iterable[CellStatus], folder: Path, jobs: int) -> str:
     """A sentence on how long the rest takes."""
     rest = remaining_work(found, folder)
+    if not rest.work:
+        return f"time left: not known, for no job of {', '.join(rest.unmeasured)} has ended yet"
     text = (
         f"left: {duration(rest.work)} of work, {duration(rest.chain)} in its longest chain: "
         f"{duration(rest.wall(jobs))} or more with {jobs} job{'s' if jobs > 1 else ''} at a time"

@@ -4,6 +4,7 @@ import argparse
 import errno
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -39,6 +40,25 @@ def test_memory_that_was_freed_is_used_again_without_being_cleared():
     )
     # Twenty times 40 MB are 204,800 pages.
     assert int(made.stdout) < 5_000
+
+
+PRINT_MUCH = """
+import argparse
+from nepotism.runtime import cli
+
+cli.run(lambda _: [print(number) for number in range({lines})], argparse.Namespace(log=None))
+"""
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_a_reader_that_has_enough_ends_a_script_without_a_traceback(lines):
+    """Such as `head`, whether it goes while the script still prints or before what is printed is sent."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", PRINT_MUCH.format(lines=lines)], cwd=ROOT / "scripts", stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )  # fmt: skip
+    process.stdout.close()
+    assert process.wait(60) == 128 + signal.SIGPIPE
+    assert process.stderr.read() == b""
 
 
 # ---- Advice

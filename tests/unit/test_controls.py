@@ -384,7 +384,7 @@ def test_a_group_without_an_accepted_image_falls_back_on_its_best_and_says_so(ca
     world = World([0.5, 0.6, 0.7, 3.0, 2.0, 5.0])
     curated, verdicts = world.cull("duplicate_kept")
     assert {v.replaced_by for v in verdicts[3:]} == {"generated/b/001"}
-    assert "no image of 1 groups was accepted" in caplog.text
+    assert "no image of 1 of 2 groups was accepted" in caplog.text
     # For its own slot it is the image itself, for others a copy of it.
     assert curated.records[4] == world.records[4]
     assert [curated.records[i].parents for i in (3, 5)] == [("generated/b/001",)] * 2
@@ -421,7 +421,7 @@ def test_a_model_that_has_collapsed_altogether_goes_on_from_the_best_of_each_gro
     assert [v.replaced_by for v in verdicts] == ["generated/a/001"] * 3 + ["generated/b/000"] * 3
     assert not any(v.kept for v in verdicts)
     assert len(curated.records) == 6
-    assert "no image of 2 groups was accepted" in caplog.text
+    assert "no image of 2 of 2 groups was accepted" in caplog.text
 
 
 def test_a_control_treats_just_the_slots_that_are_mixed_in(tmp_path):

@@ -115,7 +115,7 @@ def _words(claim: Claim, kind: str, parts: Table) -> str:
         return f"It cannot be told: {REASONS.get(reason, reason)}."
     if seeds < LEAST_SEEDS:
         return f"It takes {LEAST_SEEDS} seeds or more to decide, and there {'is' if seeds == 1 else 'are'} {seeds or 'none'}."
-    return "An interval reaches across its bound: more seeds may decide it."
+    return "An interval reaches across its bound; scripts/plan.py tells whether more seeds would decide it."
 
 
 def _part(part: Mapping[str, str]) -> PartRow:

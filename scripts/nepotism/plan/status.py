@@ -41,6 +41,7 @@ class CellStatus:
         distance: its headline, such as the Fréchet distance, if it is scored.
         message: what it is doing, or what went wrong.
         log: of the missing stage.
+        begun: whether a stage of it is done.
     """
 
     cell: Cell
@@ -50,6 +51,7 @@ class CellStatus:
     distance: float | None
     message: str
     log: Path | None
+    begun: bool = False
 
 
 def cell_statuses(grid: Grid, folder: Path) -> list[CellStatus]:
@@ -82,12 +84,13 @@ def _now(folder: Path) -> float:
 
 def _cell_status(grid: Grid, folder: Path, cell: Cell, now: float) -> CellStatus:
     place = folder / cell.path
-    missing = tuple(stage for stage, name in _outputs(grid, cell).items() if not (place / name).is_file())
+    outputs = _outputs(grid, cell)
+    missing = tuple(stage for stage, name in outputs.items() if not (place / name).is_file())
     distance = _distance(place / "metrics.json", cell.iteration, *headline(grid))
     if not missing:
         return CellStatus(cell, "done", None, (), distance, "", None)
     state, stage, message, log = _state(folder, cell, missing, now)
-    return CellStatus(cell, state, stage, missing, distance, message, log)
+    return CellStatus(cell, state, stage, missing, distance, message, log, len(missing) < len(outputs))
 
 
 def _outputs(grid: Grid, cell: Cell) -> dict[str, str]:

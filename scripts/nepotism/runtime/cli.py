@@ -6,6 +6,7 @@ import errno
 import gc
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -209,6 +210,7 @@ def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Namespac
     status = 0
     try:
         main(arguments)
+        sys.stdout.flush()
     except UserError as error:
         logging.error("error: %s", error)
         status = 2
@@ -216,7 +218,11 @@ def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Namespac
         logging.warning("%s", stopped)
         status = 128 + stopped.signal
     except Exception as error:
-        if advice := _advice(error, arguments):
+        if isinstance(error, BrokenPipeError) and not arguments.log:
+            # Whoever reads what is printed, such as `head`, has enough; what is still buffered goes nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            status = 128 + signal.SIGPIPE
+        elif advice := _advice(error, arguments):
             logging.error("error: %s. %s", error, advice)
             status = 2
         else:

@@ -74,7 +74,8 @@ def check_ratios(ratios: Sequence[float], groups: int, slots: int, key: str = "a
             )
         if 0 < count < groups:
             logger.warning(
-                "warning: %g %% of %d slots is %d images, less than one for each of %d groups",
+                "warning: %g %% of %d slots is %d images, less than one for each of %d groups: some have none, as is meant for few "
+                "images; raise `reference.images_per_group` if it is not",
                 rest,
                 slots,
                 count,

@@ -17,7 +17,7 @@ def plan(slots: "Slots", ratio: str, iteration: int, parameters: Mapping[str, An
 
 REGIME = Regime(
     "fresh",
-    "A ratio of the training set are rows of the last model, the rest are original rows never used before.",
+    "A ratio of the training set is drawn by the last model; the rest is original and was never used before.",
     "Alemohammad et al., arXiv 2307.01850",
     plan,
     needs_fresh=True,

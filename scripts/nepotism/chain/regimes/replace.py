@@ -19,7 +19,7 @@ def plan(slots: "Slots", ratio: str, iteration: int, parameters: Mapping[str, An
 
 REGIME = Regime(
     "replace",
-    "A ratio of the training set are rows of the last model, the rest are original rows.",
+    "A ratio of the training set is drawn by the last model; the rest is original.",
     "Bohacek & Farid, arXiv 2311.12202; Shumailov et al., Nature 631 (2024)",
     plan,
     parameters={

@@ -161,6 +161,11 @@ def _used_again(
         again[record.slot] = (pixels, row, source.id)
     if without:
         logger.warning(
-            "warning: no image of %d groups was accepted; their best one stands in: %s", len(without), sorted(without)
+            "warning: %s: no image of %d of %d groups was accepted, as a model that collapses may have it; the best one of each "
+            "stands in",
+            cell,
+            len(without),
+            len(best.of),
         )
+        logger.info("groups without an accepted image: %s", ", ".join(sorted(without)))
     return again

@@ -185,7 +185,7 @@ class Checkpoints:
                 "values": dict(values),
             }
         write_text(path.with_suffix(".json"), json.dumps(description))
-        logger.info("checkpoint at %d, %.1f s", position, time.monotonic() - started)
+        logger.info("checkpoint at %d, written in %.1f s", position, time.monotonic() - started)
 
     def _remove(self, description: Path) -> None:
         if not self._keeper.main:
