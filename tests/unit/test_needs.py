@@ -1,9 +1,12 @@
 """What jobs ask a cluster for, and where an experiment stands."""
 
+import argparse
+import itertools
 import json
 import time
 
 import pytest
+import status as script
 from nepotism.plan import status
 from nepotism.plan.forecast import forecast, groups_of_folder
 from nepotism.plan.needs import LEAST_MINUTES, Needs
@@ -179,6 +182,21 @@ def test_the_time_left_is_that_of_measured_jobs_and_of_the_longest_chain(experim
     assert (rest.work, rest.chain) == (6 * 15, 2 * 15)
     assert set(rest.unmeasured) == {"score", "histogram_match"}
     assert (rest.wall(1), rest.wall(100)) == (90, 30)
+
+
+def test_the_grid_of_states_stands_in_columns_and_tells_what_it_does_not_know(experiment, capsys):
+    grid, folder = experiment
+    make(folder, "histogram_match/ratio-100/seed-0/iteration-1/mix.parquet")
+    script.run(argparse.Namespace(folder=folder, jobs=None))
+    printed = capsys.readouterr().out
+    header, row = next(
+        pair for pair in itertools.pairwise(printed.splitlines()) if pair[0].startswith("histogram_match")
+    )
+    # It has its training set, but not what that is made of.
+    assert row.split() == ["100", "%", "to", "histogram_match", "."]
+    assert [row[header.index(number)] for number in "12"] == ["h", "."]
+    assert script.LEGEND in printed
+    assert "time left: not known, for no job of" in printed
 
 
 def test_filters_and_further_draws_are_stages_of_a_cell(tmp_path):

@@ -340,6 +340,21 @@ def test_python_that_is_too_old_or_too_new_is_told_before_anything_is_installed(
         assert (told in made.stderr) != right
 
 
+@pytest.mark.parametrize(
+    ("goal", "told"),
+    [("run", "there is no resources/experiments/digit.yaml"), ("publish", "there is no results/digit")],
+)
+def test_an_experiment_that_is_not_there_is_told_before_anything_is_installed(tmp_path, goal, told):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "resources" / "experiments").mkdir(parents=True)
+    (tmp_path / "resources" / "experiments" / "digits.yaml").touch()
+    made = subprocess.run(["make", goal, "EXPERIMENT=digit"], cwd=tmp_path, capture_output=True, text=True)
+    assert made.returncode == 2
+    assert told in made.stderr
+    assert goal == "publish" or "  faces digits" in made.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
 def test_every_rule_logs_and_the_heavy_ones_are_timed():
     """Read from the rules themselves: an unlogged rule or an untimed training is a mistake."""
     rules, parents = written_rules()
