@@ -185,7 +185,7 @@ def test_the_time_left_is_that_of_measured_jobs_and_of_the_longest_chain(experim
 
 
 def test_the_grid_of_states_stands_in_columns_and_tells_what_it_does_not_know(experiment, capsys):
-    grid, folder = experiment
+    _, folder = experiment
     make(folder, "histogram_match/ratio-100/seed-0/iteration-1/mix.parquet")
     script.run(argparse.Namespace(folder=folder, jobs=None))
     printed = capsys.readouterr().out
