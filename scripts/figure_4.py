@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
     for file in arguments.samples:
         cell = cell_in(str(file))
         assert cell is not None, file
-        panel = f"{cell.ratio} %: before healing, and after each retraining on real images only"
+        panel = f"{cell.ratio} %: before healing, and after each retraining on real images only, by iteration"
         for record in figures.read_slots(file, slots, pixels):
             found.append(figures.Picture(panel, record.group, str(cell.iteration), record.prompt, record.id, str(file)))
     # Rows in the order of the groups, whatever that of the images.

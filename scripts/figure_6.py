@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
         records = {record.slot: record for record in figures.read_slots(images, {row["slot"] for row in worst}, pixels)}
         for number, row in enumerate(worst, 1):
             record = records[row["slot"]]
-            panel = "dropped before each retraining, the highest single-image FID first"
+            panel = "dropped before each retraining (a row each), the highest single-image FID first"
             pictures.append(
                 figures.Picture(panel, str(cell.iteration), str(number), record.prompt, record.id, str(images))
             )
