@@ -32,7 +32,7 @@ STAGE_VERSIONS = {
     "generations.lm": 4,
     "generations.vae": 2,
     "histogram_match": 2,
-    "page": 2,
+    "page": 3,
     "sample": 2,
     "initial_images": 2,
     "sifid_cull": 2,
