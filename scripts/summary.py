@@ -33,6 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
     bases = {arm.name: beginning(grid, arm).base for arm in grid.arms}
     is_diffusion = grid.family == DIFFUSION
     package = family_package(grid.family)
+    print(f"{grid.experiment}: means of {len(grid.seeds)} seed{'s' if len(grid.seeds) > 1 else ''}")
     for metric in TITLES if is_diffusion else package.HEADLINES:
         declared = package.METRICS[metric]
         title = ": ".join(filter(None, (TITLES[metric] if is_diffusion else declared.definition, declared.direction)))
@@ -40,7 +41,9 @@ def run(arguments: argparse.Namespace) -> None:
             # At few images the distance of equal distributions is far from 0, and would hide how distances compare.
             floor = floors(rows).get(space, 0.0) if is_diffusion and metric == "fid" else 0.0
             print("\n" + title.format(space) + (", in excess of real against real" if floor else ""))
-            print(matrix([row for row in rows if row.metric == metric and row.features == space], bases, floor))
+            original = ("real vs real" if metric == "fid" else "real images") if is_diffusion else "original"
+            mine = [row for row in rows if row.metric == metric and row.features == space]
+            print(matrix(mine, bases, floor, original))
     claims = arguments.folder / "tables" / "claims.csv"
     if claims.is_file():
         print("\nclaims")
@@ -59,13 +62,14 @@ def run(arguments: argparse.Namespace) -> None:
     )
 
 
-def matrix(rows: list[Row], bases: dict[str, str], floor: float = 0.0) -> str:
+def matrix(rows: list[Row], bases: dict[str, str], floor: float = 0.0, original: str = "real vs real") -> str:
     """Conditions as lines, iterations as columns; values are means over seeds, from which ``floor`` is taken off.
 
     Args:
         rows: of one score.
         bases: where each arm begins; an arm that is not there begins nowhere that is known.
         floor: that of real images against other real ones.
+        original: what the score of original rows is called.
     """
     # Of the base model, only iteration 0 begins a line: what it draws with the noise of others is for claims.
     samples = [row for row in rows if row.set == "samples" and (row.ratio or row.iteration == 0)]
@@ -87,7 +91,7 @@ def matrix(rows: list[Row], bases: dict[str, str], floor: float = 0.0) -> str:
         lines.append(f"{name:>24}" + "".join(cells))
     real = [row.value for row in rows if row.set == "real"]
     if real:
-        lines.append(f"{'real vs real':>24}{sum(real) / len(real):>10.4g}{' (taken off)' if floor else ''}")
+        lines.append(f"{original:>24}{sum(real) / len(real):>10.4g}{' (taken off)' if floor else ''}")
     return "\n".join(lines)
 
 
