@@ -541,7 +541,7 @@ def test_settings_carry_the_version_and_nothing_that_only_changes_how():
     for stage in STAGES:
         assert settings(grid, stage) == settings(other, stage)
         assert f"--stage-version {stage_version(stage)}" in settings(grid, stage)
-    others = {"family_figure", "classify_faces", "select_images", "sifid_cull", "histogram_match"}
+    others = {"family_figure", "search", "classify_faces", "select_images", "sifid_cull", "histogram_match"}
     of_families = {f"{stage}.{family}" for stage in OF_FAMILIES for family in FAMILIES}
     assert set(STAGE_VERSIONS) <= {*STAGES, *others, *of_families}, "not the name of a stage"
     assert "--learning-rate" in settings(grid, "finetune")

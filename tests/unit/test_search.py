@@ -195,7 +195,7 @@ def test_a_grid_has_the_ends_of_a_search_and_what_it_has_asked_for(tmp_path):
 def test_a_search_is_decided_in_the_first_feature_space_at_the_arms_last_iteration():
     grid = grid_of(arms=[arm(iterations=2)], score={"features": ["conv", "clip"]})
     told_to = settings(grid, "search", grid.arms[0])
-    assert told_to == "--features conv --high 100.0 --iteration 2 --low 0.0 --metric fid --stage-version 1 --until 5.0"
+    assert told_to == "--features conv --high 100.0 --iteration 2 --low 0.0 --metric fid --stage-version 2 --until 5.0"
     assert mapped(grid) == [(grid.arms[0], grid.arms[0])]
     assert baseline(grid, grid.arms[0]) is grid.arms[0]
     # What the search may come to must give an image.

@@ -535,14 +535,16 @@ def test_the_summary_prints_every_condition(smoke):
     line = next(line for line in output.splitlines() if line.strip().startswith("50 %"))
     assert float(line.split()[2]) == pytest.approx(base - real, rel=1e-3)
     assert f"{real:.4g} (taken off)" in output
-    assert "real vs real" in output
+    assert output.startswith("smoke: means of ")
+    # Two distances, and one score of captions.
+    assert (output.count("real vs real"), output.count("real images")) == (2, 1)
     fifty = [line.split() for line in output.splitlines() if line.strip().startswith("50 %")]
     assert len(fifty) == 3
     assert all(len(words) == 5 for words in fifty)  # "50", "%", base and two iterations
     for name in ("histogram_match 100 %", "sifid_cull 100 %", "heal 50 %"):
         assert output.count(name) == 3
     missing = smoke.script("summary", "results/nothing")
-    assert missing.returncode == 1
+    assert missing.returncode == 2
     assert "there is no results/nothing/tables/metrics.csv" in missing.stderr
 
 
