@@ -536,8 +536,8 @@ def test_the_summary_prints_every_condition(smoke):
     assert float(line.split()[2]) == pytest.approx(base - real, rel=1e-3)
     assert f"{real:.4g} (taken off)" in output
     assert output.startswith("smoke: means of ")
-    # Two distances, and one score of captions.
-    assert (output.count("real vs real"), output.count("real images")) == (2, 1)
+    # Distances in two spaces; the score of captions, and recall in two spaces.
+    assert (output.count("real vs real"), output.count("real images")) == (2, 3)
     fifty = [line.split() for line in output.splitlines() if line.strip().startswith("50 %")]
     assert len(fifty) == 3
     assert all(len(words) == 5 for words in fifty)  # "50", "%", base and two iterations
