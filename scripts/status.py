@@ -71,7 +71,7 @@ def matrix(arm: Arm, iterations: Iterable[int], found: Iterable[CellStatus]) -> 
         f"  {ratio} %" + (f", seed {seed}" if seeds else ""): [entry(cells[iteration]) for iteration in iterations]
         for (ratio, seed), cells in rows.items()
     }
-    width = max(WIDTH, *(len(shown) + 2 for line in table.values() for shown in line))
+    width = max([WIDTH, *(len(shown) + 2 for line in table.values() for shown in line)])
     lines = {arm.name: [str(iteration) for iteration in iterations], **table}
     name = max(NAME, *map(len, lines))
     return "\n".join(f"{first:<{name}}" + "".join(f"{each:>{width}}" for each in line) for first, line in lines.items())
@@ -95,7 +95,7 @@ def render_status(cell_status: CellStatus) -> str:
 def time_left(found: Iterable[CellStatus], folder: Path, jobs: int) -> str:
     """A sentence on how long the rest takes."""
     rest = remaining_work(found, folder)
-    if not rest.work:
+    if rest.unmeasured and not rest.work:
         return f"time left: not known, for no job of {', '.join(rest.unmeasured)} has ended yet"
     text = (
         f"left: {duration(rest.work)} of work, {duration(rest.chain)} in its longest chain: "

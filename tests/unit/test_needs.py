@@ -199,6 +199,11 @@ def test_the_grid_of_states_stands_in_columns_and_tells_what_it_does_not_know(ex
     assert "time left: not known, for no job of" in printed
 
 
+def test_an_arm_without_cells_is_a_line_of_its_name(experiment):
+    grid, _ = experiment
+    assert script.matrix(grid.arms[0], [], []).split() == ["none"]
+
+
 def test_filters_and_further_draws_are_stages_of_a_cell(tmp_path):
     arms = [
         {"name": "none", "ratios": [0, 100]},
