@@ -15,7 +15,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from scipy.special import stdtrit
 
 from nepotism.data.tables import Row, read_csv, write_csv
-from nepotism.draw.figures import nothing, save
+from nepotism.draw.figures import nothing, rows_of_panels, save
 from nepotism.experiment.cells import BASELINE_ARM
 from nepotism.measure.metrics import METRICS
 from nepotism.runtime.options import add_keys
@@ -159,18 +159,13 @@ def curves(points: Sequence[CurvePoint], columns: int = 4) -> Figure:
     if not points:
         return nothing("score")
     panels = list(dict.fromkeys(point.panel for point in points))
-    columns = min(columns, len(panels))
-    height = math.ceil(len(panels) / columns)
-    figure = Figure(figsize=(3.7 * columns, 3.3 * height + 0.3), layout="constrained")
-    axes = figure.subplots(height, columns, squeeze=False)
+    figure, axes = rows_of_panels(len(panels), columns, (3.7, 3.3), (0, 0.3))
     ratios = sorted({point.ratio for point in points} - {""}, key=float)
     colours = dict(zip(ratios, matplotlib.colormaps["viridis"](np.linspace(0.0, 0.85, len(ratios))), strict=True))
-    for axis, panel in zip(axes.flat, panels, strict=False):
+    for axis, panel in zip(axes, panels, strict=True):
         _curve_panel(axis, [point for point in points if point.panel == panel], colours)
         axis.set_title(panel, fontsize=10)
-    for axis in axes.flat[len(panels) :]:
-        axis.set_axis_off()
-    labelled = dict(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True))
+    labelled = dict(zip(*reversed(axes[0].get_legend_handles_labels()), strict=True))
     # Last in the legend.
     labelled |= {FLOOR: labelled.pop(FLOOR)} if FLOOR in labelled else {}
     figure.legend(

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import AutoLocator, MaxNLocator, NullLocator, ScalarFormatter
 
 from nepotism.data.tables import Row, write_csv
-from nepotism.draw.figures import nothing, save
+from nepotism.draw.figures import nothing, rows_of_panels, save
 from nepotism.experiment.cells import cell_in
 from nepotism.judge.family_claims import Arms, base_of
 
@@ -169,22 +169,17 @@ def condition_panels(
         vertical: label of the vertical axes, left of each row.
         sharex: whether the horizontal axes have one scale, too.
     """
-    columns = min(len(conditions), PANELS_OF_A_ROW)
-    rows = -(-len(conditions) // columns)
-    figure = Figure(figsize=(3 * columns + 0.8, 2.7 * rows + 0.4), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=True)
-    placed = list(axes.flat)
-    for axis in placed[len(conditions) :]:
-        axis.remove()
-    for number, (axis, condition) in enumerate(zip(placed, conditions, strict=False)):
+    count = len(conditions)
+    figure, axes = rows_of_panels(count, PANELS_OF_A_ROW, (3, 2.7), (0.8, 0.4), sharex=sharex, sharey=True)
+    for number, (axis, condition) in enumerate(zip(axes, conditions, strict=True)):
         axis.set_title(condition, fontsize=8)
         # Below the last of each column, which the last row may not fill.
-        if number + columns >= len(conditions):
+        if number + PANELS_OF_A_ROW >= count:
             axis.set_xlabel(horizontal)
             axis.tick_params(labelbottom=True)
-        if number % columns == 0:
+        if number % PANELS_OF_A_ROW == 0:
             axis.set_ylabel(vertical)
-    return figure, dict(zip(conditions, placed, strict=False))
+    return figure, dict(zip(conditions, axes, strict=True))
 
 
 def name_lines(axes: Mapping[str, Axes], title: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -50,6 +51,34 @@ def save(figure: Figure, paths: Sequence[Path], dpi: int) -> None:
             with atomic_write(path) as temporary:
                 metadata = {"Date": None} if path.suffix == ".svg" else None
                 figure.savefig(temporary, dpi=dpi, bbox_inches="tight", metadata=metadata)
+
+
+def rows_of_panels(
+    count: int,
+    columns: int,
+    panel: tuple[float, float],
+    margin: tuple[float, float],
+    sharex: bool = False,
+    sharey: bool = False,
+) -> tuple[Figure, list[Axes]]:
+    """A figure with ``count`` panels, at least one, of which at most ``columns`` stand in a row; the last row may be short.
+
+    Args:
+        count: of panels.
+        columns: that fit beside each other.
+        panel: its width and height, in inches.
+        margin: what all of them take besides, in inches.
+        sharex: whether the horizontal axes of all have one scale.
+        sharey: whether the vertical ones do.
+    """
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    size = (panel[0] * columns + margin[0], panel[1] * rows + margin[1])
+    figure = Figure(figsize=size, layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey).flat)
+    for spare in axes[count:]:
+        spare.remove()
+    return figure, axes[:count]
 
 
 def nothing(what: str) -> Figure:
